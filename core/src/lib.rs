@@ -1,0 +1,9 @@
+//! Everything that decides in klamm: the Kafka codec, log, groups, and the client-side machines, as sans-IO state machines.
+//!
+//! Never touches a socket, file, clock, thread, task, or global randomness.
+#![forbid(unsafe_code)]
+
+pub mod id;
+pub mod probe;
+pub mod rng;
+pub mod time;

@@ -1,0 +1,108 @@
+//! Probes mark rare branches, which simulation must reach; mutants put a historic bug back, which simulation must find.
+//! Both are thread-local (a simulation runs on one thread) and compiled to nothing without the feature `sim`.
+
+/// Marks a rare branch. The text is its name in the coverage table, unique in the code.
+#[macro_export]
+macro_rules! probe {
+    ($name:literal) => {
+        $crate::probe::hit($name)
+    };
+}
+
+/// Whether the named guard is taken away in this run: `if mutant!(TornTailKept) { … }`. Always false without the feature `sim`.
+#[macro_export]
+macro_rules! mutant {
+    ($which:ident) => {
+        $crate::probe::is_on($crate::probe::Mutant::$which)
+    };
+}
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $which:ident = $name:literal),* $(,)?) => {
+        /// A guard that can be taken away: one historic bug each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant { $($(#[$doc])* $which),* }
+
+        impl Mutant {
+            /// Every mutant.
+            pub const ALL: &[Self] = &[$(Self::$which),*];
+
+            /// Its name on the command line and in tables.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$which => $name),* }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// Recovery trusts the last bytes of a log instead of scanning and cutting them.
+    TornTailKept = "torn-tail-kept",
+    /// Under fsync an append is acknowledged before its sync.
+    FlushAckNone = "flush-ack-none",
+    /// Only the last batch of a producer is remembered, instead of five (KAFKA-5494).
+    WindowOne = "window-one",
+    /// A missing producer snapshot is not replaced by a replay of the log.
+    SnapshotLostNoReplay = "snapshot-lost-no-replay",
+    /// A failed sync is taken for a success.
+    FsyncErrorIgnored = "fsync-error-ignored",
+    /// After a create or rename the directory is not synced.
+    RenameNoDirsync = "rename-no-dirsync",
+    /// A duplicate is answered with the newest batch's offset instead of its own.
+    DupWrongOffset = "dup-wrong-offset",
+    /// A fetch takes its bounds later than its data (KAFKA-7104).
+    FetchMixedState = "fetch-mixed-state",
+    /// The time index keeps entries of a part of the log that was cut.
+    TimeIndexStale = "time-index-stale",
+    /// A bumped producer epoch goes on with the old sequence (KIP-360).
+    EpochBumpKeepsSeq = "epoch-bump-keeps-seq",
+}
+
+#[cfg(feature = "sim")]
+mod on {
+    use super::Mutant;
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeMap;
+
+    thread_local! {
+        static HITS: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+        static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Counts one pass of the branch `name` on this thread.
+    pub fn hit(name: &'static str) {
+        HITS.with_borrow_mut(|hits| *hits.entry(name).or_default() += 1);
+    }
+
+    /// The passes counted on this thread since the last call, by probe.
+    pub fn take_hits() -> BTreeMap<&'static str, u64> {
+        HITS.with_borrow_mut(std::mem::take)
+    }
+
+    /// Takes one guard away on this thread (`None`: all guards stand).
+    pub fn switch(mutant: Option<Mutant>) {
+        MUTANT.set(mutant);
+    }
+
+    /// Whether `mutant` is switched on, on this thread.
+    pub fn is_on(mutant: Mutant) -> bool {
+        MUTANT.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "sim")]
+pub use on::{hit, is_on, switch, take_hits};
+
+/// Counts nothing without the feature `sim`.
+#[cfg(not(feature = "sim"))]
+#[inline(always)]
+pub fn hit(_: &'static str) {}
+
+/// Every guard stands without the feature `sim`.
+#[cfg(not(feature = "sim"))]
+#[inline(always)]
+#[must_use]
+pub fn is_on(_: Mutant) -> bool {
+    false
+}
