@@ -3,6 +3,7 @@
 //! Never touches a socket, file, clock, thread, task, or global randomness.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod id;
 pub mod probe;
 pub mod rng;
