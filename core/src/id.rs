@@ -37,6 +37,10 @@ ids! {
     ListenerId(u16),
     /// A request's number within its connection, as its client chose it.
     CorrelationId(i32),
+    /// One incarnation of one log: a topic that is deleted and created again gets a new one. Never used twice by one process.
+    LogId(u64),
+    /// One of the folders of `log.dirs`, in their order, from 0.
+    DirId(u16),
     /// One operation given to the store; never used twice by one process.
     Ticket(u64),
     /// One call to another broker; never used twice by one process.

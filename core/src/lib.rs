@@ -5,6 +5,9 @@
 
 pub mod client;
 pub mod id;
+pub mod log;
 pub mod probe;
 pub mod rng;
+pub mod store;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,220 @@
+//! What the core asks of a store, and what it hears back: the closed vocabulary between decisions and files.
+//!
+//! The store's contract, tested by one suite against the real disk and the faulty one:
+//!
+//! - Writes of one log (`Create`, `Append`, `Roll`, `Truncate`, `Discard`, `Delete`) complete in issue order. An append that is done is readable.
+//! - Syncs of one log complete in issue order; each covers the appends issued before it. A sync that is done survives power loss.
+//!   A sync in flight holds back no append: `accepted ≥ written ≥ synced` are three watermarks.
+//! - `Truncate` and `Discard` are barriers for writes. Reads (`Locate`, `Load`, `FindTime`) overtake writes, and see at least what was done when they were issued.
+//! - After an append has failed every later append of that log fails with the same fault, until `Reopen`.
+//! - A failed sync is never retried: the whole log directory goes offline, and everything outstanding there fails.
+
+use crate::id::Uuid;
+use crate::id::{DirId, LeaderEpoch, LogId, Offset};
+use crate::log::Recovered;
+use crate::time::Timestamp;
+use crate::wire::batch::Batch;
+use bytes::Bytes;
+
+/// A slice of a segment file. Plain data: who sends it resolves the file, and closes the connection if the file is gone or too short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region {
+    /// Whose log.
+    pub log: LogId,
+    /// The base offset of the segment.
+    pub segment: Offset,
+    /// The first byte in the segment's file.
+    pub position: u64,
+    /// How many bytes.
+    pub len: u32,
+}
+
+/// One operation. Names are relative to a log directory and never contain `..`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StoreOp {
+    /// Makes the folder `name` (Kafka's `topic-partition`) with an empty segment at offset 0, durably.
+    Create {
+        /// Its handle from now on.
+        log: LogId,
+        /// Where.
+        dir: DirId,
+        /// `topic-partition`
+        name: String,
+        /// Goes to `partition.metadata`.
+        topic: Uuid,
+    },
+    /// Durably removes the log: the folder is renamed at once and unlinked later. Regions that were located stay readable for a while.
+    Delete {
+        /// Which.
+        log: LogId,
+    },
+    /// Writes stamped batches behind the log's end.
+    Append {
+        /// Which.
+        log: LogId,
+        /// The base offset of the first batch: must be the log's end.
+        at: Offset,
+        /// In order, each beginning where the one before ended.
+        batches: Vec<Batch>,
+    },
+    /// Seals the active segment and begins the next at `at`. The sealed one is synced before the recovery point passes it.
+    Roll {
+        /// Which.
+        log: LogId,
+        /// The new segment's base offset: the log's end.
+        at: Offset,
+    },
+    /// Makes all appends issued before durable.
+    Sync {
+        /// Which.
+        log: LogId,
+    },
+    /// Cuts the log so that it ends at `to`, durably.
+    Truncate {
+        /// Which.
+        log: LogId,
+        /// The new end; if it lies inside of a batch, that batch goes whole.
+        to: Offset,
+    },
+    /// Unlinks the segments that end at or below `below`; never the active one.
+    Discard {
+        /// Which.
+        log: LogId,
+        /// The new log start offset.
+        below: Offset,
+    },
+    /// Closes the log and recovers it from its files, as at start.
+    Reopen {
+        /// Which.
+        log: LogId,
+    },
+    /// Finds the bytes of whole batches from the one that holds `from` up to `until`, within one segment.
+    Locate {
+        /// Which.
+        log: LogId,
+        /// An offset within the log.
+        from: Offset,
+        /// Exclusive: high watermark, last stable offset or log end.
+        until: Offset,
+        /// At most so many bytes, but one whole batch in any case.
+        max_bytes: u32,
+    },
+    /// Reads and checks whole batches, from the one that holds `from`.
+    Load {
+        /// Which.
+        log: LogId,
+        /// An offset within the log.
+        from: Offset,
+        /// Exclusive.
+        until: Offset,
+        /// At most so many bytes, but one whole batch in any case.
+        max_bytes: u32,
+    },
+    /// Finds the first record whose time is at or after `time`.
+    FindTime {
+        /// Which.
+        log: LogId,
+        /// The time asked for.
+        time: Timestamp,
+        /// Exclusive: only records below count.
+        until: Offset,
+    },
+    /// Replaces a small file, atomically and durably.
+    Save {
+        /// Where.
+        dir: DirId,
+        /// Relative path.
+        name: String,
+        /// The whole new content.
+        bytes: Bytes,
+    },
+    /// Removes a small file, if it is there.
+    Remove {
+        /// Where.
+        dir: DirId,
+        /// Relative path.
+        name: String,
+    },
+    /// How many bytes are free on the directory's file system.
+    Space {
+        /// Which.
+        dir: DirId,
+    },
+}
+
+/// How an operation ended well.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stored {
+    /// `Create`, `Delete`, `Roll`, `Discard`, `Save`, `Remove`: nothing more to say.
+    Done,
+    /// `Append`: written up to here, readable.
+    Appended {
+        /// The written end.
+        end: Offset,
+    },
+    /// `Sync`: survives power loss up to here.
+    Synced {
+        /// The synced end.
+        end: Offset,
+    },
+    /// `Truncate`, `Reopen`: the log as it is now.
+    Reopened(Box<Recovered>),
+    /// `Locate`: `None` where nothing lies between `from` and `until`.
+    Located(Option<Located>),
+    /// `Load`: batches in order.
+    Loaded(Vec<Batch>),
+    /// `FindTime`: `None` where no record is that young.
+    Found(Option<FoundTime>),
+    /// `Space`
+    Space {
+        /// Free bytes.
+        free: u64,
+    },
+}
+
+/// Whole batches of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Located {
+    /// Where they are.
+    pub region: Region,
+    /// The base offset of the first batch: at or below what was asked for.
+    pub first: Offset,
+    /// The offset behind the last batch.
+    pub next: Offset,
+}
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FoundTime {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its time.
+    pub time: Timestamp,
+    /// The leader epoch of its batch.
+    pub epoch: LeaderEpoch,
+}
+
+/// How an operation ended badly.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StoreFault {
+    /// The log directory is offline: this operation, everything outstanding there, and everything to come there fails.
+    Offline {
+        /// Which directory.
+        dir: DirId,
+        /// What happened, for the operator.
+        why: String,
+    },
+    /// A bad batch below the recovery point: this log is offline, and nothing of it was cut.
+    Damaged {
+        /// Where the damage begins.
+        at: Offset,
+        /// What is wrong, for the operator.
+        why: String,
+    },
+    /// The disk is full: what was half written was cut back. Appends of this log fail until `Reopen`.
+    Full,
+    /// An append of this log failed before; it wants `Reopen`.
+    Closed,
+    /// No such log (deleted meanwhile), or an offset outside of it.
+    Gone,
+}

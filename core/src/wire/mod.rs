@@ -1,0 +1,3 @@
+//! Kafka's wire formats, pure: whoever speaks them, in whichever direction, speaks them through here.
+
+pub mod batch;
