@@ -116,6 +116,8 @@ pub enum StoreOp {
         log: LogId,
         /// The time asked for.
         time: Timestamp,
+        /// The log start offset: only records from there on count.
+        from: Offset,
         /// Exclusive: only records below count.
         until: Offset,
     },

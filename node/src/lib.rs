@@ -1,1 +1,3 @@
-//! Not written yet.
+//! The klamm node: it carries and checks bytes around the core, which decides.
+
+pub mod fs;
