@@ -1,0 +1,3 @@
+//! The library's integration tests: hand-made histories, generated ones, and what it takes to break them.
+
+mod smoke;
