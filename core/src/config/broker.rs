@@ -1,0 +1,236 @@
+//! What a broker is told at its start: who it is, where its clients find it, where its logs are, and its properties by Kafka's names.
+//!
+//! The table of properties is in `broker_keys.rs`.
+
+use super::broker_keys::KEYS;
+use super::key::{Key, Value};
+use super::{Layers, Properties, TopicConfig};
+use crate::id::{BrokerId, DirId, ListenerId, Uuid};
+
+/// The broker property `name`, if klamm acts on it.
+#[must_use]
+pub fn key(name: &str) -> Option<&'static Key> {
+    KEYS.binary_search_by(|k| k.name.cmp(name)).ok().map(|at| &KEYS[at])
+}
+
+/// Every broker property that klamm acts on, by name.
+#[must_use]
+pub fn keys() -> &'static [Key] {
+    KEYS
+}
+
+/// Where clients find a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Its name in `listeners`.
+    pub name: String,
+    /// The host that clients are told.
+    pub host: String,
+    /// The port that clients are told.
+    pub port: u16,
+    /// Kafka's number of its security protocol: 0 is plain text.
+    pub security: i16,
+}
+
+/// One of the folders of `log.dirs`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogDir {
+    /// As the operator wrote it.
+    pub path: String,
+    /// As its `meta.properties` says.
+    pub id: Uuid,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// On the disk of every in-sync replica.
+    #[default]
+    Fsync,
+    /// In the page cache of every in-sync replica.
+    PageCache,
+}
+
+/// What a broker is told at its start. What may change while it runs is in the controller's image, over this.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BrokerConfig {
+    /// `node.id`
+    pub id: BrokerId,
+    /// The cluster's identity, as its folders were formatted.
+    pub cluster: String,
+    /// `broker.rack`
+    pub rack: Option<String>,
+    /// By `ListenerId`.
+    pub endpoints: Vec<Endpoint>,
+    /// By `DirId`.
+    pub dirs: Vec<LogDir>,
+    /// `log.durability`
+    pub durability: Durability,
+    /// The properties that were set in the file, on the command line or in the environment, with Kafka's names; defaults are not in it.
+    pub fixed: Properties,
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `default.replication.factor`
+    pub replication_factor: i16,
+    /// `auto.create.topics.enable`
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`
+    pub delete_topics: bool,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_ms: i64,
+    /// `offsets.topic.num.partitions`
+    pub offsets_partitions: i32,
+    /// `offsets.topic.replication.factor`
+    pub offsets_replication_factor: i16,
+    /// `offsets.topic.segment.bytes`
+    pub offsets_segment_bytes: i32,
+    /// `offsets.retention.minutes`, in ms
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_ms: i64,
+    /// `offset.metadata.max.bytes`
+    pub offset_metadata_max_bytes: i32,
+    /// `group.min.session.timeout.ms`
+    pub group_min_session_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub group_max_session_ms: i32,
+    /// `group.max.size`
+    pub group_max_size: i32,
+    /// `group.initial.rebalance.delay.ms`
+    pub group_initial_rebalance_delay_ms: i32,
+    /// `fetch.max.bytes`
+    pub fetch_max_bytes: i32,
+    /// `max.incremental.fetch.session.cache.slots`
+    pub fetch_sessions_max: i32,
+    /// `max.request.partition.size.limit`
+    pub describe_partitions_max: i32,
+}
+
+impl BrokerConfig {
+    /// A broker `id` of `cluster`, that has the file's properties `fixed`.
+    ///
+    /// # Errors
+    /// What is wrong with a property, in Kafka's words: it names key and value.
+    pub fn new(id: BrokerId, cluster: &str, endpoints: Vec<Endpoint>, dirs: Vec<LogDir>, fixed: Properties) -> Result<Self, String> {
+        for (name, text) in &fixed {
+            if let Some(key) = key(name) {
+                key.parse(text)?;
+            }
+        }
+        let long = |name: &str| number(&fixed, name);
+        let int = |name: &str| i32::try_from(long(name)).expect("the table makes it an INT");
+        let short = |name: &str| {
+            i16::try_from(long(name))
+                .map_err(|_| format!("Invalid value {} for configuration {name}: Value must be no more than 32767", long(name)))
+        };
+        let config = Self {
+            id,
+            cluster: cluster.to_owned(),
+            rack: fixed.get("broker.rack").cloned(),
+            endpoints,
+            dirs,
+            durability: if text(&fixed, "log.durability") == "page-cache" { Durability::PageCache } else { Durability::Fsync },
+            num_partitions: int("num.partitions"),
+            replication_factor: short("default.replication.factor")?,
+            auto_create_topics: text(&fixed, "auto.create.topics.enable") == "true",
+            delete_topics: text(&fixed, "delete.topic.enable") == "true",
+            retention_check_ms: long("log.retention.check.interval.ms"),
+            offsets_partitions: int("offsets.topic.num.partitions"),
+            offsets_replication_factor: short("offsets.topic.replication.factor")?,
+            offsets_segment_bytes: int("offsets.topic.segment.bytes"),
+            offsets_retention_ms: long("offsets.retention.minutes") * 60_000,
+            offsets_retention_check_ms: long("offsets.retention.check.interval.ms"),
+            offset_metadata_max_bytes: int("offset.metadata.max.bytes"),
+            group_min_session_ms: int("group.min.session.timeout.ms"),
+            group_max_session_ms: int("group.max.session.timeout.ms"),
+            group_max_size: int("group.max.size"),
+            group_initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms"),
+            fetch_max_bytes: int("fetch.max.bytes"),
+            fetch_sessions_max: int("max.incremental.fetch.session.cache.slots"),
+            describe_partitions_max: int("max.request.partition.size.limit"),
+            fixed,
+        };
+        let none = Properties::new();
+        super::topic::validate(&none, Layers { broker: &none, cluster: &none, fixed: &config.fixed })?;
+        Ok(config)
+    }
+
+    /// The endpoint that clients of `listener` are told.
+    #[must_use]
+    pub fn endpoint(&self, listener: ListenerId) -> &Endpoint {
+        self.endpoints.get(usize::from(listener.0)).expect("connections come in by listeners that the configuration names")
+    }
+
+    /// The log directories and their numbers.
+    pub fn dirs(&self) -> impl Iterator<Item = (DirId, &LogDir)> {
+        self.dirs.iter().enumerate().map(|(at, dir)| (DirId(u16::try_from(at).expect("fewer than 2^16 folders")), dir))
+    }
+
+    /// What holds for a topic that sets nothing, before anything was changed while running.
+    #[must_use]
+    pub fn topic_defaults(&self) -> TopicConfig {
+        let none = Properties::new();
+        TopicConfig::new(&none, Layers { broker: &none, cluster: &none, fixed: &self.fixed })
+    }
+}
+
+fn value(fixed: &Properties, name: &str) -> Value {
+    let key = key(name).expect("a name of our own table");
+    let own = fixed.get(name).map(|text| key.parse(text).expect("judged before"));
+    own.or_else(|| key.default_value()).expect("every key asked for by type has a default")
+}
+
+fn number(fixed: &Properties, name: &str) -> i64 {
+    match value(fixed, name) {
+        Value::Number(number) => number,
+        other @ (Value::Flag(_) | Value::Ratio(_) | Value::Text(_) | Value::List(_)) => panic!("{name} is no number: {other}"),
+    }
+}
+
+fn text(fixed: &Properties, name: &str) -> String {
+    value(fixed, name).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::known::{Class, class};
+
+    fn config(fixed: &[(&str, &str)]) -> Result<BrokerConfig, String> {
+        let fixed = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        BrokerConfig::new(BrokerId(1), "c", vec![], vec![], fixed)
+    }
+
+    #[test]
+    fn the_table_is_in_order_valid_and_known() {
+        assert!(KEYS.is_sorted_by(|a, b| a.name < b.name));
+        for key in KEYS {
+            assert_eq!(class(key.name), Some(Class::Used), "{}", key.name);
+            if let Some(default) = key.default {
+                assert!(key.parse(default).is_ok(), "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn properties_become_fields() {
+        let config =
+            config(&[("num.partitions", "3"), ("offsets.retention.minutes", "2"), ("log.durability", "page-cache")]).expect("valid");
+        assert_eq!((config.num_partitions, config.offsets_retention_ms, config.durability), (3, 120_000, Durability::PageCache));
+        assert_eq!(config.offsets_partitions, 50);
+        assert_eq!(config.topic_defaults().max_message_bytes, 1_048_588);
+    }
+
+    #[test]
+    fn a_bad_property_is_named() {
+        assert_eq!(
+            config(&[("num.partitions", "0")]).expect_err("too few"),
+            "Invalid value 0 for configuration num.partitions: Value must be at least 1"
+        );
+        assert_eq!(
+            config(&[("log.durability", "maybe")]).expect_err("no such word"),
+            "Invalid value maybe for configuration log.durability: String must be one of: fsync, page-cache"
+        );
+        assert!(config(&[("log.cleaner.min.compaction.lag.ms", "9"), ("log.cleaner.max.compaction.lag.ms", "5")]).is_err());
+    }
+}

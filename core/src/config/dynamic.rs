@@ -1,0 +1,52 @@
+//! Which broker properties may change while the broker runs, and what is said to the others.
+//!
+//! Source: Kafka's `DynamicBrokerConfig` (KIP-226), less what klamm would accept without an effect.
+
+use super::topic::keys;
+use super::{Properties, broker};
+
+/// Whether `name` may be set while the broker runs: the broker-wide defaults of topics, and what else klamm reads anew each time.
+#[must_use]
+pub fn is_dynamic(name: &str) -> bool {
+    let is_topic_default = keys().iter().any(|k| k.server.first().is_some_and(|(first, _)| *first == name));
+    (is_topic_default || name == "producer.id.expiration.ms") && broker::key(name).is_some()
+}
+
+/// Judges the dynamic properties that a broker, or all brokers, would have.
+///
+/// # Errors
+/// What is wrong, in Kafka's words; answered as INVALID_REQUEST, as Kafka does (KAFKA-13609).
+pub fn validate(properties: &Properties) -> Result<(), String> {
+    let fixed: Vec<&str> = properties.keys().map(String::as_str).filter(|name| !is_dynamic(name)).collect();
+    if !fixed.is_empty() {
+        return Err(format!("Cannot update these configs dynamically: [{}]", fixed.join(", ")));
+    }
+    for (name, text) in properties {
+        if let Some(key) = broker::key(name) {
+            key.parse(text)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_defaults_are_dynamic_in_their_finest_unit() {
+        assert!(is_dynamic("log.retention.ms") && is_dynamic("message.max.bytes") && is_dynamic("producer.id.expiration.ms"));
+        assert!(!is_dynamic("log.retention.hours") && !is_dynamic("num.partitions") && !is_dynamic("foo"));
+    }
+
+    #[test]
+    fn refusals_are_kafkas() {
+        let one = |name: &str, value: &str| validate(&Properties::from([(name.to_owned(), value.to_owned())]));
+        assert_eq!(one("num.partitions", "3").expect_err("fixed"), "Cannot update these configs dynamically: [num.partitions]");
+        assert_eq!(
+            one("log.segment.bytes", "10").expect_err("too small"),
+            "Invalid value 10 for configuration log.segment.bytes: Value must be at least 1048576"
+        );
+        assert_eq!(one("log.retention.ms", "-7"), Ok(()));
+    }
+}
