@@ -4,6 +4,4 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
-pub mod edn;
 pub mod history;
-pub mod workload;

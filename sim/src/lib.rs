@@ -1,3 +1,1 @@
-//! Deterministic simulation of whole klamm nodes, from a seed.
-
-pub mod disk;
+//! Not written yet.

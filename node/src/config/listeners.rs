@@ -1,0 +1,229 @@
+//! Reads `listeners` and what belongs to it: which socket serves whom, and what others are told to dial.
+//!
+//! Source: `kafka.server.KafkaConfig` and `SocketServerConfigs`. Only PLAINTEXT is served yet; any other protocol is refused, never ignored.
+
+use super::given::Given;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A named address: `NAME://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name, in capitals.
+    pub name: String,
+    /// Empty: every interface (where we listen), or this machine's name (what others dial).
+    pub host: String,
+    /// 0: a free one.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// `host:port`, as a resolver wants it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
+        if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
+            format!("[{host}]:{}", self.port)
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (name, address) = text.split_once("://")?;
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if name.is_empty() || !name.chars().all(plain) || host.contains(['/', ' ', '[', ']']) {
+            return None;
+        }
+        Some(Self { name: name.to_ascii_uppercase(), host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
+/// Who serves where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listeners {
+    /// Where clients and brokers connect, in the order given.
+    pub clients: Vec<Endpoint>,
+    /// Where the quorum connects; empty if this node is no controller.
+    pub controllers: Vec<Endpoint>,
+    /// What clients and brokers are told to dial: one for each of `clients`, by name.
+    pub advertised: Vec<Endpoint>,
+    /// What the quorum is told to dial.
+    pub advertised_controllers: Vec<Endpoint>,
+    /// The listener that brokers use among themselves.
+    pub inter_broker: String,
+}
+
+/// Where a node listens if nothing says so: on this machine only, since nothing guards it.
+pub const DEFAULT: &str = "PLAINTEXT://127.0.0.1:9092";
+
+/// Reads the keys around `listeners` for a node of these roles. Adds a line to `problems` for each thing that is wrong.
+pub fn read(given: &Given, controller_role: bool, broker_role: bool, problems: &mut Vec<String>) -> Listeners {
+    let controller_names = names(given.get("controller.listener.names").unwrap_or("CONTROLLER"));
+    let all = endpoints(given, "listeners", problems).unwrap_or_else(|| Endpoint::parse(DEFAULT).into_iter().collect());
+    check_distinct(&all, given, problems);
+    check_protocols(given, &all, &controller_names, problems);
+    let (controllers, clients): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| controller_names.contains(&e.name));
+    if broker_role && clients.is_empty() && problems.is_empty() {
+        problems.push(format!("{} leaves no listener for clients: add one, like `{DEFAULT}`", given.cite("listeners")));
+    }
+    if controllers.is_empty() && controller_role && given.get("controller.listener.names").is_some() {
+        problems.push(format!("{} names no listener of {}", given.cite("controller.listener.names"), given.cite("listeners")));
+    }
+    let told = endpoints(given, "advertised.listeners", problems).unwrap_or_default();
+    let advertised = advertise(&clients, &told, given, problems);
+    let advertised_controllers = advertise(&controllers, &told, given, problems);
+    let inter_broker = inter_broker(given, &clients, problems);
+    Listeners { clients, controllers, advertised, advertised_controllers, inter_broker }
+}
+
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(|n| n.trim().to_ascii_uppercase()).filter(|n| !n.is_empty()).collect()
+}
+
+fn endpoints(given: &Given, key: &str, problems: &mut Vec<String>) -> Option<Vec<Endpoint>> {
+    let text = given.get(key).filter(|t| !t.is_empty())?;
+    let mut found = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        match Endpoint::parse(part) {
+            Some(endpoint) => found.push(endpoint),
+            None => problems.push(format!("{}: `{part}` is not NAME://host:port, like `PLAINTEXT://127.0.0.1:9092`", given.cite(key))),
+        }
+    }
+    Some(found)
+}
+
+fn check_distinct(all: &[Endpoint], given: &Given, problems: &mut Vec<String>) {
+    for (i, one) in all.iter().enumerate() {
+        for other in &all[..i] {
+            if one.name == other.name {
+                problems.push(format!("{}: `{}` is there twice; give each listener a name of its own", given.cite("listeners"), one.name));
+            }
+            if one.port == other.port && one.port != 0 && one.host == other.host {
+                problems.push(format!("{}: `{}` and `{}` want the same port", given.cite("listeners"), other.name, one.name));
+            }
+        }
+    }
+}
+
+/// Every listener in use must be PLAINTEXT: to serve one without the TLS or SASL it asks for would open what the operator closed.
+fn check_protocols(given: &Given, all: &[Endpoint], controllers: &[String], problems: &mut Vec<String>) {
+    let key = "listener.security.protocol.map";
+    let mut map = BTreeMap::new();
+    for part in given.get(key).unwrap_or("").split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        match part.split_once(':') {
+            Some((name, protocol)) => drop(map.insert(name.trim().to_ascii_uppercase(), protocol.trim().to_ascii_uppercase())),
+            None => problems.push(format!("{}: `{part}` is not NAME:PROTOCOL, like `PLAINTEXT:PLAINTEXT`", given.cite(key))),
+        }
+    }
+    for endpoint in all {
+        let name = endpoint.name.as_str();
+        match map.get(name).map(String::as_str) {
+            Some("PLAINTEXT") => {}
+            Some(protocol @ ("SSL" | "SASL_PLAINTEXT" | "SASL_SSL")) => problems.push(refused(given, name, protocol)),
+            Some(other) => problems.push(format!("{}: `{other}` is no protocol; klamm serves PLAINTEXT", given.cite(key))),
+            None if name == "PLAINTEXT" || controllers.iter().any(|c| c == name) => {}
+            None if ["SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&name) => problems.push(refused(given, name, name)),
+            None => problems.push(format!("listener `{name}` has no protocol: add `{key}={name}:PLAINTEXT`")),
+        }
+    }
+}
+
+fn refused(given: &Given, name: &str, protocol: &str) -> String {
+    format!(
+        "{}: listener `{name}` asks for {protocol}, which klamm does not serve yet; take it out, or make it PLAINTEXT if the network is trusted",
+        given.cite("listeners")
+    )
+}
+
+fn advertise(bound: &[Endpoint], told: &[Endpoint], given: &Given, problems: &mut Vec<String>) -> Vec<Endpoint> {
+    let told = bound.iter().map(|endpoint| told.iter().find(|t| t.name == endpoint.name).unwrap_or(endpoint).clone()).collect::<Vec<_>>();
+    for endpoint in &told {
+        if endpoint.host == "0.0.0.0" || endpoint.host == "::" {
+            problems.push(format!(
+                "{}: others cannot dial `{}`; set `advertised.listeners={}://HOST:{}` with a name or address that reaches this machine",
+                given.cite(if given.get("advertised.listeners").is_some() { "advertised.listeners" } else { "listeners" }),
+                endpoint.host,
+                endpoint.name,
+                endpoint.port,
+            ));
+        }
+    }
+    told
+}
+
+fn inter_broker(given: &Given, clients: &[Endpoint], problems: &mut Vec<String>) -> String {
+    for key in ["inter.broker.listener.name", "security.inter.broker.protocol"] {
+        let Some(name) = given.get(key) else { continue };
+        let name = name.to_ascii_uppercase();
+        if !clients.is_empty() && !clients.iter().any(|e| e.name == name) {
+            problems.push(format!("{} names no listener of {}", given.cite(key), given.cite("listeners")));
+        }
+        return name;
+    }
+    clients.iter().find(|e| e.name == "PLAINTEXT").or(clients.first()).map_or_else(|| "PLAINTEXT".to_owned(), |e| e.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(options: &[&str], controller: bool) -> (Listeners, Vec<String>) {
+        let mut given = Given::default();
+        for option in options {
+            given.option(option).expect("key=value");
+        }
+        let mut problems = Vec::new();
+        let listeners = read(&given, controller, true, &mut problems);
+        (listeners, problems)
+    }
+
+    #[test]
+    fn one_local_listener_is_the_default() {
+        let (listeners, problems) = check(&[], true);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(listeners.clients[0].address(), "127.0.0.1:9092");
+        assert_eq!(listeners.inter_broker, "PLAINTEXT");
+    }
+
+    #[test]
+    fn a_combined_node_as_kafka_ships_it() {
+        let (listeners, problems) = check(
+            &[
+                "listeners=PLAINTEXT://:9092,CONTROLLER://:9093",
+                "advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093",
+                "controller.listener.names=CONTROLLER",
+                "inter.broker.listener.name=PLAINTEXT",
+                "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+            ],
+            true,
+        );
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(listeners.clients[0].address(), "0.0.0.0:9092");
+        assert_eq!(listeners.controllers[0].port, 9093);
+        assert_eq!(listeners.advertised, [Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 }]);
+    }
+
+    #[test]
+    fn ipv6_in_brackets() {
+        assert_eq!(check(&["listeners=PLAINTEXT://[::1]:9092"], false).0.clients[0].address(), "[::1]:9092");
+    }
+
+    #[test]
+    fn what_would_open_a_closed_door_is_refused() {
+        for options in [
+            &["listeners=SSL://127.0.0.1:9092"][..],
+            &["listeners=CLIENTS://127.0.0.1:9092", "listener.security.protocol.map=CLIENTS:SASL_SSL"],
+            &["listeners=CLIENTS://127.0.0.1:9092"],
+            &["listeners=PLAINTEXT://0.0.0.0:9092"],
+            &["listeners=127.0.0.1:9092"],
+            &["listeners=PLAINTEXT://127.0.0.1:9092,A://127.0.0.1:9092", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,A:PLAINTEXT"],
+            &["inter.broker.listener.name=OTHER"],
+        ] {
+            let (_, problems) = check(options, false);
+            assert_eq!(problems.len(), 1, "{options:?}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Kafka's configuration: which keys there are, which are refused, and what the node itself needs of them.
+//!
+//! Precedence: file, then environment, then `-o`. A known key that klamm does not need is named once in the log; one whose silence would weaken
+//! safety or security is refused; one that nobody knows is an error. Never decides what a topic's or group's settings mean: core does.
+
+pub mod given;
+pub mod judge;
+pub mod listeners;
+pub mod properties;
+mod take;
+
+use crate::identity;
+use given::Given;
+pub use klamm_core::config::broker::Durability;
+use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties, broker};
+use klamm_core::id::{BrokerId, Uuid};
+use listeners::Listeners;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use take::Taker;
+
+/// Everything the node reads of its configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `node.id`
+    pub node: BrokerId,
+    /// `process.roles` has `broker`.
+    pub broker: bool,
+    /// `process.roles` has `controller`.
+    pub controller: bool,
+    /// `listeners` and what belongs to it.
+    pub listeners: Listeners,
+    /// `log.dirs`
+    pub log_dirs: Vec<PathBuf>,
+    /// `log.durability`
+    pub durability: Durability,
+    /// `socket.request.max.bytes`: a longer frame closes its connection.
+    pub frame_bytes_max: usize,
+    /// `queued.max.request.bytes`: what all requests in work may hold together. A single larger one is let in alone.
+    pub held_bytes_max: usize,
+    /// `max.connections`
+    pub connections_max: usize,
+    /// `max.connections.per.ip`
+    pub connections_per_ip_max: usize,
+    /// `connections.max.idle.ms`; `None`: never closed for idleness.
+    pub idle_max: Option<Duration>,
+    /// `broker.rack`
+    pub rack: Option<String>,
+    /// Everything that was given, for the core and for `DescribeConfigs`.
+    pub given: Given,
+}
+
+/// A configuration, and what the log should say about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+/// The memory that requests in work may hold together, unless `queued.max.request.bytes` says otherwise.
+const HELD_BYTES_DEFAULT: i64 = 48 << 20;
+
+impl Config {
+    /// What the core is told: this configuration for a node that was formatted as `cluster` with these directory ids, and whose client listeners
+    /// have these ports (those that were asked for, or the ones that port 0 became).
+    ///
+    /// # Errors
+    /// One line, in Kafka's words: it names key and value.
+    pub fn broker(&self, cluster: &str, dirs: &[Uuid], ports: &[u16]) -> Result<BrokerConfig, String> {
+        let told = self.listeners.advertised.iter().zip(ports);
+        let endpoints = told.map(|(endpoint, bound)| Endpoint {
+            name: endpoint.name.clone(),
+            host: if endpoint.host.is_empty() { identity::host_name() } else { endpoint.host.clone() },
+            port: if endpoint.port == 0 { *bound } else { endpoint.port },
+            security: 0,
+        });
+        let dirs = self.log_dirs.iter().zip(dirs).map(|(path, id)| LogDir { path: absolute(path), id: *id });
+        let fixed: Properties = self.given.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        BrokerConfig::new(self.node, cluster, endpoints.collect(), dirs.collect(), fixed)
+    }
+}
+
+/// As an operator finds it from any folder.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Checks every key, and reads what the node needs.
+///
+/// # Errors
+/// One line for each problem: key, value, origin, and what would be right.
+pub fn read(given: Given) -> Result<Loaded, Vec<String>> {
+    let mut problems = judge::problems(&given);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let config = take(&given, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let unneeded = judge::unneeded(&given);
+    let mut warnings = Vec::new();
+    if !unneeded.is_empty() {
+        warnings.push(format!("klamm knows these keys and needs none of them: {}", unneeded.join(", ")));
+    }
+    Ok(Loaded { config: Config { given, ..config }, warnings })
+}
+
+/// Every key that klamm acts upon has a type and a range in core's table.
+fn check_values(given: &Given, problems: &mut Vec<String>) {
+    for (name, value) in given.iter() {
+        let Some(key) = broker::key(name) else { continue };
+        let Err(wrong) = key.parse(value) else { continue };
+        // Kafka's words begin with the value and the name, which the citation has said.
+        let why = wrong.split_once(&format!(" for configuration {name}: ")).map_or(wrong.as_str(), |(_, why)| why);
+        let default = key.default.map(|default| format!("; the default is `{default}`")).unwrap_or_default();
+        problems.push(format!("{}: {why}{default}", given.cite(name)));
+    }
+}
+
+fn take(given: &Given, problems: &mut Vec<String>) -> Config {
+    check_values(given, problems);
+    let mut t = Taker { given, problems };
+    let roles = t.list("process.roles", "broker,controller");
+    let (broker, controller) = (roles.iter().any(|r| r == "broker"), roles.iter().any(|r| r == "controller"));
+    let node = t.number(if given.get("node.id").is_none() { "broker.id" } else { "node.id" }, 1, 0, i64::from(i32::MAX));
+    let dirs = t.list(if given.get("log.dirs").is_some() { "log.dirs" } else { "log.dir" }, "/tmp/kafka-logs");
+    if dirs.is_empty() {
+        t.wrong("log.dirs", "want at least one folder");
+    }
+    let idle = t.number("connections.max.idle.ms", 600_000, -1, i64::MAX);
+    let held = t.number("queued.max.request.bytes", HELD_BYTES_DEFAULT, -1, i64::MAX);
+    Config {
+        node: BrokerId(i32::try_from(node).unwrap_or(0)),
+        broker,
+        controller,
+        durability: t.choice("log.durability", &[("fsync", Durability::Fsync), ("page-cache", Durability::PageCache)]),
+        frame_bytes_max: t.size("socket.request.max.bytes", 104_857_600, 1),
+        held_bytes_max: usize::try_from(if held < 1 { HELD_BYTES_DEFAULT } else { held }).unwrap_or(usize::MAX),
+        connections_max: t.size("max.connections", i64::from(i32::MAX), 0),
+        connections_per_ip_max: t.size("max.connections.per.ip", i64::from(i32::MAX), 0),
+        idle_max: u64::try_from(idle).ok().map(Duration::from_millis),
+        rack: given.get("broker.rack").filter(|r| !r.is_empty()).map(str::to_owned),
+        listeners: listeners::read(given, controller, broker, t.problems),
+        log_dirs: dirs.into_iter().map(PathBuf::from).collect(),
+        given: Given::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(options: &[&str]) -> Result<Loaded, Vec<String>> {
+        let mut given = Given::default();
+        for option in options {
+            given.option(option).expect("key=value");
+        }
+        read(given)
+    }
+
+    fn problem(options: &[&str]) -> String {
+        let problems = load(options).expect_err("something is wrong with it");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems.into_iter().next().expect("counted")
+    }
+
+    #[test]
+    fn the_defaults_are_a_safe_single_node() {
+        let loaded = load(&["log.dirs=/data/a, /data/b"]).expect("valid");
+        assert_eq!(loaded.warnings, [""; 0]);
+        assert_eq!(loaded.config.durability, Durability::Fsync);
+        assert_eq!(loaded.config.log_dirs, [PathBuf::from("/data/a"), PathBuf::from("/data/b")]);
+        assert_eq!(loaded.config.node, BrokerId(1));
+        assert_eq!(loaded.config.idle_max, Some(Duration::from_mins(10)));
+    }
+
+    #[test]
+    fn a_bad_value_names_key_value_and_remedy() {
+        assert_eq!(problem(&["node.id=seven"]), "`node.id=seven` (option -o): Not a number of type INT");
+        assert_eq!(
+            problem(&["log.durability=maybe"]),
+            "`log.durability=maybe` (option -o): String must be one of: fsync, page-cache; the default is `fsync`"
+        );
+        assert_eq!(problem(&["num.partitions=0"]), "`num.partitions=0` (option -o): Value must be at least 1; the default is `1`");
+        assert_eq!(problem(&["process.roles=leader"]), "`process.roles=leader` (option -o): String must be one of: broker, controller");
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_neighbour() {
+        assert_eq!(problem(&["num.partitons=3"]), "`num.partitons=3` (option -o): nobody knows this key; did you mean `num.partitions`?");
+        assert!(problem(&["zookeeper.connect=localhost:2181"]).contains("ZooKeeper"));
+    }
+
+    #[test]
+    fn silence_never_weakens_security() {
+        assert!(
+            problem(&["authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"])
+                .contains("every client may do everything")
+        );
+        assert!(problem(&["log.durability=page-cache", "log.flush.interval.messages=1"]).contains("log.durability=fsync"));
+        assert!(load(&["log.flush.interval.messages=1"]).is_ok());
+    }
+
+    #[test]
+    fn a_known_key_without_use_is_named_once() {
+        let loaded = load(&["num.network.threads=3", "num.io.threads=8"]).expect("valid");
+        assert_eq!(loaded.warnings, ["klamm knows these keys and needs none of them: num.io.threads, num.network.threads"]);
+    }
+}

@@ -1,0 +1,218 @@
+//! The seam to the network: bind, accept, connect, read, write and flush, send a region of a file. One of the three files that know of madsim.
+//!
+//! Decides nothing. What differs: real sockets are split without a lock, write many pieces at once and send files by `sendfile`; under
+//! `--cfg madsim` bytes leave on a flush only and a region is read piece by piece as the connection drains, so that truncation and deletion
+//! under a sender are seen.
+
+use bytes::BytesMut;
+use std::io;
+use std::net::SocketAddr;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+/// A bound, listening socket.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+/// Binds `addr` and listens. Port 0 takes a free one.
+///
+/// # Errors
+/// As the system says: address in use, not ours, not permitted.
+pub async fn bind(addr: SocketAddr) -> io::Result<Listener> {
+    Ok(Listener(TcpListener::bind(addr).await?))
+}
+
+/// Resolves `host:port` to its addresses.
+///
+/// # Errors
+/// The name is unknown.
+pub async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host(address).await?.collect())
+}
+
+/// Opens a connection, with small writes sent at once.
+///
+/// # Errors
+/// Refused, unreachable, or timed out by the system.
+pub async fn connect(addr: SocketAddr) -> io::Result<(Reader, Writer)> {
+    let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    Ok(split(stream))
+}
+
+impl Listener {
+    /// The next connection and where it comes from.
+    ///
+    /// # Errors
+    /// A connection that broke before it was taken, or no descriptors left: wait a little and go on.
+    pub async fn accept(&self) -> io::Result<(Reader, Writer, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        stream.set_nodelay(true)?;
+        let (reader, writer) = split(stream);
+        Ok((reader, writer, peer))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl Reader {
+    /// Reads what is there into the spare room of `buf`, at least one byte; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn read(&mut self, buf: &mut BytesMut) -> io::Result<usize> {
+        self.0.read_buf(buf).await
+    }
+}
+
+#[cfg(not(madsim))]
+use real::split;
+#[cfg(not(madsim))]
+pub use real::{Reader, Sendable, Writer};
+#[cfg(madsim)]
+use simulated::split;
+#[cfg(madsim)]
+pub use simulated::{Reader, Sendable, Writer};
+
+#[cfg(not(madsim))]
+mod real {
+    use super::io;
+    use crate::fs;
+    use std::io::IoSlice;
+    use std::os::fd::AsFd;
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
+    use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+    /// The receiving half of a connection.
+    #[derive(Debug)]
+    pub struct Reader(pub(super) OwnedReadHalf);
+
+    /// The sending half of a connection. Dropping it closes the stream for the peer.
+    #[derive(Debug)]
+    pub struct Writer(OwnedWriteHalf);
+
+    /// A file that a connection can send from: a real one has a descriptor.
+    pub trait Sendable: fs::File + AsFd {}
+    impl<F: fs::File + AsFd> Sendable for F {}
+
+    pub(super) fn split(stream: TcpStream) -> (Reader, Writer) {
+        let (reader, writer) = stream.into_split();
+        (Reader(reader), Writer(writer))
+    }
+
+    impl Writer {
+        /// Writes some of `pieces`, as much as the socket takes; returns how many bytes.
+        ///
+        /// # Errors
+        /// The connection broke.
+        pub async fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            loop {
+                // Most writes find room: only a full socket costs a wait.
+                match self.0.try_write_vectored(pieces) {
+                    Err(full) if full.kind() == io::ErrorKind::WouldBlock => self.0.writable().await?,
+                    done => return done,
+                }
+            }
+        }
+
+        /// Sends what was written. Real sockets have sent it already.
+        ///
+        /// # Errors
+        /// The connection broke.
+        #[expect(clippy::unused_async, reason = "the simulated one waits")]
+        pub async fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        /// Sends up to `len` bytes of `file` from `position` on, without copying them through the process; returns how many went.
+        ///
+        /// # Errors
+        /// `UnexpectedEof` if the file ends at or before `position`; else the connection broke.
+        pub async fn send_file(&mut self, file: &impl Sendable, position: u64, len: usize) -> io::Result<usize> {
+            let socket: &TcpStream = self.0.as_ref();
+            loop {
+                let mut at = position;
+                let sent =
+                    socket.try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(socket.as_fd(), file.as_fd(), Some(&mut at), len)?));
+                match sent {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Err(full) if full.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+                    done => return done,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(madsim)]
+mod simulated {
+    use super::io;
+    use crate::fs;
+    use std::io::IoSlice;
+    use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
+    use tokio::net::TcpStream;
+
+    /// The receiving half of a connection.
+    #[derive(Debug)]
+    pub struct Reader(pub(super) ReadHalf<TcpStream>);
+
+    /// The sending half of a connection.
+    #[derive(Debug)]
+    pub struct Writer(WriteHalf<TcpStream>);
+
+    /// A file that a connection can send from.
+    pub trait Sendable: fs::File {}
+    impl<F: fs::File> Sendable for F {}
+
+    /// How much of a region is read at a time.
+    const PIECE_BYTES: usize = 16 << 10;
+
+    pub(super) fn split(stream: TcpStream) -> (Reader, Writer) {
+        let (reader, writer) = tokio::io::split(stream);
+        (Reader(reader), Writer(writer))
+    }
+
+    impl Writer {
+        /// Writes some of `pieces`; returns how many bytes.
+        ///
+        /// # Errors
+        /// The connection broke.
+        pub async fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut written = 0;
+            for piece in pieces {
+                self.0.write_all(piece).await?;
+                written += piece.len();
+            }
+            Ok(written)
+        }
+
+        /// Sends what was written.
+        ///
+        /// # Errors
+        /// The connection broke.
+        pub async fn flush(&mut self) -> io::Result<()> {
+            self.0.flush().await
+        }
+
+        /// Sends up to `len` bytes of `file` from `position` on, read only now; returns how many went.
+        ///
+        /// # Errors
+        /// `UnexpectedEof` if the file ends at or before `position`; what the disk says; else the connection broke.
+        pub async fn send_file(&mut self, file: &impl Sendable, position: u64, len: usize) -> io::Result<usize> {
+            let piece = file.read_at(position, len.min(PIECE_BYTES)).await?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.0.write_all(&piece).await?;
+            self.0.flush().await?;
+            Ok(piece.len())
+        }
+    }
+}
