@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod config;
+pub mod error;
 pub mod id;
 pub mod log;
 pub mod probe;

@@ -1,5 +1,18 @@
 //! Kafka's wire formats, pure: whoever speaks them, in whichever direction, speaks them through here.
 
+pub mod api;
+mod apis;
 pub mod batch;
 pub mod compress;
+pub mod frame;
+mod macros;
+mod message;
+pub mod primitive;
 pub mod record;
+pub mod records;
+pub mod value;
+
+pub use apis::{ApiKey, Request, Response};
+pub use frame::{Chunk, Frame, Records};
+pub use message::{Refused, RequestHeader, decode_body, decode_request, decode_response, encode_body, encode_request, encode_response};
+pub use primitive::Malformed;

@@ -1,0 +1,6 @@
+//! Tables that are records in a log, not requests.
+
+pub mod consumer;
+pub mod coordinator;
+pub mod metadata;
+pub mod raft;
