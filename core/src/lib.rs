@@ -3,12 +3,15 @@
 //! Never touches a socket, file, clock, thread, task, or global randomness.
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod client;
 pub mod config;
 pub mod error;
 pub mod id;
 pub mod log;
+pub mod partition;
 pub mod probe;
+pub mod request;
 pub mod rng;
 pub mod store;
 pub mod time;

@@ -3,9 +3,11 @@
 //! Derived state: always equal to a replay of the log. The snapshot file is Kafka's (`ProducerStateManager`), with one entry for each remembered batch,
 //! oldest first: Kafka's reader keeps the last entry of a producer, ours keeps them all.
 
+use crate::error::ErrorCode;
 use crate::id::{Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::time::Timestamp;
 use crate::wire::batch::BatchHeader;
+use crate::{mutant, probe};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -41,6 +43,22 @@ pub struct Producer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Producers(BTreeMap<ProducerId, Producer>);
 
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is new: append it.
+    Accept,
+    /// It stands in the log: answer as its original was answered, no earlier.
+    Duplicate {
+        /// The original's first offset.
+        base: Offset,
+        /// The original's last offset.
+        last: Offset,
+        /// The original's largest time.
+        timestamp: Timestamp,
+    },
+}
+
 /// A snapshot file that is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSnapshot;
@@ -65,6 +83,46 @@ impl Producers {
             offset_delta: header.last_offset_delta,
             timestamp: header.max_timestamp,
         });
+    }
+
+    /// What to do with a batch that a producer sends (Kafka's `ProducerAppendInfo`). Batches without a producer id are always accepted.
+    ///
+    /// # Errors
+    /// `INVALID_PRODUCER_EPOCH` for a fenced incarnation, `OUT_OF_ORDER_SEQUENCE_NUMBER` where a batch is missing before this one, or this one is
+    /// older than what is remembered.
+    pub fn judge(&self, header: &BatchHeader) -> Result<Verdict, ErrorCode> {
+        if !header.is_idempotent() {
+            return Ok(Verdict::Accept);
+        }
+        // KIP-360: a producer whose state has expired goes on where it was.
+        let Some(producer) = self.0.get(&header.producer_id) else { return Ok(Verdict::Accept) };
+        if header.producer_epoch < producer.epoch {
+            probe!("a fenced producer epoch is refused");
+            return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
+        }
+        if header.producer_epoch > producer.epoch {
+            let fresh = header.base_sequence == Sequence(0);
+            return if fresh { Ok(Verdict::Accept) } else { Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) };
+        }
+        let window = if mutant!(WindowOne) { 1 } else { BATCHES_REMEMBERED };
+        let known = producer
+            .batches
+            .iter()
+            .rev()
+            .take(window)
+            .find(|batch| batch.last_sequence == header.last_sequence() && batch.offset_delta == header.last_offset_delta);
+        let newest = producer.batches.back().expect("a producer is known by a batch");
+        if let Some(batch) = known {
+            probe!("a duplicate is answered with its own offset");
+            let batch = if mutant!(DupWrongOffset) { newest } else { batch };
+            let last = batch.last_offset;
+            return Ok(Verdict::Duplicate { base: last.plus(-i64::from(batch.offset_delta)), last, timestamp: batch.timestamp });
+        }
+        if header.base_sequence == newest.last_sequence.plus(1) {
+            return Ok(Verdict::Accept);
+        }
+        probe!("a sequence out of order is refused");
+        Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
     }
 
     /// The producer with that id, if it is remembered.

@@ -1,7 +1,9 @@
-//! What the core knows of a segment, and (with `Segments`) when to roll and what to retain.
+//! When to roll and what to retain. Knows sizes and times of segments, never their files.
 
+use crate::config::TopicConfig;
 use crate::id::Offset;
 use crate::time::Timestamp;
+use crate::wire::batch::BatchHeader;
 
 /// One segment of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,5 +25,122 @@ impl Segment {
     #[must_use]
     pub fn empty(base: Offset) -> Self {
         Self { base, bytes: 0, first_timestamp: Timestamp::NONE, max_timestamp: Timestamp::NONE, max_timestamp_offset: Offset::UNKNOWN }
+    }
+
+    /// Takes in a batch that was appended to it.
+    pub fn append(&mut self, header: &BatchHeader) {
+        if self.bytes == 0 {
+            self.first_timestamp = header.max_timestamp;
+        }
+        if header.max_timestamp > self.max_timestamp {
+            self.max_timestamp = header.max_timestamp;
+            self.max_timestamp_offset = header.last_offset();
+        }
+        self.bytes += u64::from(header.bytes);
+    }
+
+    /// Whether `header` must go to a new segment (Kafka's `LogSegment.shouldRoll`): by size, by the age of the first record, or because a file's
+    /// relative offsets would not reach.
+    #[must_use]
+    pub fn must_roll(&self, header: &BatchHeader, config: &TopicConfig, wall: Timestamp) -> bool {
+        if self.bytes == 0 {
+            return false;
+        }
+        let full = self.bytes + u64::from(header.bytes) > u64::from(config.segment_bytes);
+        let newest = if header.max_timestamp == Timestamp::NONE { wall } else { header.max_timestamp };
+        let old = self.first_timestamp != Timestamp::NONE && newest.0.saturating_sub(self.first_timestamp.0) > config.segment_ms;
+        // An index entry takes 8 bytes and is due once in `index_interval_bytes`.
+        let index_full = self.bytes / u64::from(config.index_interval_bytes.max(1)) >= u64::from(config.segment_index_bytes / 8);
+        let far = header.last_offset().since(self.base) > i64::from(i32::MAX);
+        full || old || index_full || far
+    }
+}
+
+/// The segments of one log, the last one active. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Segments(Vec<Segment>);
+
+impl Segments {
+    /// As recovered.
+    #[must_use]
+    pub fn new(segments: Vec<Segment>) -> Self {
+        assert!(!segments.is_empty(), "a log has at least its active segment");
+        Self(segments)
+    }
+
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn all(&self) -> &[Segment] {
+        &self.0
+    }
+
+    /// The one that is appended to.
+    #[must_use]
+    pub fn active(&self) -> &Segment {
+        self.0.last().expect("never empty")
+    }
+
+    /// Takes in a batch at the end of the active segment.
+    pub fn append(&mut self, header: &BatchHeader) {
+        self.0.last_mut().expect("never empty").append(header);
+    }
+
+    /// Begins a new segment at `base`.
+    pub fn roll(&mut self, base: Offset) {
+        assert!(self.active().base < base, "a roll at {base} does not pass {}", self.active().base);
+        self.0.push(Segment::empty(base));
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|s| s.bytes).sum()
+    }
+
+    /// The largest time, and an offset that has it; among equals the oldest. `None` while the log is empty.
+    #[must_use]
+    pub fn youngest(&self) -> Option<(Timestamp, Offset)> {
+        let best = self.0.iter().rev().filter(|s| s.max_timestamp != Timestamp::NONE).max_by_key(|s| s.max_timestamp)?;
+        Some((best.max_timestamp, best.max_timestamp_offset))
+    }
+
+    /// The log start offset that retention asks for: segments go whole, oldest first, by age and by size, none that reaches above `limit`
+    /// (the high watermark). The active one counts too if it has aged; its records then lie below the returned offset.
+    #[must_use]
+    pub fn retained_from(&self, start: Offset, limit: Offset, config: &TopicConfig, wall: Timestamp) -> Offset {
+        let mut excess = match config.retention_bytes {
+            Some(keep) => i128::from(self.bytes()) - i128::from(keep),
+            None => i128::MIN,
+        };
+        let mut from = start;
+        for (at, segment) in self.0.iter().enumerate() {
+            let Some(next) = self.0.get(at + 1).map(|s| s.base) else { break };
+            let aged = config
+                .retention_ms
+                .is_some_and(|keep| segment.max_timestamp != Timestamp::NONE && wall.0.saturating_sub(segment.max_timestamp.0) > keep);
+            let too_big = excess >= i128::from(segment.bytes);
+            if next > limit || !(aged || too_big || next <= start) {
+                break;
+            }
+            excess = excess.saturating_sub(i128::from(segment.bytes));
+            from = from.max(next);
+        }
+        from
+    }
+
+    /// Whether the active segment holds only records older than retention allows: it is rolled, so that it can go.
+    #[must_use]
+    pub fn active_aged(&self, config: &TopicConfig, wall: Timestamp) -> bool {
+        let active = self.active();
+        active.bytes > 0
+            && active.max_timestamp != Timestamp::NONE
+            && config.retention_ms.is_some_and(|keep| wall.0.saturating_sub(active.max_timestamp.0) > keep)
+    }
+
+    /// Forgets the segments that end at or below `below`. Returns whether any did.
+    pub fn discard(&mut self, below: Offset) -> bool {
+        let gone = self.0.windows(2).take_while(|pair| pair[1].base <= below).count();
+        self.0.drain(..gone);
+        gone > 0
     }
 }

@@ -1,0 +1,116 @@
+//! The one way into a log: judge, stamp, hand to the store, and move watermarks when the store is done.
+
+use super::stored::Pending;
+use super::{Broker, Token};
+use crate::config::topic::TimestampType;
+use crate::error::ErrorCode;
+use crate::id::Offset;
+use crate::log::Ops;
+use crate::log::producers::Verdict;
+use crate::mutant;
+use crate::partition::PartitionId;
+use crate::partition::leader::ProduceWait;
+use crate::store::StoreOp;
+use crate::time::Timestamp;
+use crate::wire::batch::Batch;
+
+/// Where a batch stands in the log, or stood already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) base: Offset,
+    /// The offset behind it: what a watermark must reach before the batch may be acknowledged.
+    pub(super) next: Offset,
+    /// Only for append times; else −1.
+    pub(super) append_time: Timestamp,
+}
+
+impl Broker {
+    /// Appends a checked batch to a partition that this broker leads.
+    pub(super) fn append(&mut self, id: PartitionId, batch: &Batch) -> Result<Placed, ErrorCode> {
+        let wall = self.now.wall;
+        let partition = self.partitions.get_mut(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let (config, dir) = (partition.config.clone(), partition.dir);
+        let appends_time = config.timestamp_type == TimestampType::Append;
+        let leader = partition.leader_mut().ok_or(ErrorCode::KAFKA_STORAGE_ERROR)?;
+        if let Verdict::Duplicate { base, last, timestamp } = leader.log.producers().judge(batch.header())? {
+            let append_time = if appends_time { timestamp } else { Timestamp::NONE };
+            return Ok(Placed { base, next: last.plus(1), append_time });
+        }
+        let append_time = if appends_time { wall } else { Timestamp::NONE };
+        let timed = appends_time.then(|| batch.append_time(wall));
+        let mut ops = Ops::default();
+        let stamped = leader.log.append(timed.as_ref().unwrap_or(batch), leader.epoch, &config, wall, &mut ops);
+        let (log, next) = (leader.log.id(), stamped.header().next_offset());
+        let base = stamped.header().base_offset;
+        self.tails.push(log, stamped);
+        self.carry_out(id, dir, ops);
+        Ok(Placed { base, next, append_time })
+    }
+
+    /// Hands a log's operations to the store, and a sync where one is due.
+    pub(super) fn carry_out(&mut self, id: PartitionId, dir: crate::id::DirId, ops: Ops) {
+        for op in ops.writes {
+            self.store(op, Pending::Write { partition: id });
+        }
+        for (name, bytes) in ops.saves {
+            self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
+        }
+        self.sync_if_due(id);
+    }
+
+    /// Under fsync every append is followed by a sync, whatever the acks: what came while one was under way goes with the next.
+    pub(super) fn sync_if_due(&mut self, id: PartitionId) {
+        let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
+        let log = leader.log.id();
+        if leader.log.wants_sync() {
+            self.store(StoreOp::Sync { log }, Pending::Sync { partition: id });
+        }
+    }
+
+    /// The store has written up to `end`.
+    pub(super) fn wrote(&mut self, id: PartitionId, end: Offset) {
+        let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
+        leader.log.wrote(end);
+        if mutant!(FlushAckNone) {
+            leader.log.synced_to(end);
+        }
+        let ready = leader.until_written.release(end);
+        ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
+        self.advance(id);
+    }
+
+    /// The store has synced up to `end`.
+    pub(super) fn synced(&mut self, id: PartitionId, end: Offset) {
+        let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
+        leader.log.synced_to(end);
+        self.advance(id);
+        self.sync_if_due(id);
+    }
+
+    /// Moves the high watermark as far as the durable ends allow, and releases what waited for it.
+    fn advance(&mut self, id: PartitionId) {
+        let me = self.config.broker.id;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let owner = partition.owner;
+        let Some(leader) = partition.leader_mut() else { return };
+        let durable = leader.log.durable();
+        let Some(advanced) = leader.acked(me, durable) else { return };
+        let ready = leader.until_high.release(advanced.high);
+        let fetches: Vec<Token> = leader.fetches.iter().copied().collect();
+        ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
+        self.high_moved(id, owner, advanced.high);
+        fetches.into_iter().for_each(|token| self.look_again(token));
+    }
+
+    /// Parks a produce wait until the watermark that its acks name has reached `next`. Returns whether it must wait at all.
+    pub(super) fn park(&mut self, id: PartitionId, next: Offset, all: bool, wait: ProduceWait) -> bool {
+        let leader = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()).expect("it has just taken an append");
+        let (reached, waits) =
+            if all { (leader.high(), &mut leader.until_high) } else { (leader.log.written(), &mut leader.until_written) };
+        if next <= reached {
+            return false;
+        }
+        waits.park(next, wait);
+        true
+    }
+}

@@ -1,0 +1,110 @@
+//! From recovered logs to a running broker: replay the metadata log, then take up the partitions it names.
+//!
+//! Connections are accepted meanwhile; their requests wait.
+
+use super::io::{Halt, Level};
+use super::stored::Pending;
+use super::{Broker, Timer};
+use crate::config::TopicConfig;
+use crate::id::{Offset, PartitionIndex, Uuid};
+use crate::log::FoundLog;
+use crate::partition::{METADATA_TOPIC, PartitionId};
+use crate::store::{StoreFault, StoreOp, Stored};
+use crate::wire::batch::Batch;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The metadata log, by the topic id that Kafka gives it.
+pub(super) const METADATA: PartitionId =
+    PartitionId { topic: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), index: PartitionIndex(0) };
+
+/// Bytes of the metadata log replayed at a time.
+const STEP_BYTES: u32 = 1 << 20;
+
+/// How far a broker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Phase {
+    /// The metadata log is being made or replayed.
+    Booting,
+    /// Requests are decided.
+    Running,
+    /// What is outstanding is finished.
+    Stopping,
+}
+
+impl Broker {
+    /// Takes up, or makes, the metadata log.
+    pub(super) fn boot(&mut self) {
+        let topic: Arc<str> = METADATA_TOPIC.into();
+        let config = Arc::new(self.config.broker.topic_defaults());
+        match self.found.remove("__cluster_metadata-0") {
+            Some(found) => self.adopt_partition(&topic, METADATA, &config, found),
+            None => self.create_partition(&topic, METADATA, &config),
+        }
+    }
+
+    /// The metadata log is led: replay it.
+    pub(super) fn metadata_led(&mut self) {
+        let start = self.partitions[&METADATA].leader().expect("it has just begun to lead").log.start();
+        self.replay_from(start);
+    }
+
+    fn replay_from(&mut self, from: Offset) {
+        let leader = self.partitions[&METADATA].leader().expect("it leads until the broker halts");
+        let (log, until) = (leader.log.id(), leader.log.end());
+        if from >= until {
+            return self.booted();
+        }
+        self.store(StoreOp::Load { log, from, until, max_bytes: STEP_BYTES }, Pending::Metadata);
+    }
+
+    /// A part of the metadata log was read.
+    pub(super) fn metadata_loaded(&mut self, outcome: Result<Stored, StoreFault>) {
+        let batches = match outcome {
+            Ok(Stored::Loaded(batches)) if !batches.is_empty() => batches,
+            other => return self.halt(Halt::Metadata { why: format!("the metadata log cannot be read: {other:?}") }),
+        };
+        let next = batches.last().expect("not empty").header().next_offset();
+        if let Err(why) = self.replay_metadata(&batches) {
+            return self.halt(Halt::Metadata { why });
+        }
+        self.replay_from(next);
+    }
+
+    /// The image is complete: take up the logs it names, make those that are missing.
+    fn booted(&mut self) {
+        if self.phase != Phase::Booting {
+            return;
+        }
+        self.take_up_partitions();
+        for (name, found) in std::mem::take(&mut self.found) {
+            self.leave_stray(&name, &found);
+        }
+        self.phase = Phase::Running;
+        self.timer(self.retention_check(), Timer::Retention);
+        self.timer(Duration::ZERO, Timer::Space);
+        let waiting: Vec<_> = self.conns.keys().copied().collect();
+        self.to_pump.extend(waiting);
+    }
+
+    /// A log that no topic claims: its topic was deleted while we were away, or its metadata is elsewhere.
+    fn leave_stray(&mut self, name: &str, found: &FoundLog) {
+        self.note(Level::Warn, format!("the log {name} (topic id {}) belongs to no topic; it is left alone", found.topic));
+    }
+
+    /// Replays a part of the metadata log into the image.
+    fn replay_metadata(&mut self, _: &[Batch]) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Makes the partitions of the image.
+    fn take_up_partitions(&mut self) {}
+
+    /// Metadata records up to `high` are committed.
+    pub(super) fn metadata_high(&mut self, _: Offset) {}
+
+    /// The metadata log takes no more appends: nothing can be decided without it.
+    pub(super) fn metadata_lost(&mut self) {
+        self.halt(Halt::Metadata { why: "an append to the metadata log failed".to_owned() });
+    }
+}

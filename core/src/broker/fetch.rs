@@ -1,0 +1,297 @@
+//! Fetch: bounds are taken once, with the data; the newest records come from memory, older ones as file regions; a fetch that finds too little waits.
+
+use super::fetch_session::{Context, Want};
+use super::stored::Pending;
+use super::{Broker, Timer, Token};
+use crate::error::ErrorCode;
+use crate::id::{LeaderEpoch, Offset};
+use crate::partition::leader::Leader;
+use crate::partition::{PartitionId, Role};
+use crate::store::{Located, StoreFault, StoreOp, Stored};
+use crate::time::Instant;
+use crate::wire::api::fetch::{FetchRequest, FetchResponse, PartitionData};
+use crate::wire::{Chunk, Records, Response};
+use crate::{mutant, probe};
+use std::time::Duration;
+
+/// Bytes that one answer carries at most, whatever the client asks (`fetch.max.bytes` of the broker).
+const ANSWER_BYTES_MAX: u64 = 55 * 1024 * 1024;
+
+/// A fetch under way.
+#[derive(Clone, Debug)]
+pub(super) struct Fetching {
+    version: i16,
+    context: Context,
+    wants: Vec<Want>,
+    min_bytes: u64,
+    max_bytes: u64,
+    deadline: Instant,
+    /// Empty while it is parked; then one answer for each want.
+    answers: Vec<PartitionData>,
+    /// Locates that are not back.
+    locating: usize,
+}
+
+/// What a want finds in its log.
+enum Found {
+    Error(ErrorCode),
+    Diverging {
+        epoch: LeaderEpoch,
+        end: Offset,
+    },
+    /// Nothing to read yet.
+    Empty,
+    /// At least so many bytes lie between the fetch offset and the high watermark.
+    Some {
+        bytes: u64,
+    },
+}
+
+impl Broker {
+    pub(super) fn fetch(&mut self, token: Token, version: i16, body: FetchRequest) {
+        let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
+        let min_bytes = u64::try_from(body.min_bytes).unwrap_or(0);
+        let max_bytes = u64::try_from(body.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+        let (context, wants) = match self.sessions.open(version, body, self.now.at, &mut self.rng) {
+            Ok(opened) => opened,
+            Err(code) => {
+                probe!("a fetch session is refused");
+                return self.reply(token, Response::Fetch(FetchResponse { error_code: code, ..Default::default() }));
+            }
+        };
+        let deadline = self.now.at.after(max_wait);
+        let fetching = Fetching { version, context, wants, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
+        self.fetching.insert(token, fetching);
+        if max_wait.is_zero() || self.has_enough(token) {
+            return self.gather(token);
+        }
+        self.timers.insert((deadline, Timer::Fetch(token)));
+        self.watch(token, true);
+    }
+
+    /// Whether a parked or new fetch may be answered: an error, or bytes enough.
+    fn has_enough(&self, token: Token) -> bool {
+        let Some(fetching) = self.fetching.get(&token) else { return false };
+        let mut bytes = 0;
+        for want in &fetching.wants {
+            match self.find(fetching.version, want) {
+                Found::Error(_) | Found::Diverging { .. } => return true,
+                Found::Empty => {}
+                Found::Some { bytes: more } => bytes += more.min(u64::from(want.max_bytes)),
+            }
+        }
+        // A changed session has something to say even without records.
+        bytes > 0 && bytes >= fetching.min_bytes || fetching.min_bytes == 0 || fetching.wants.is_empty()
+    }
+
+    fn find(&self, version: i16, want: &Want) -> Found {
+        let Some(id) = self.wanted(version, want) else {
+            let by_id = version >= 13;
+            return Found::Error(if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
+        };
+        let Some(partition) = self.partitions.get(&id) else { return Found::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) };
+        let leader = match &partition.role {
+            Role::Leader(leader) => leader,
+            Role::Creating => return Found::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            Role::Offline { .. } => return Found::Error(ErrorCode::KAFKA_STORAGE_ERROR),
+        };
+        if let Err(code) = check_epoch(want.leader_epoch, leader.epoch) {
+            return Found::Error(code);
+        }
+        if let Some(diverging) = diverging(want, leader) {
+            return diverging;
+        }
+        if want.offset < leader.log.start() || want.offset > leader.log.end() {
+            return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let until = leader.high();
+        if want.offset >= until {
+            return Found::Empty;
+        }
+        // What is no longer in memory is more than the memory holds: enough for any sensible minimum.
+        let bytes = self.tails.read(leader.log.id(), want.offset, until, u64::from(want.max_bytes)).map_or(u64::MAX >> 16, |f| f.bytes);
+        Found::Some { bytes }
+    }
+
+    /// The partition that a want names.
+    fn wanted(&self, version: i16, want: &Want) -> Option<PartitionId> {
+        let topic = if version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
+        let known = !version_by_id(version) || self.partitions.range(first_of(topic)..).next().is_some_and(|(id, _)| id.topic == topic);
+        known.then_some(PartitionId { topic, index: want.partition })
+    }
+
+    /// Decides the bounds of every partition now, and asks the store for what is not in memory.
+    fn gather(&mut self, token: Token) {
+        self.watch(token, false);
+        let Some(mut fetching) = self.fetching.remove(&token) else { return };
+        self.timers.remove(&(fetching.deadline, Timer::Fetch(token)));
+        let mut left = fetching.max_bytes;
+        let mut locates = Vec::new();
+        for (at, want) in fetching.wants.iter().enumerate() {
+            let first = left == fetching.max_bytes;
+            let (answer, locate) = self.gather_one(fetching.version, want, &mut left, first);
+            fetching.answers.push(answer);
+            locates.extend(locate.map(|op| (at, op)));
+        }
+        fetching.locating = locates.len();
+        self.fetching.insert(token, fetching);
+        if locates.is_empty() {
+            return self.finish_fetch(token);
+        }
+        for (at, op) in locates {
+            self.store(op, Pending::Locate { token, at });
+        }
+    }
+
+    fn gather_one(&self, version: i16, want: &Want, left: &mut u64, first: bool) -> (PartitionData, Option<StoreOp>) {
+        let mut answer = PartitionData { partition_index: want.partition, ..Default::default() };
+        answer.records = Some(Records::default());
+        let id = self.wanted(version, want);
+        let leader = id.and_then(|id| self.partitions.get(&id)).and_then(|p| p.leader());
+        if let Some(leader) = leader {
+            (answer.high_watermark, answer.last_stable_offset) = (leader.high(), leader.stable());
+            answer.log_start_offset = leader.log.start();
+        }
+        match self.find(version, want) {
+            Found::Error(code) => answer.error_code = code,
+            Found::Diverging { epoch, end } => {
+                probe!("a fetch is told where its epoch diverged");
+                answer.diverging_epoch.epoch = epoch;
+                answer.diverging_epoch.end_offset = end;
+            }
+            Found::Empty => {}
+            Found::Some { .. } if *left == 0 => {}
+            Found::Some { .. } => {
+                let leader = leader.expect("only a leader has bytes");
+                return self.take(answer, want, leader, left, first);
+            }
+        }
+        (answer, None)
+    }
+
+    /// Takes records from memory, or says where the store shall look.
+    fn take(
+        &self,
+        mut answer: PartitionData,
+        want: &Want,
+        leader: &Leader,
+        left: &mut u64,
+        first: bool,
+    ) -> (PartitionData, Option<StoreOp>) {
+        let (log, from, until) = (leader.log.id(), want.offset, leader.high());
+        let limit = u64::from(want.max_bytes).min(*left);
+        let Some(found) = self.tails.read(log, from, until, limit) else {
+            *left -= limit;
+            let max_bytes = u32::try_from(limit).unwrap_or(u32::MAX);
+            return (answer, Some(StoreOp::Locate { log, from, until, max_bytes }));
+        };
+        // KIP-74: only the first partition may exceed the limit, by one batch, so that a consumer always gets on.
+        if found.bytes > limit && !first {
+            return (answer, None);
+        }
+        *left = left.saturating_sub(found.bytes);
+        answer.records = Some(Records(found.pieces.into_iter().map(Chunk::Bytes).collect()));
+        (answer, None)
+    }
+
+    /// The store has looked.
+    pub(super) fn located(&mut self, token: Token, at: usize, outcome: Result<Stored, StoreFault>) {
+        let Some(fetching) = self.fetching.get_mut(&token) else { return };
+        fetching.locating -= 1;
+        let answer = &mut fetching.answers[at];
+        match outcome {
+            Ok(Stored::Located(Some(located))) => answer.records = Some(of_region(located)),
+            // Retention or a cut was faster than the look-up: the client asks again and is told.
+            Ok(_) | Err(StoreFault::Gone) => probe!("a located range is gone"),
+            Err(_) => answer.error_code = ErrorCode::KAFKA_STORAGE_ERROR,
+        }
+        if fetching.locating == 0 {
+            self.finish_fetch(token);
+        }
+    }
+
+    fn finish_fetch(&mut self, token: Token) {
+        let Some(mut fetching) = self.fetching.remove(&token) else { return };
+        if mutant!(FetchMixedState) {
+            self.mix_state(&mut fetching);
+        }
+        let Fetching { version, context, wants, answers, .. } = fetching;
+        let response = self.sessions.answer(version, context, wants, answers);
+        self.reply(token, Response::Fetch(response));
+    }
+
+    /// The historic bug: bounds taken later than the data.
+    fn mix_state(&self, fetching: &mut Fetching) {
+        for (want, answer) in fetching.wants.iter().zip(&mut fetching.answers) {
+            let id = self.wanted(fetching.version, want);
+            if let Some(leader) = id.and_then(|id| self.partitions.get(&id)).and_then(|p| p.leader()) {
+                answer.high_watermark = leader.high();
+                answer.log_start_offset = leader.log.start();
+            }
+        }
+    }
+
+    /// The high watermark of a partition that this fetch watches has moved.
+    pub(super) fn look_again(&mut self, token: Token) {
+        if self.has_enough(token) {
+            self.gather(token);
+        }
+    }
+
+    /// The fetch has waited as long as it may.
+    pub(super) fn fetch_waited(&mut self, token: Token) {
+        self.gather(token);
+    }
+
+    /// The connection is gone.
+    pub(super) fn drop_fetch(&mut self, token: Token) {
+        self.watch(token, false);
+        let Some(fetching) = self.fetching.remove(&token) else { return };
+        self.timers.remove(&(fetching.deadline, Timer::Fetch(token)));
+    }
+
+    fn watch(&mut self, token: Token, on: bool) {
+        let Some(fetching) = self.fetching.get(&token) else { return };
+        let ids: Vec<PartitionId> = fetching.wants.iter().filter_map(|want| self.wanted(fetching.version, want)).collect();
+        for id in ids {
+            let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { continue };
+            if on {
+                leader.fetches.insert(token);
+            } else {
+                leader.fetches.remove(&token);
+            }
+        }
+    }
+}
+
+fn version_by_id(version: i16) -> bool {
+    version >= 13
+}
+
+fn first_of(topic: crate::id::Uuid) -> PartitionId {
+    PartitionId { topic, index: crate::id::PartitionIndex(i32::MIN) }
+}
+
+fn of_region(located: Located) -> Records {
+    Records(vec![Chunk::Region(located.region)])
+}
+
+/// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say.
+pub(super) fn check_epoch(asked: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
+    if asked.0 < 0 || asked == ours {
+        return Ok(());
+    }
+    Err(if asked < ours { ErrorCode::FENCED_LEADER_EPOCH } else { ErrorCode::UNKNOWN_LEADER_EPOCH })
+}
+
+/// KIP-595: the epoch of the last fetched record must end, in our log, no earlier than the fetch offset.
+fn diverging(want: &Want, leader: &Leader) -> Option<Found> {
+    if want.last_fetched_epoch.0 < 0 {
+        return None;
+    }
+    match leader.log.epochs().end_of(want.last_fetched_epoch, leader.log.end()) {
+        Some((epoch, end)) if epoch < want.last_fetched_epoch || end < want.offset => Some(Found::Diverging { epoch, end }),
+        Some(_) => None,
+        None => Some(Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE)),
+    }
+}

@@ -1,0 +1,234 @@
+//! What lives on this broker: its log directories and its partitions' logs; retention, free space, stop.
+
+use super::boot::Phase;
+use super::io::{Halt, Level};
+use super::stored::Pending;
+use super::{Broker, Timer};
+use crate::config::TopicConfig;
+use crate::id::{DirId, LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::log::{FoundLog, Log, Ops, Recovered};
+use crate::partition::leader::Leader;
+use crate::partition::{Owner, Partition, PartitionId, Role};
+use crate::probe;
+use crate::store::StoreOp;
+use crate::time::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often free space is looked at; oftener while a directory is full.
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One log directory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dir {
+    /// Why it cannot be used any more.
+    pub(super) offline: Option<String>,
+    full: bool,
+}
+
+impl Broker {
+    /// Makes a partition's log in the directory with the fewest logs; it leads as soon as the log is there.
+    pub(super) fn create_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
+        let Some(dir) = self.emptiest_dir() else { return };
+        let log = self.new_log();
+        let name = format!("{topic}-{}", id.index);
+        self.add_partition(topic, id, config, dir, log);
+        self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Create { partition: id });
+    }
+
+    /// Takes up a partition whose log the store has found.
+    pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, found: FoundLog) {
+        self.add_partition(topic, id, config, found.dir, found.log);
+        match found.state {
+            Ok(recovered) => self.lead(id, recovered),
+            Err(fault) => self.cannot_open(id, &fault),
+        }
+    }
+
+    fn add_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, log: crate::id::LogId) {
+        self.names.insert(topic.clone(), id.topic);
+        let owner = Owner::of(topic);
+        let role = Role::Creating;
+        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, role };
+        let before = self.partitions.insert(id, partition);
+        assert!(before.is_none(), "{topic}-{} was made twice", id.index);
+    }
+
+    fn emptiest_dir(&self) -> Option<DirId> {
+        let mut counts: Vec<usize> = vec![0; self.dirs.len()];
+        self.partitions.values().for_each(|p| counts[usize::from(p.dir.0)] += 1);
+        let usable = (0..self.dirs.len()).filter(|at| self.dirs[*at].offline.is_none());
+        usable.min_by_key(|at| counts[*at]).map(|at| DirId(u16::try_from(at).expect("few directories")))
+    }
+
+    /// Leads the partition from its recovered log.
+    pub(super) fn lead(&mut self, id: PartitionId, found: Recovered) {
+        let me = self.config.broker.id;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let durability = partition.owner.durability(self.config.broker.durability);
+        let log = Log::new(partition.log, partition.folder(), durability, found);
+        partition.role = Role::Leader(Box::new(Leader::alone(me, LeaderEpoch(0), log)));
+        let owner = partition.owner;
+        self.led_anew(id, owner);
+    }
+
+    /// Removes all partitions of a topic, and their logs.
+    pub(super) fn delete_topic(&mut self, topic: Uuid) {
+        let ids: Vec<PartitionId> = self
+            .partitions
+            .range(PartitionId { topic, index: PartitionIndex(0) }..)
+            .map(|(id, _)| *id)
+            .take_while(|id| id.topic == topic)
+            .collect();
+        for id in ids {
+            self.delete_partition(id);
+        }
+    }
+
+    fn delete_partition(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.remove(&id) else { return };
+        if self.names.get(&partition.topic) == Some(&id.topic) {
+            self.names.remove(&partition.topic);
+        }
+        self.tails.forget(partition.log);
+        self.store(StoreOp::Delete { log: partition.log }, Pending::Delete { dir: partition.dir });
+        let Role::Leader(mut leader) = partition.role else { return };
+        let waits: Vec<_> = leader.until_written.fail().into_iter().chain(leader.until_high.fail()).collect();
+        waits.into_iter().for_each(|wait| self.produced(wait, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        leader.fetches.into_iter().for_each(|token| self.look_again(token));
+    }
+
+    /// Gives all partitions of a topic another configuration.
+    pub(super) fn configure_topic(&mut self, topic: Uuid, config: &Arc<TopicConfig>) {
+        for partition in self.partitions.values_mut().filter(|p| p.id.topic == topic) {
+            partition.config = config.clone();
+        }
+    }
+
+    /// Moves a log's start up to `to` (`DeleteRecords`, retention), and says so durably.
+    pub(super) fn advance_start(&mut self, id: PartitionId, to: Offset) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let dir = partition.dir;
+        let Role::Leader(leader) = &mut partition.role else { return };
+        assert!(to <= leader.high(), "the start {to} would pass the high watermark {}", leader.high());
+        let mut ops = Ops::default();
+        leader.log.advance_start(to, &mut ops);
+        self.carry_out(id, dir, ops);
+        self.save_starts(dir);
+    }
+
+    /// Kafka's `log-start-offset-checkpoint`: only logs whose start is not where their first segment begins.
+    fn save_starts(&mut self, dir: DirId) {
+        let mut lines = Vec::new();
+        for partition in self.partitions.values().filter(|p| p.dir == dir) {
+            let Some(leader) = partition.leader() else { continue };
+            if leader.log.start() > leader.log.segments().all()[0].base {
+                lines.push(format!("{} {} {}", partition.topic, partition.id.index, leader.log.start()));
+            }
+        }
+        let text = format!("0\n{}\n{}", lines.len(), lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        self.store(StoreOp::Save { dir, name: "log-start-offset-checkpoint".to_owned(), bytes: text.into() }, Pending::Small { dir });
+    }
+
+    /// Looks at every log: what is too old or too much goes, whole segments at a time.
+    pub(super) fn retain(&mut self) {
+        self.timer(self.retention_check(), Timer::Retention);
+        let wall = self.now.wall;
+        let silent = Timestamp(wall.0.saturating_sub(i64::try_from(self.config.producer_expiration.as_millis()).unwrap_or(i64::MAX)));
+        let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        for id in ids {
+            self.retain_one(id, wall, silent);
+        }
+    }
+
+    pub(super) fn retention_check(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.config.broker.retention_check_ms).unwrap_or(1).max(1))
+    }
+
+    fn retain_one(&mut self, id: PartitionId, wall: Timestamp, silent: Timestamp) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (config, dir) = (partition.config.clone(), partition.dir);
+        let Role::Leader(leader) = &mut partition.role else { return };
+        leader.log.expire_producers(silent);
+        if !config.cleanup.delete {
+            return;
+        }
+        let mut ops = Ops::default();
+        if leader.log.segments().active_aged(&config, wall) {
+            leader.log.roll(&mut ops);
+        }
+        let (start, high) = (leader.log.start(), leader.high());
+        let from = leader.log.segments().retained_from(start, high, &config, wall);
+        self.carry_out(id, dir, ops);
+        if from > start {
+            probe!("retention moves a log's start");
+            self.advance_start(id, from);
+        }
+    }
+
+    pub(super) fn is_full(&self, dir: DirId) -> bool {
+        self.dirs.get(usize::from(dir.0)).is_some_and(|d| d.full)
+    }
+
+    pub(super) fn mark_full(&mut self, dir: DirId) {
+        self.space(dir, 0);
+    }
+
+    pub(super) fn ask_space(&mut self) {
+        self.timer(SPACE_INTERVAL, Timer::Space);
+        for at in 0..self.dirs.len() {
+            let dir = DirId(u16::try_from(at).expect("few directories"));
+            if self.dir_offline(dir).is_none() {
+                self.store(StoreOp::Space { dir }, Pending::Space { dir });
+            }
+        }
+    }
+
+    pub(super) fn space(&mut self, dir: DirId, free: u64) {
+        let reserve = self.config.reserve_bytes;
+        let Some(known) = self.dirs.get_mut(usize::from(dir.0)) else { return };
+        let full = free < reserve;
+        if std::mem::replace(&mut known.full, full) == full {
+            return;
+        }
+        if full {
+            let text = format!("log directory {} has {free} bytes free, fewer than its reserve of {reserve}: produce is refused", dir.0);
+            self.note(Level::Error, text);
+        } else {
+            probe!("produce resumes when the disk has room again");
+            self.note(Level::Info, format!("log directory {} has room again: produce resumes", dir.0));
+        }
+    }
+
+    /// Finishes what is outstanding, saves what makes the next start quick, then halts.
+    pub(super) fn stop(&mut self) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        self.phase = Phase::Stopping;
+        let snapshots: Vec<_> = self.partitions.values().filter_map(|p| p.leader().map(|leader| (p.dir, leader.log.snapshot()))).collect();
+        for (dir, (name, bytes)) in snapshots {
+            self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
+        }
+        let dirs: BTreeSet<DirId> = self.partitions.values().map(|p| p.dir).collect();
+        dirs.into_iter().for_each(|dir| self.save_starts(dir));
+        self.stop_when_quiet();
+    }
+
+    pub(super) fn stop_when_quiet(&mut self) {
+        let space_only = self.pending.values().all(|pending| matches!(pending, Pending::Space { .. }));
+        if space_only {
+            self.halt(Halt::Stopped);
+        }
+    }
+
+    /// What must hold after every step, of everything.
+    pub fn check(&self) {
+        for partition in self.partitions.values() {
+            if let Some(leader) = partition.leader() {
+                leader.log.check(leader.high());
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Produce: check what a client sent, append it, and answer when its acks are met.
+
+use super::{Broker, Timer, Token};
+use crate::config::TopicConfig;
+use crate::config::topic::TimestampType;
+use crate::error::ErrorCode;
+use crate::id::{Offset, PartitionIndex, Uuid};
+use crate::partition::leader::ProduceWait;
+use crate::partition::{Owner, Partition, PartitionId};
+use crate::probe;
+use crate::time::{Instant, Timestamp};
+use crate::wire::Response;
+use crate::wire::api::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
+use crate::wire::batch::{BadBatch, Batch, BatchHeader};
+use std::time::Duration;
+
+/// A produce request that waits for its acks.
+#[derive(Clone, Debug)]
+pub(super) struct Producing {
+    /// Answers in the order of the request, an error code set only where one is known.
+    answers: Vec<PartitionProduceResponse>,
+    /// Topic and number of partitions, in the order of the request.
+    topics: Vec<(String, Uuid, usize)>,
+    open: Vec<bool>,
+    deadline: Instant,
+    acks: i16,
+}
+
+/// A refusal of one partition's batch.
+struct Refused {
+    code: ErrorCode,
+    why: Option<String>,
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, why: None }
+    }
+}
+
+fn refused(code: ErrorCode, why: impl Into<String>) -> Refused {
+    Refused { code, why: Some(why.into()) }
+}
+
+impl Broker {
+    pub(super) fn produce(&mut self, token: Token, version: i16, body: ProduceRequest, batches: Vec<Result<Batch, BadBatch>>) {
+        let acks = body.acks;
+        let mut producing = Producing { answers: Vec::new(), topics: Vec::new(), open: Vec::new(), deadline: self.now.at, acks };
+        let mut batches = batches.into_iter();
+        let mut parked = Vec::new();
+        for topic in &body.topic_data {
+            let id = if version >= 13 { topic.topic_id } else { self.names.get(topic.name.as_str()).copied().unwrap_or_default() };
+            producing.topics.push((topic.name.clone(), topic.topic_id, topic.partition_data.len()));
+            for partition in &topic.partition_data {
+                let at = producing.answers.len();
+                let batch = batches.next().expect("the edge checks one batch for each partition");
+                let outcome = self.produce_one(acks, version, PartitionId { topic: id, index: partition.index }, batch);
+                let (answer, wait) = self.placed(partition.index, outcome);
+                producing.answers.push(answer);
+                producing.open.push(wait.is_some());
+                parked.extend(wait.map(|(id, next)| (at, id, next)));
+            }
+        }
+        if acks == 0 {
+            return self.unanswered(token, &producing);
+        }
+        for (at, id, next) in parked {
+            producing.open[at] = self.park(id, next, acks == -1, ProduceWait { token, at });
+        }
+        if producing.open.contains(&true) {
+            let wait = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+            producing.deadline = self.timer(wait, Timer::Produce(token));
+            self.producing.insert(token, producing);
+        } else {
+            self.reply(token, producing.response());
+        }
+    }
+
+    /// acks=0: nothing is sent; an error closes the connection, so that the client learns of it.
+    fn unanswered(&mut self, token: Token, producing: &Producing) {
+        if producing.answers.iter().any(|answer| answer.error_code != ErrorCode::NONE) {
+            probe!("an error under acks=0 closes the connection");
+            return self.close(token.conn, "a produce request without acks was refused");
+        }
+        self.answer(token, None);
+    }
+
+    fn produce_one(
+        &mut self,
+        acks: i16,
+        version: i16,
+        id: PartitionId,
+        batch: Result<Batch, BadBatch>,
+    ) -> Result<(PartitionId, super::append::Placed, Offset), Refused> {
+        if !(-1..=1).contains(&acks) {
+            return Err(ErrorCode::INVALID_REQUIRED_ACKS.into());
+        }
+        let unknown = if version >= 13 { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+        let partition = self.partitions.get(&id).ok_or(unknown)?;
+        let batch = batch.map_err(of_bad_batch)?;
+        let leader = partition.leader().ok_or_else(|| not_led(partition))?;
+        let start = leader.log.start();
+        self.check_batch(partition, &batch)?;
+        let placed = self.append(id, &batch)?;
+        Ok((id, placed, start))
+    }
+
+    /// What Kafka asks of a batch before it takes it (`LogValidator`, `UnifiedLog.analyzeAndValidateRecords`).
+    fn check_batch(&self, partition: &Partition, batch: &Batch) -> Result<(), Refused> {
+        let (header, config) = (batch.header(), &partition.config);
+        if header.is_control() {
+            return Err(refused(ErrorCode::INVALID_RECORD, "clients do not write control records"));
+        }
+        if header.is_idempotent() && (header.base_sequence.0 < 0 || header.producer_epoch.0 < 0) {
+            return Err(refused(ErrorCode::INVALID_RECORD, "an idempotent batch needs a sequence and an epoch"));
+        }
+        if header.bytes > config.max_message_bytes {
+            let why = format!("the batch has {} bytes, `max.message.bytes` is {}", header.bytes, config.max_message_bytes);
+            return Err(refused(ErrorCode::MESSAGE_TOO_LARGE, why));
+        }
+        if !in_time(header, config, self.now.wall) {
+            let why = format!("a record's time {} is out of range, the broker's is {}", header.max_timestamp.0, self.now.wall.0);
+            return Err(refused(ErrorCode::INVALID_TIMESTAMP, why));
+        }
+        if self.is_full(partition.dir) && partition.owner == Owner::Clients {
+            probe!("produce is refused at the disk's reserve");
+            return Err(refused(ErrorCode::KAFKA_STORAGE_ERROR, "the disk is nearly full: free space, or delete topics or records"));
+        }
+        Ok(())
+    }
+
+    /// The answer as far as it is known, and the offset which a watermark must reach.
+    fn placed(
+        &self,
+        index: PartitionIndex,
+        outcome: Result<(PartitionId, super::append::Placed, Offset), Refused>,
+    ) -> (PartitionProduceResponse, Option<(PartitionId, Offset)>) {
+        let mut answer = PartitionProduceResponse { index, ..Default::default() };
+        match outcome {
+            Ok((id, placed, start)) => {
+                answer.base_offset = placed.base;
+                answer.log_append_time_ms = placed.append_time;
+                answer.log_start_offset = start;
+                (answer, Some((id, placed.next)))
+            }
+            Err(refused) => {
+                answer.refuse(refused.code);
+                answer.error_message = refused.why;
+                (answer, None)
+            }
+        }
+    }
+
+    /// One partition of a waiting request has its outcome.
+    pub(super) fn produced(&mut self, wait: ProduceWait, code: ErrorCode) {
+        let Some(producing) = self.producing.get_mut(&wait.token) else { return };
+        if !std::mem::take(&mut producing.open[wait.at]) {
+            return;
+        }
+        if code != ErrorCode::NONE {
+            producing.answers[wait.at].refuse(code);
+        }
+        if producing.open.contains(&true) {
+            return;
+        }
+        let producing = self.producing.remove(&wait.token).expect("looked at above");
+        self.timers.remove(&(producing.deadline, Timer::Produce(wait.token)));
+        self.reply(wait.token, producing.response());
+    }
+
+    /// The acks did not come in time: the records may yet be committed.
+    pub(super) fn produce_timed_out(&mut self, token: Token) {
+        let Some(mut producing) = self.producing.remove(&token) else { return };
+        probe!("a produce request times out");
+        for (answer, open) in producing.answers.iter_mut().zip(&producing.open) {
+            if *open {
+                answer.refuse(ErrorCode::REQUEST_TIMED_OUT);
+            }
+        }
+        self.reply(token, producing.response());
+    }
+
+    /// The connection is gone; the waits find no request any more.
+    pub(super) fn drop_produce(&mut self, token: Token) {
+        let Some(producing) = self.producing.remove(&token) else { return };
+        self.timers.remove(&(producing.deadline, Timer::Produce(token)));
+    }
+}
+
+/// Whether the times of a batch lie as near to the clock as its topic asks. Append times always do.
+fn in_time(header: &BatchHeader, config: &TopicConfig, wall: Timestamp) -> bool {
+    if config.timestamp_type == TimestampType::Append {
+        return true;
+    }
+    let early = |time: Timestamp| wall.0.saturating_sub(time.0) > config.timestamp_before_max_ms;
+    let late = |time: Timestamp| time.0.saturating_sub(wall.0) > config.timestamp_after_max_ms;
+    let times = [header.base_timestamp, header.max_timestamp];
+    times.into_iter().filter(|time| *time != Timestamp::NONE).all(|time| !early(time) && !late(time))
+}
+
+fn not_led(partition: &Partition) -> Refused {
+    match &partition.role {
+        crate::partition::Role::Offline { why } => refused(ErrorCode::KAFKA_STORAGE_ERROR, why.clone()),
+        crate::partition::Role::Creating | crate::partition::Role::Leader(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER.into(),
+    }
+}
+
+fn of_bad_batch(bad: BadBatch) -> Refused {
+    match bad {
+        BadBatch::Crc { stored, actual } => {
+            refused(ErrorCode::CORRUPT_MESSAGE, format!("the checksum is {actual:#x}, the batch says {stored:#x}"))
+        }
+        BadBatch::Short | BadBatch::Length(_) => refused(ErrorCode::CORRUPT_MESSAGE, "the batch is cut off"),
+        BadBatch::Magic(magic) => {
+            refused(ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT, format!("record batches must have magic 2, this one has {magic}"))
+        }
+        BadBatch::NotOne => refused(ErrorCode::INVALID_RECORD, "exactly one record batch is sent for a partition"),
+        BadBatch::Count => refused(ErrorCode::INVALID_RECORD, "the record count does not fit the batch"),
+        BadBatch::Codec => refused(ErrorCode::INVALID_RECORD, "an unknown compression codec"),
+    }
+}
+
+impl PartitionProduceResponse {
+    fn refuse(&mut self, code: ErrorCode) {
+        self.error_code = code;
+        self.base_offset = Offset::UNKNOWN;
+        self.log_append_time_ms = Timestamp::NONE;
+        self.log_start_offset = Offset::UNKNOWN;
+    }
+}
+
+impl Producing {
+    fn response(self) -> Response {
+        let mut answers = self.answers.into_iter();
+        let responses = self
+            .topics
+            .into_iter()
+            .map(|(name, topic_id, count)| TopicProduceResponse {
+                name,
+                topic_id,
+                partition_responses: answers.by_ref().take(count).collect(),
+                ..Default::default()
+            })
+            .collect();
+        debug_assert!(self.acks != 0, "acks=0 has no response");
+        Response::Produce(ProduceResponse { responses, ..Default::default() })
+    }
+}
