@@ -171,6 +171,25 @@ pub fn encode_body<T: Wire>(body: &T, shape: Shape) -> Bytes {
     w.bytes().expect("a body alone refers to no file")
 }
 
+/// Writes a version and a table in that version, as keys and values of coordinators have it.
+pub(super) fn encode_versioned<T: Wire>(body: &T, version: i16, first_flexible: i16) -> Bytes {
+    let mut w = Writer::new(Shape { version, flexible: version >= first_flexible });
+    version.write(&mut w);
+    body.write(&mut w);
+    w.bytes().expect("a record's table refers to no file")
+}
+
+/// Reads a version, not above `latest`, and a table in that version.
+pub(super) fn decode_versioned<T: Wire>(bytes: Bytes, latest: i16, first_flexible: i16) -> Result<(i16, T), Malformed> {
+    let mut r = Reader::new(bytes, header(false));
+    let version = i16::read(&mut r)?;
+    if !(0..=latest).contains(&version) {
+        return Err(r.malformed("a version that is not known"));
+    }
+    r.set_shape(Shape { version, flexible: version >= first_flexible });
+    Ok((version, T::read(&mut r)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,114 @@
 //! Records of the metadata log (KIP-631).
 
+use bytes::Bytes;
+
 use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Uuid};
+use crate::wire::frame::Writer;
 use crate::wire::macros::message;
+use crate::wire::primitive::{Malformed, Reader, Shape};
+use crate::wire::value::Wire;
+
+/// Every record has tagged fields.
+const fn shape(version: i16) -> Shape {
+    Shape { version, flexible: true }
+}
+
+/// The version of the frame around each record (Kafka's `AbstractApiMessageSerde`).
+const FRAME_VERSION: u32 = 1;
+
+macro_rules! metadata_records {
+    ($($kind:literal $name:ident($body:ident) ..= $latest:literal;)*) => {
+        /// One record of the metadata log.
+        // Each is explained at its table.
+        #[allow(missing_docs)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum MetadataRecord {
+            $($name($body),)*
+        }
+
+        impl MetadataRecord {
+            /// The newest version of this kind of record. Which to write is the metadata version's decision.
+            #[must_use]
+            pub fn latest_version(&self) -> i16 {
+                match self {
+                    $(Self::$name(_) => $latest,)*
+                }
+            }
+
+            fn kind(&self) -> u32 {
+                match self {
+                    $(Self::$name(_) => $kind,)*
+                }
+            }
+
+            fn write(&self, w: &mut Writer) {
+                match self {
+                    $(Self::$name(body) => body.write(w),)*
+                }
+            }
+
+            /// Reads a record's value.
+            pub fn decode(value: Bytes) -> Result<Self, Malformed> {
+                let mut r = Reader::new(value, shape(0));
+                if r.varint()? != FRAME_VERSION {
+                    return Err(r.malformed("a metadata record's frame has an unknown version"));
+                }
+                let kind = r.varint()?;
+                let version = r.varint()?;
+                let latest = match kind {
+                    $($kind => $latest,)*
+                    _ => return Err(r.malformed("a metadata record of an unknown kind")),
+                };
+                let Some(version) = i16::try_from(version).ok().filter(|v| *v <= latest) else {
+                    return Err(r.malformed("a metadata record has an unknown version"));
+                };
+                r.set_shape(shape(version));
+                match kind {
+                    $($kind => Wire::read(&mut r).map(Self::$name),)*
+                    _ => Err(r.malformed("a metadata record of an unknown kind")),
+                }
+            }
+        }
+    };
+}
+
+metadata_records! {
+    0 RegisterBroker(RegisterBrokerRecord) ..=4;
+    1 UnregisterBroker(UnregisterBrokerRecord) ..=0;
+    2 Topic(TopicRecord) ..=0;
+    3 Partition(PartitionRecord) ..=2;
+    4 Config(ConfigRecord) ..=0;
+    5 PartitionChange(PartitionChangeRecord) ..=2;
+    7 FenceBroker(FenceBrokerRecord) ..=0;
+    8 UnfenceBroker(UnfenceBrokerRecord) ..=0;
+    9 RemoveTopic(RemoveTopicRecord) ..=0;
+    12 FeatureLevel(FeatureLevelRecord) ..=0;
+    15 ProducerIds(ProducerIdsRecord) ..=0;
+    17 BrokerRegistrationChange(BrokerRegistrationChangeRecord) ..=3;
+    20 NoOp(NoOpRecord) ..=0;
+    23 BeginTransaction(BeginTransactionRecord) ..=0;
+    24 EndTransaction(EndTransactionRecord) ..=0;
+    25 AbortTransaction(AbortTransactionRecord) ..=0;
+    27 RegisterController(RegisterControllerRecord) ..=0;
+    28 ClearElr(ClearElrRecord) ..=0;
+}
+
+impl MetadataRecord {
+    /// Writes a record's value.
+    ///
+    /// # Panics
+    /// If the kind has no such version.
+    #[must_use]
+    pub fn encode(&self, version: i16) -> Bytes {
+        assert!((0..=self.latest_version()).contains(&version), "{self:?} has no version {version}");
+        let mut w = Writer::new(shape(version));
+        w.varint(FRAME_VERSION);
+        w.varint(self.kind());
+        w.varint(u32::from(version.unsigned_abs()));
+        self.write(&mut w);
+        w.bytes().expect("a metadata record refers to no file")
+    }
+}
 
 message! {
     /// A broker registered; it is fenced until its first heartbeats.
@@ -199,5 +306,30 @@ message! {
     /// The ELR of a topic, or of all, is void (KIP-966).
     ClearElrRecord {
         topic_name: String = ..,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_record_looks_as_kafkas() {
+        let record = MetadataRecord::Topic(TopicRecord { name: "foo".to_owned(), topic_id: Uuid([7; 16]) });
+        let bytes = record.encode(0);
+        assert_eq!(bytes[..8], *b"\x01\x02\0\x04foo\x07");
+        assert_eq!(MetadataRecord::decode(bytes), Ok(record));
+    }
+
+    #[test]
+    fn frames_and_versions_from_the_future_are_refused() {
+        for (bytes, why) in [
+            (&b"\x02\x02\0"[..], "a metadata record's frame has an unknown version"),
+            (b"\x01\x02\x01", "a metadata record has an unknown version"),
+            (b"\x01\x7f\0", "a metadata record of an unknown kind"),
+            (b"\x01", "the frame ends within a number"),
+        ] {
+            assert_eq!(MetadataRecord::decode(Bytes::from_static(bytes)).map_err(|e| e.why), Err(why));
+        }
     }
 }
