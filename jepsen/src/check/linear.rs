@@ -27,6 +27,7 @@ pub(super) fn check(index: &Index<'_>, orders: &Orders, options: &Options, findi
         orders,
         rebalances_logged: options.rebalances_logged,
         known: vec![None; index.keys.len()],
+        delivered: vec![false; index.values.len()],
         floors: BTreeMap::new(),
         readers: BTreeMap::new(),
     };
@@ -69,6 +70,8 @@ struct Sweep<'i, 'h> {
     orders: &'i Orders,
     rebalances_logged: bool,
     known: Vec<Known>,
+    /// Of each value, whether a poll has delivered it.
+    delivered: Vec<bool>,
     /// For open operations that tell ends: what was known of those keys when they began.
     floors: BTreeMap<DoneId, Vec<(KeyId, Known)>>,
     readers: BTreeMap<Process, Reader>,
@@ -101,7 +104,8 @@ impl Sweep<'_, '_> {
         let told = told.filter(|_| done.stage == Stage::Ok);
         let seen = || self.orders.placed(value).map(|placed| self.orders.slots(key)[placed.first].offset);
         let (Some(offset), Some((known, shown))) = (told.or_else(seen), self.known[key]) else { return };
-        if offset > known || done.stage == Stage::Fail {
+        // Of a record delivered before its send, that is said already.
+        if offset > known || done.stage == Stage::Fail || self.delivered[value] {
             return;
         }
         findings.add(Kind::LinearAppend, || Case {
@@ -155,8 +159,9 @@ impl Sweep<'_, '_> {
         }
     }
 
-    fn not_from_the_future(&self, done: &Done, run: &Run, findings: &mut Findings) {
+    fn not_from_the_future(&mut self, done: &Done, run: &Run, findings: &mut Findings) {
         for read in self.index.reads_of(run) {
+            self.delivered[read.value] = true;
             let Some(writer) = self.index.values[read.value].writer.map(|writer| &self.index.done[writer]) else { continue };
             if writer.invoked < done.op {
                 continue;
