@@ -4,4 +4,6 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod edn;
 pub mod history;
+pub mod workload;

@@ -1,1 +1,3 @@
-//! Not written yet.
+//! Deterministic simulation of whole klamm nodes, from a seed.
+
+pub mod disk;

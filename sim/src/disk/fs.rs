@@ -1,0 +1,327 @@
+//! The `Fs` over the faulty state: each operation takes its time, then happens at once.
+
+use super::{Bites, Cost, Faults, NameChange, Pace, State, folder_of, is_below};
+use crate::disk::inode::Inode;
+use bytes::{Bytes, BytesMut};
+use klamm::fs::{Entry, File, Fs, Open};
+use klamm_core::rng::Rng;
+use rand::Rng as _;
+use std::io::{Error, ErrorKind, Result};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A disk; clones are the same one, and it survives the node that uses it.
+#[derive(Clone)]
+pub struct Disk {
+    state: Arc<Mutex<State>>,
+    pace: Arc<dyn Pace>,
+    /// The life in which this handle of the disk was taken; after a crash it is dead.
+    life: u64,
+}
+
+/// An open file.
+#[derive(Clone)]
+pub struct Handle {
+    disk: Disk,
+    ino: u64,
+    /// Dropping the last clone gives the lock back.
+    _lock: Option<Arc<Lock>>,
+}
+
+struct Lock {
+    disk: Disk,
+    path: String,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut state = self.disk.lock_state();
+        if state.life == self.disk.life {
+            state.locked.remove(&self.path);
+        }
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Disk(life {})", self.life)
+    }
+}
+
+impl Disk {
+    /// An empty disk, whose crashes draw from `rng`.
+    pub fn new(rng: Rng, pace: Arc<dyn Pace>) -> Self {
+        Self { state: Arc::new(Mutex::new(State::new(rng))), pace, life: 0 }
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no operation panics while it holds the disk")
+    }
+
+    /// The node dies; with `power` the machine loses power too, and everything unsynced is at chance's mercy.
+    /// Handles of before are dead. Returns the disk for the next life.
+    pub fn crash(&self, power: bool) -> Self {
+        let mut state = self.lock_state();
+        state.crash(!power);
+        Self { life: state.life, ..self.clone() }
+    }
+
+    /// Switches faults on or off.
+    pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.lock_state().faults);
+    }
+
+    /// How often faults bit.
+    pub fn bites(&self) -> Bites {
+        self.lock_state().bites
+    }
+
+    /// Bytes that are in use.
+    pub fn used(&self) -> u64 {
+        self.lock_state().used()
+    }
+
+    /// All files, with their sizes, in order of their paths.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let state = self.lock_state();
+        let file = |(path, ino): (&String, &Option<u64>)| Some((path.clone(), state.inodes[&(*ino)?].size()));
+        state.names.iter().filter_map(file).collect()
+    }
+
+    /// One bit of the file flips, durably.
+    pub fn rot(&self, path: &str, at: u64) {
+        let mut state = self.lock_state();
+        let Some(Some(ino)) = state.names.get(path).copied() else { return };
+        state.inodes.get_mut(&ino).expect("a name has its inode").rot(at);
+        state.bites.rotten += 1;
+    }
+
+    fn alive(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.lock_state();
+        if state.life == self.life { Ok(state) } else { Err(Error::other("the node has crashed")) }
+    }
+
+    fn handle(&self, ino: u64) -> Handle {
+        Handle { disk: self.clone(), ino, _lock: None }
+    }
+}
+
+impl State {
+    fn file(&self, path: &str) -> Result<u64> {
+        match self.names.get(path) {
+            Some(Some(ino)) => Ok(*ino),
+            Some(None) => Err(ErrorKind::IsADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn make(&mut self, path: &str) -> Result<u64> {
+        let folder = folder_of(path);
+        if !folder.is_empty() && self.names.get(folder) != Some(&None) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let ino = self.next_ino;
+        self.next_ino += 1;
+        self.inodes.insert(ino, Inode::default());
+        self.change(NameChange::Add { path: path.to_owned(), ino: Some(ino) });
+        Ok(ino)
+    }
+
+    /// Counts down a fault; true when it bites.
+    fn bites(&mut self, which: fn(&mut Faults) -> &mut u32) -> bool {
+        let left = which(&mut self.faults);
+        let hit = *left > 0;
+        *left -= u32::from(hit);
+        self.bites.io_errors += u64::from(hit);
+        hit
+    }
+
+    fn free(&self) -> u64 {
+        self.faults.capacity.map_or(1 << 50, |capacity| capacity.saturating_sub(self.used()))
+    }
+}
+
+fn io_error() -> Error {
+    Error::other("an injected I/O error")
+}
+
+impl Fs for Disk {
+    type File = Handle;
+
+    async fn open(&self, path: &str, how: Open) -> Result<Handle> {
+        self.pace.pass(Cost::Meta).await;
+        let mut state = self.alive()?;
+        let there = state.file(path);
+        let ino = match (how, there) {
+            (Open::Existing | Open::Empty, Ok(ino)) => ino,
+            (Open::New, Ok(_)) => return Err(ErrorKind::AlreadyExists.into()),
+            (Open::New | Open::Empty, Err(e)) if e.kind() == ErrorKind::NotFound => state.make(path)?,
+            (_, Err(e)) => return Err(e),
+        };
+        if how == Open::Empty {
+            state.inodes.get_mut(&ino).expect("a name has its inode").set_len(0);
+        }
+        Ok(self.handle(ino))
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.pace.pass(Cost::Meta).await;
+        let mut state = self.alive()?;
+        if !state.names.contains_key(from) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        state.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned() });
+        Ok(())
+    }
+
+    async fn remove_file(&self, path: &str) -> Result<()> {
+        self.pace.pass(Cost::Meta).await;
+        let mut state = self.alive()?;
+        state.file(path)?;
+        state.change(NameChange::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    async fn create_dir(&self, path: &str) -> Result<()> {
+        self.pace.pass(Cost::Meta).await;
+        let mut state = self.alive()?;
+        if state.names.contains_key(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let folder = folder_of(path);
+        if !folder.is_empty() && state.names.get(folder) != Some(&None) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        state.change(NameChange::Add { path: path.to_owned(), ino: None });
+        Ok(())
+    }
+
+    async fn remove_dir(&self, path: &str) -> Result<()> {
+        self.pace.pass(Cost::Meta).await;
+        let mut state = self.alive()?;
+        if state.names.get(path) != Some(&None) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        if state.names.keys().any(|other| is_below(other, path)) {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.change(NameChange::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        self.pace.pass(Cost::Meta).await;
+        let state = self.alive()?;
+        if !path.is_empty() && state.names.get(path) != Some(&None) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let inside = state.names.iter().filter(|(other, _)| folder_of(other) == path);
+        let entry = |(other, node): (&String, &Option<u64>)| Entry {
+            name: other.rsplit('/').next().expect("a split has a last part").to_owned(),
+            is_dir: node.is_none(),
+            len: node.map_or(0, |ino| state.inodes[&ino].size()),
+        };
+        Ok(inside.map(entry).collect())
+    }
+
+    async fn sync_dir(&self, path: &str) -> Result<()> {
+        let count = self.alive()?.changes.get(path).map_or(0, Vec::len);
+        self.pace.pass(Cost::Sync(64 * count as u64)).await;
+        let mut state = self.alive()?;
+        if state.bites(|faults| &mut faults.failing_syncs) {
+            return Err(io_error());
+        }
+        state.sync_names(path);
+        Ok(())
+    }
+
+    async fn free_space(&self) -> Result<u64> {
+        self.pace.pass(Cost::Meta).await;
+        Ok(self.alive()?.free())
+    }
+
+    async fn lock(&self, path: &str) -> Result<Handle> {
+        self.pace.pass(Cost::Meta).await;
+        let mut state = self.alive()?;
+        let ino = match state.file(path) {
+            Ok(ino) => ino,
+            Err(_) => state.make(path)?,
+        };
+        if !state.locked.insert(path.to_owned()) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let lock = Lock { disk: self.clone(), path: path.to_owned() };
+        Ok(Handle { disk: self.clone(), ino, _lock: Some(Arc::new(lock)) })
+    }
+}
+
+impl Handle {
+    fn inode<'a>(&self, state: &'a mut State) -> Result<&'a mut Inode> {
+        state.inodes.get_mut(&self.ino).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
+impl File for Handle {
+    async fn write_at(&self, at: u64, pieces: &[Bytes]) -> Result<()> {
+        let mut bytes = BytesMut::new();
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        let mut bytes = bytes.to_vec();
+        self.disk.pace.pass(Cost::Write(bytes.len() as u64)).await;
+        let mut state = self.disk.alive()?;
+        let size = self.inode(&mut state)?.size();
+        let growth = (at + bytes.len() as u64).saturating_sub(size);
+        let free = state.free();
+        if growth > free {
+            state.bites.full += 1;
+            // What fitted is there.
+            bytes.truncate(bytes.len() - usize::try_from(growth - free).expect("fewer bytes than were given"));
+            self.inode(&mut state)?.write(at, bytes);
+            return Err(ErrorKind::StorageFull.into());
+        }
+        if state.bites(|faults| &mut faults.failing_writes) {
+            let kept = state.rng.random_range(0..=bytes.len());
+            bytes.truncate(kept);
+            self.inode(&mut state)?.write(at, bytes);
+            return Err(io_error());
+        }
+        self.inode(&mut state)?.write(at, bytes);
+        Ok(())
+    }
+
+    async fn read_at(&self, at: u64, len: usize) -> Result<Bytes> {
+        self.disk.pace.pass(Cost::Read(len as u64)).await;
+        let mut state = self.disk.alive()?;
+        if state.bites(|faults| &mut faults.failing_reads) {
+            return Err(io_error());
+        }
+        let bytes = self.inode(&mut state)?.bytes();
+        let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        let to = from.saturating_add(len).min(bytes.len());
+        Ok(Bytes::copy_from_slice(&bytes[from..to]))
+    }
+
+    async fn set_len(&self, len: u64) -> Result<()> {
+        self.disk.pace.pass(Cost::Meta).await;
+        let mut state = self.disk.alive()?;
+        self.inode(&mut state)?.set_len(len);
+        Ok(())
+    }
+
+    async fn sync(&self) -> Result<()> {
+        let (count, dirty) = {
+            let mut state = self.disk.alive()?;
+            let inode = self.inode(&mut state)?;
+            (inode.changes(), inode.dirty())
+        };
+        self.disk.pace.pass(Cost::Sync(dirty)).await;
+        let mut state = self.disk.alive()?;
+        let failed = state.bites(|faults| &mut faults.failing_syncs);
+        self.inode(&mut state)?.synced(count, failed);
+        if failed { Err(io_error()) } else { Ok(()) }
+    }
+
+    async fn size(&self) -> Result<u64> {
+        self.disk.pace.pass(Cost::Meta).await;
+        let mut state = self.disk.alive()?;
+        Ok(self.inode(&mut state)?.size())
+    }
+}
