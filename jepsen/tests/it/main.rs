@@ -2,4 +2,5 @@
 
 mod by_hand;
 mod dsl;
-mod smoke;
+mod generated;
+mod model;
