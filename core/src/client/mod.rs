@@ -8,7 +8,15 @@ use std::sync::Arc;
 use crate::id::PartitionIndex;
 
 pub mod assign;
+mod cluster;
+#[cfg(test)]
+mod fake;
+pub mod io;
+mod links;
+mod metadata;
 pub mod partitioner;
+pub mod producer;
+mod versions;
 
 /// A topic's name, cheap to share.
 pub type Topic = Arc<str>;
