@@ -213,9 +213,16 @@ def describe_log_dirs(k):
     says = {}
     for v in range(1, 6):
         if v <= k.schemas.highest("DescribeLogDirs"):
-            says[f"v{v}"] = k.ask("DescribeLogDirs", v, topics=listed)
+            says[f"v{v}"] = by_partition(k.ask("DescribeLogDirs", v, topics=listed))
     all_topics = k.ask("DescribeLogDirs", 4, topics=None)["results"]
     return says | {"all has it": any(t["name"] == topic for r in all_topics for t in r["topics"]), "empty list": k.ask("DescribeLogDirs", 4, topics=[])}
+
+
+def by_partition(got):
+    for result in got["results"]:
+        for topic in result["topics"]:
+            topic["partitions"].sort(key=lambda p: p["partitionIndex"])
+    return got
 
 
 @probe
