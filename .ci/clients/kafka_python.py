@@ -1,0 +1,115 @@
+"""kafka-python: its own codec and its own reading of the protocol."""
+
+import kafka
+from common import BOOTSTRAP, COMBOS, T0, check, lines, ok, parts, rest, same, topic, until
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions, NewTopic
+from kafka.errors import InvalidPartitionsError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+
+LINES = lines()
+admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+
+
+def create(name, partitions):
+    admin.create_topics([NewTopic(name, partitions, 1)])
+
+
+def refused(error, call):
+    try:
+        call()
+    except error:
+        return
+    raise SystemExit(f"{error.__name__} wanted")
+
+
+def produce(name, values, at=None, **how):
+    producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, linger_ms=5, **how)
+    sent = [producer.send(name, v, key=v[:8], timestamp_ms=at + n if at else None) for n, v in enumerate(values)]
+    producer.flush(40)
+    for future in sent:
+        future.get(10)
+    producer.close()
+
+
+def consumer(group=None, **how):
+    return KafkaConsumer(bootstrap_servers=BOOTSTRAP, group_id=group, auto_offset_reset="earliest", session_timeout_ms=10000, **how)
+
+
+def take(c, ms=200):
+    return [r.value for part in c.poll(ms, max_records=5000).values() for r in part]
+
+
+def read(c, want):
+    seen = []
+    until(f"{want} messages", 30, lambda: seen.extend(take(c)) or len(seen) >= want)
+    return seen + take(c, 500)
+
+
+def every_codec_and_acks():
+    for codec, acks in COMBOS:
+        name = topic(f"{codec}-{acks}")
+        create(name, parts(acks))
+        if acks == "0":
+            produce(name, LINES[:1], acks=1)
+        how = {"compression_type": None if codec == "none" else codec, "acks": acks if acks == "all" else int(acks), "enable_idempotence": acks == "all"}
+        produce(name, rest(acks, LINES), **how)
+        c = consumer()
+        c.assign([TopicPartition(name, p) for p in range(parts(acks))])
+        same(f"{codec} acks={acks}", LINES, read(c, len(LINES)))
+        c.close()
+
+
+def group_of_three():
+    name, group = topic("group"), topic("g")
+    create(name, 6)
+    members = [consumer(group) for _ in range(3)]
+    for c in members:
+        c.subscribe([name])
+    seen = [[] for _ in members]
+
+    def all_take():
+        for n, c in enumerate(members):
+            seen[n] += take(c, 50)
+
+    until("two partitions each", 40, lambda: all_take() or [len(c.assignment()) for c in members] == [2, 2, 2])
+    produce(name, LINES)
+    until("all lines in the group", 30, lambda: all_take() or sum(map(len, seen)) >= len(LINES))
+    all_take()
+    same("group of three", LINES, [v for part in seen for v in part])
+    check("each member had a share", all(seen))
+    for c in members:
+        c.commit()
+        c.close()
+
+
+def by_time():
+    name = topic("time")
+    create(name, 1)
+    produce(name, LINES, at=T0)
+    c, part, middle = consumer(), TopicPartition(name, 0), len(LINES) // 2
+    found = c.offsets_for_times({part: T0 + middle})[part]
+    check("offset of the middle", (found.offset, found.timestamp) == (middle, T0 + middle))
+    check("past the end there is none", c.offsets_for_times({part: T0 + 10 * len(LINES)})[part] is None)
+    c.assign([part])
+    c.seek(part, found.offset)
+    same("from a time on", LINES[middle:], read(c, len(LINES) - middle))
+    check("ends", (c.beginning_offsets([part])[part], c.end_offsets([part])[part]) == (0, len(LINES)))
+    c.close()
+
+
+def administration():
+    name = topic("admin")
+    create(name, 2)
+    refused(TopicAlreadyExistsError, lambda: create(name, 2))
+    admin.create_partitions({name: NewPartitions(4)})
+    refused(InvalidPartitionsError, lambda: admin.create_partitions({name: NewPartitions(3)}))
+    check("the topic is listed", name in admin.list_topics())
+    admin.delete_topics([name])
+    refused(UnknownTopicOrPartitionError, lambda: admin.delete_topics([name]))
+
+
+every_codec_and_acks()
+group_of_three()
+by_time()
+administration()
+ok(kafka.__version__)
