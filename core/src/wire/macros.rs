@@ -97,6 +97,14 @@ macro_rules! message {
         }
 
         impl $crate::wire::value::Nullable for $name {}
+
+        #[cfg(test)]
+        impl $crate::wire::arbitrary::Arbitrary for $name {
+            #[allow(unused_variables)]
+            fn arbitrary(g: &mut $crate::wire::arbitrary::Gen) -> Self {
+                Self { $($field: $crate::wire::arbitrary::Arbitrary::arbitrary(g),)* }
+            }
+        }
     )+};
 }
 

@@ -2,11 +2,15 @@
 
 pub mod api;
 mod apis;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub mod batch;
 pub mod compress;
 pub mod frame;
 mod macros;
 mod message;
+#[cfg(test)]
+mod oracle;
 pub mod primitive;
 pub mod record;
 pub mod records;
