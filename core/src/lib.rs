@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod client;
 pub mod config;
+pub mod controller;
 pub mod coordinator;
 pub mod error;
 pub mod id;

@@ -1,0 +1,485 @@
+//! The metadata image: the fold of the metadata log's records. Who holds the same records holds the same image.
+//!
+//! Decides nothing, and trusts nothing: a record that does not fit what came before it is a contradiction, not a guess.
+//! Source: Kafka's `MetadataImage` and its delta (KIP-631, KIP-966).
+
+use super::record::Record;
+use crate::config::{BrokerConfig, Layers, Properties, TopicConfig};
+use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Uuid};
+use crate::wire::records::metadata::{
+    BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, TopicRecord,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What can be configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKind {
+    /// A topic, by its name.
+    Topic,
+    /// A broker, by its number; with an empty name all brokers.
+    Broker,
+    /// The log levels of a broker.
+    BrokerLogger,
+    /// A subscription to clients' metrics.
+    ClientMetrics,
+    /// A group, by its id.
+    Group,
+}
+
+impl ResourceKind {
+    /// The kind that the wire numbers `number` (Kafka's `ConfigResource.Type`).
+    #[must_use]
+    pub fn of(number: i8) -> Option<Self> {
+        Some(match number {
+            2 => Self::Topic,
+            4 => Self::Broker,
+            8 => Self::BrokerLogger,
+            16 => Self::ClientMetrics,
+            32 => Self::Group,
+            _ => return None,
+        })
+    }
+
+    /// Its number on the wire.
+    #[must_use]
+    pub fn wire(self) -> i8 {
+        match self {
+            Self::Topic => 2,
+            Self::Broker => 4,
+            Self::BrokerLogger => 8,
+            Self::ClientMetrics => 16,
+            Self::Group => 32,
+        }
+    }
+}
+
+/// Something that can be configured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resource {
+    /// Of which kind.
+    pub kind: ResourceKind,
+    /// Which; empty for the default of all brokers.
+    pub name: String,
+}
+
+impl Resource {
+    /// The topic `name`.
+    #[must_use]
+    pub fn topic(name: &str) -> Self {
+        Self { kind: ResourceKind::Topic, name: name.to_owned() }
+    }
+
+    /// The broker `id`.
+    #[must_use]
+    pub fn broker(id: BrokerId) -> Self {
+        Self { kind: ResourceKind::Broker, name: id.to_string() }
+    }
+
+    /// What holds for all brokers.
+    #[must_use]
+    pub fn all_brokers() -> Self {
+        Self { kind: ResourceKind::Broker, name: String::new() }
+    }
+}
+
+/// One partition, as the controller decided it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Partition {
+    /// Assigned replicas; the first one is the preferred leader.
+    pub replicas: Vec<BrokerId>,
+    /// The in-sync replicas.
+    pub isr: Vec<BrokerId>,
+    /// Replicas that are on their way out.
+    pub removing: Vec<BrokerId>,
+    /// Replicas that are on their way in.
+    pub adding: Vec<BrokerId>,
+    /// Who leads.
+    pub leader: Option<BrokerId>,
+    /// Whether the leader came by an unclean election and has not recovered yet.
+    pub is_recovering: bool,
+    /// Grows with each election.
+    pub leader_epoch: LeaderEpoch,
+    /// Grows with each change.
+    pub partition_epoch: i32,
+    /// Where each replica lies, in the order of `replicas`.
+    pub directories: Vec<Uuid>,
+    /// Eligible leader replicas.
+    pub elr: Vec<BrokerId>,
+    /// The last leader, when nobody is eligible any more.
+    pub last_known_elr: Vec<BrokerId>,
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Topic {
+    /// Its identity.
+    pub id: Uuid,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its partitions; numbered from 0 without a gap.
+    pub partitions: BTreeMap<PartitionIndex, Partition>,
+}
+
+/// One broker, as it registered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Registration {
+    /// The process.
+    pub incarnation: Uuid,
+    /// The registration.
+    pub epoch: i64,
+    /// Whether it must not lead.
+    pub is_fenced: bool,
+    /// Whether it is on its way down.
+    pub is_stopping: bool,
+    /// Where it stands.
+    pub rack: Option<String>,
+    /// Name, host, port and security protocol of its listeners.
+    pub endpoints: Vec<(String, String, u16, i16)>,
+    /// Its log directories.
+    pub directories: Vec<Uuid>,
+}
+
+/// All metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Image {
+    topics: BTreeMap<Uuid, Topic>,
+    names: BTreeMap<Arc<str>, Uuid>,
+    configs: BTreeMap<Resource, Properties>,
+    brokers: BTreeMap<BrokerId, Registration>,
+    features: BTreeMap<String, i16>,
+    next_producer_id: i64,
+}
+
+/// What a record changed, for who acts on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A topic is there; its partitions follow.
+    TopicCreated {
+        /// Which.
+        topic: Uuid,
+    },
+    /// A topic is gone, with its partitions and configuration.
+    TopicDeleted {
+        /// Which.
+        topic: Uuid,
+        /// What it was called.
+        name: Arc<str>,
+    },
+    /// A partition is there.
+    PartitionCreated {
+        /// Of which topic.
+        topic: Uuid,
+        /// Which.
+        index: PartitionIndex,
+    },
+    /// A partition's leader, ISR or replicas changed.
+    PartitionChanged {
+        /// Of which topic.
+        topic: Uuid,
+        /// Which.
+        index: PartitionIndex,
+    },
+    /// A setting changed.
+    Configured {
+        /// Of what.
+        resource: Resource,
+    },
+    /// Something else: brokers, features, producer ids.
+    Other,
+}
+
+/// A record that does not fit what came before it: the log is not one that a controller wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction(pub String);
+
+impl Image {
+    /// The topic called `name`.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// The topic `id`.
+    #[must_use]
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// Every topic, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.names.values().map(|id| self.topics.get(id).expect("each name has its topic"))
+    }
+
+    /// Every topic from `name` on, by name.
+    pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Topic> {
+        let from = (std::ops::Bound::Included(name), std::ops::Bound::Unbounded);
+        self.names.range::<str, _>(from).map(|(_, id)| self.topics.get(id).expect("each name has its topic"))
+    }
+
+    /// What was set for `resource`.
+    #[must_use]
+    pub fn properties(&self, resource: &Resource) -> &Properties {
+        static NONE: Properties = Properties::new();
+        self.configs.get(resource).unwrap_or(&NONE)
+    }
+
+    /// Everything that has settings.
+    pub fn configured(&self) -> impl Iterator<Item = &Resource> {
+        self.configs.keys()
+    }
+
+    /// Every broker that ever registered and did not unregister.
+    #[must_use]
+    pub fn brokers(&self) -> &BTreeMap<BrokerId, Registration> {
+        &self.brokers
+    }
+
+    /// Whether `broker` may lead and be given replicas.
+    #[must_use]
+    pub fn is_active(&self, broker: BrokerId) -> bool {
+        self.brokers.get(&broker).is_some_and(|b| !b.is_fenced && !b.is_stopping)
+    }
+
+    /// The finalized features and their levels.
+    #[must_use]
+    pub fn features(&self) -> &BTreeMap<String, i16> {
+        &self.features
+    }
+
+    /// The first producer id that was never given out.
+    #[must_use]
+    pub fn next_producer_id(&self) -> ProducerId {
+        ProducerId(self.next_producer_id)
+    }
+
+    /// The layers beneath a topic on the broker that `config` describes.
+    #[must_use]
+    pub fn layers<'a>(&'a self, config: &'a BrokerConfig) -> Layers<'a> {
+        Layers {
+            broker: self.properties(&Resource::broker(config.id)),
+            cluster: self.properties(&Resource::all_brokers()),
+            fixed: &config.fixed,
+        }
+    }
+
+    /// What holds for the topic called `name` on the broker that `config` describes.
+    #[must_use]
+    pub fn topic_config(&self, name: &str, config: &BrokerConfig) -> TopicConfig {
+        TopicConfig::new(self.properties(&Resource::topic(name)), self.layers(config))
+    }
+
+    /// Takes in one record.
+    ///
+    /// # Errors
+    /// It does not fit; the image is as before.
+    pub fn replay(&mut self, record: &Record) -> Result<Change, Contradiction> {
+        match record {
+            Record::RegisterBroker(record) => Ok(self.register(record)),
+            Record::UnregisterBroker(record) => match self.brokers.remove(&record.broker_id) {
+                Some(_) => Ok(Change::Other),
+                None => refuse(format!("broker {} unregisters and was not registered", record.broker_id)),
+            },
+            Record::BrokerRegistrationChange(record) => self.change_registration(record),
+            Record::Topic(record) => self.create_topic(record),
+            Record::RemoveTopic(record) => self.remove_topic(record.topic_id),
+            Record::Partition(record) => self.create_partition(record),
+            Record::PartitionChange(record) => self.change_partition(record),
+            Record::Config(record) => self.configure(record),
+            Record::ProducerIds(record) => self.give_producer_ids(record.next_producer_id),
+            Record::FeatureLevel(record) => {
+                match record.feature_level {
+                    0 => drop(self.features.remove(&record.name)),
+                    level => drop(self.features.insert(record.name.clone(), level)),
+                }
+                Ok(Change::Other)
+            }
+            Record::FenceBroker(record) => self.fence(record.id, record.epoch, true),
+            Record::UnfenceBroker(record) => self.fence(record.id, record.epoch, false),
+            Record::ClearElr(record) => Ok(self.clear_elr(&record.topic_name)),
+            Record::BeginTransaction(_) | Record::EndTransaction(_) | Record::AbortTransaction(_) => {
+                refuse("a transaction of metadata records, which klamm does not write".to_owned())
+            }
+            Record::RegisterController(_) | Record::NoOp(_) => Ok(Change::Other),
+        }
+    }
+
+    fn register(&mut self, record: &RegisterBrokerRecord) -> Change {
+        let endpoints = record.end_points.iter().map(|e| (e.name.clone(), e.host.clone(), e.port, e.security_protocol)).collect();
+        let registration = Registration {
+            incarnation: record.incarnation_id,
+            epoch: record.broker_epoch,
+            is_fenced: record.fenced,
+            is_stopping: record.in_controlled_shutdown,
+            rack: record.rack.clone(),
+            endpoints,
+            directories: record.log_dirs.clone(),
+        };
+        self.brokers.insert(record.broker_id, registration);
+        Change::Other
+    }
+
+    fn change_registration(&mut self, record: &BrokerRegistrationChangeRecord) -> Result<Change, Contradiction> {
+        let Some(broker) = self.brokers.get_mut(&record.broker_id) else {
+            return refuse(format!("broker {} changes and is not registered", record.broker_id));
+        };
+        if broker.epoch != record.broker_epoch {
+            return refuse(format!("broker {} changes under epoch {}, not {}", record.broker_id, record.broker_epoch, broker.epoch));
+        }
+        match record.fenced {
+            -1 => broker.is_fenced = false,
+            1 => broker.is_fenced = true,
+            _ => {}
+        }
+        broker.is_stopping |= record.in_controlled_shutdown == 1;
+        if !record.log_dirs.is_empty() {
+            broker.directories = record.log_dirs.clone();
+        }
+        Ok(Change::Other)
+    }
+
+    fn fence(&mut self, id: BrokerId, epoch: i64, fenced: bool) -> Result<Change, Contradiction> {
+        let fenced = if fenced { 1 } else { -1 };
+        self.change_registration(&BrokerRegistrationChangeRecord { broker_id: id, broker_epoch: epoch, fenced, ..Default::default() })
+    }
+
+    /// An empty name means every topic.
+    fn clear_elr(&mut self, name: &str) -> Change {
+        for topic in self.topics.values_mut().filter(|t| name.is_empty() || &*t.name == name) {
+            for partition in topic.partitions.values_mut() {
+                partition.elr.clear();
+                partition.last_known_elr.clear();
+            }
+        }
+        Change::Other
+    }
+
+    fn create_topic(&mut self, record: &TopicRecord) -> Result<Change, Contradiction> {
+        if self.names.contains_key(record.name.as_str()) || self.topics.contains_key(&record.topic_id) {
+            return refuse(format!("topic {} ({}) is created and exists", record.name, record.topic_id));
+        }
+        let name: Arc<str> = record.name.as_str().into();
+        self.names.insert(name.clone(), record.topic_id);
+        self.topics.insert(record.topic_id, Topic { id: record.topic_id, name, partitions: BTreeMap::new() });
+        Ok(Change::TopicCreated { topic: record.topic_id })
+    }
+
+    fn remove_topic(&mut self, id: Uuid) -> Result<Change, Contradiction> {
+        let Some(topic) = self.topics.remove(&id) else {
+            return refuse(format!("topic {id} is removed and does not exist"));
+        };
+        self.names.remove(&topic.name);
+        self.configs.remove(&Resource::topic(&topic.name));
+        Ok(Change::TopicDeleted { topic: id, name: topic.name })
+    }
+
+    fn create_partition(&mut self, record: &PartitionRecord) -> Result<Change, Contradiction> {
+        let (id, index) = (record.topic_id, record.partition_id);
+        let Some(topic) = self.topics.get_mut(&id) else {
+            return refuse(format!("partition {index} of topic {id}, which does not exist"));
+        };
+        let partition = Partition::of(record);
+        partition.check(&topic.name, index)?;
+        topic.partitions.insert(index, partition);
+        Ok(Change::PartitionCreated { topic: id, index })
+    }
+
+    fn change_partition(&mut self, record: &PartitionChangeRecord) -> Result<Change, Contradiction> {
+        let (id, index) = (record.topic_id, record.partition_id);
+        let known = self.topics.get_mut(&id).and_then(|topic| topic.partitions.get_mut(&index).map(|p| (topic.name.clone(), p)));
+        let Some((name, partition)) = known else {
+            return refuse(format!("partition {index} of topic {id} changes and does not exist"));
+        };
+        let changed = partition.changed(record);
+        changed.check(&name, index)?;
+        *partition = changed;
+        Ok(Change::PartitionChanged { topic: id, index })
+    }
+
+    fn configure(&mut self, record: &ConfigRecord) -> Result<Change, Contradiction> {
+        let Some(kind) = ResourceKind::of(record.resource_type) else {
+            return refuse(format!("a setting of an unknown kind of resource, {}", record.resource_type));
+        };
+        let resource = Resource { kind, name: record.resource_name.clone() };
+        let properties = self.configs.entry(resource.clone()).or_default();
+        match &record.value {
+            Some(value) => drop(properties.insert(record.name.clone(), value.clone())),
+            None => drop(properties.remove(&record.name)),
+        }
+        if properties.is_empty() {
+            self.configs.remove(&resource);
+        }
+        Ok(Change::Configured { resource })
+    }
+
+    fn give_producer_ids(&mut self, next: ProducerId) -> Result<Change, Contradiction> {
+        if next.0 < self.next_producer_id {
+            return refuse(format!("producer ids from {next} on, where {} was reached", self.next_producer_id));
+        }
+        self.next_producer_id = next.0;
+        Ok(Change::Other)
+    }
+}
+
+impl Partition {
+    fn of(record: &PartitionRecord) -> Self {
+        Self {
+            replicas: record.replicas.clone(),
+            isr: record.isr.clone(),
+            removing: record.removing_replicas.clone(),
+            adding: record.adding_replicas.clone(),
+            leader: Some(record.leader).filter(|leader| leader.0 >= 0),
+            is_recovering: record.leader_recovery_state == 1,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+            directories: record.directories.clone(),
+            elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
+            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The partition after `record`. A leader in the record means an election, even if it is the same one.
+    fn changed(&self, record: &PartitionChangeRecord) -> Self {
+        let mut next = self.clone();
+        let set = |field: &mut Vec<BrokerId>, value: &Option<Vec<BrokerId>>| {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        };
+        set(&mut next.isr, &record.isr);
+        set(&mut next.replicas, &record.replicas);
+        set(&mut next.removing, &record.removing_replicas);
+        set(&mut next.adding, &record.adding_replicas);
+        set(&mut next.elr, &record.eligible_leader_replicas);
+        set(&mut next.last_known_elr, &record.last_known_elr);
+        if let Some(directories) = &record.directories {
+            next.directories.clone_from(directories);
+        }
+        if record.leader.0 != -2 {
+            next.leader = Some(record.leader).filter(|leader| leader.0 >= 0);
+            next.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
+        }
+        if record.leader_recovery_state != -1 {
+            next.is_recovering = record.leader_recovery_state == 1;
+        }
+        next.partition_epoch += 1;
+        next
+    }
+
+    fn check(&self, topic: &str, index: PartitionIndex) -> Result<(), Contradiction> {
+        if self.replicas.is_empty() {
+            return refuse(format!("{topic}-{index} has no replicas"));
+        }
+        if let Some(stranger) = self.isr.iter().find(|member| !self.replicas.contains(member)) {
+            return refuse(format!("{topic}-{index}: {stranger} is in the ISR and no replica"));
+        }
+        match self.leader {
+            Some(leader) if !self.isr.contains(&leader) => refuse(format!("{topic}-{index}: {leader} leads and is not in the ISR")),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T, Contradiction> {
+    Err(Contradiction(why))
+}

@@ -1,0 +1,26 @@
+//! The controller: metadata as a log of records, an image as their fold, and plans that turn admin requests into records.
+//!
+//! A plan is made from an image, appended, and counts when it is committed. On one node that is when it is synced; with a quorum beneath,
+//! when a majority has it. Nothing else here would change.
+
+pub mod alter_configs;
+pub mod bootstrap;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod elect;
+pub mod grow;
+pub mod image;
+pub mod lists;
+pub mod name;
+mod pending;
+pub mod place;
+pub mod plan;
+pub mod record;
+
+pub use image::{Change, Contradiction, Image};
+pub use pending::{CommitId, Committed, Controller};
+pub use plan::{Plan, Planner, Refusal};
+pub use record::Record;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Plans against Kafka's own answers, and properties of whatever is planned.
+
+mod configs;
+mod properties;
+mod topics;
+
+use super::plan::{Plan, Planner};
+use super::{Controller, Record};
+use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
+use crate::id::{BrokerId, Uuid};
+use crate::rng::{self, Rng};
+use crate::time::Timestamp;
+use crate::wire::batch::Batch;
+
+/// A controller over a log that never fails, and is committed when the test says so.
+pub(super) struct Bench {
+    pub(super) controller: Controller,
+    pub(super) config: BrokerConfig,
+    pub(super) log: Vec<Batch>,
+    rng: Rng,
+}
+
+impl Bench {
+    /// One broker, 1, that has registered.
+    pub(super) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// One broker with `fixed` in its file.
+    pub(super) fn with(fixed: &[(&str, &str)]) -> Self {
+        let fixed: Properties = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "cluster", vec![endpoint], vec![dir], fixed).expect("a valid file");
+        let mut bench = Self { controller: Controller::default(), config, log: Vec::new(), rng: rng::stream(7, "test") };
+        bench.controller.loaded();
+        let at = bench.controller.end();
+        let records = bench.planner().start(at);
+        bench.propose(records);
+        bench.commit();
+        bench
+    }
+
+    pub(super) fn planner(&mut self) -> Planner<'_> {
+        Planner { image: self.controller.planned(), config: &self.config, rng: &mut self.rng }
+    }
+
+    pub(super) fn propose(&mut self, records: Vec<Record>) {
+        let end = self.controller.end();
+        let (_, batch) = self.controller.propose(records, Timestamp(1));
+        self.log.extend(batch.map(|batch| batch.stamp(end, crate::id::LeaderEpoch(1))));
+    }
+
+    pub(super) fn commit(&mut self) {
+        let end = self.controller.end();
+        self.controller.commit(end);
+        self.controller.check();
+    }
+
+    /// Plans, appends and commits.
+    pub(super) fn run<R>(&mut self, plan: impl FnOnce(&mut Planner<'_>) -> Plan<R>) -> R {
+        let Plan { records, response } = plan(&mut self.planner());
+        self.propose(records);
+        self.commit();
+        response
+    }
+}
