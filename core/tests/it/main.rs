@@ -1,1 +1,3 @@
 //! The one integration-test binary of `klamm-core`.
+
+mod hostile;
