@@ -84,13 +84,16 @@ pub(super) struct Queue {
     line: Line,
     /// The next batch's first sequence.
     next: Sequence,
+    /// Whether a broker has acknowledged a batch of this identity. Until then it takes any sequence for the first one, so that a second batch
+    /// could be taken where the first was refused: nothing may overlap.
+    known: bool,
     /// Sequences must start anew under another epoch, since a gap in them cannot be closed.
     broken: bool,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self { batches: VecDeque::new(), line: None, next: Sequence(0), broken: false }
+        Self { batches: VecDeque::new(), line: None, next: Sequence(0), known: false, broken: false }
     }
 
     /// Whether a record fits the batch that is open.
@@ -162,7 +165,7 @@ impl Queue {
     /// The position of the batch to send next, if its time has come. `overlap`: whether others may be in flight before it.
     pub(super) fn candidate(&self, now: Instant, linger: Linger, overlap: bool) -> Option<usize> {
         let at = self.batches.iter().position(|batch| !matches!(batch.state, State::InFlight(_)))?;
-        let may = !self.broken && (at == 0 || overlap);
+        let may = !self.broken && (at == 0 || (overlap && self.known));
         (may && self.due(at, linger) <= now).then_some(at)
     }
 
@@ -230,6 +233,7 @@ impl Queue {
 
     /// A new identity counts from zero (KIP-360).
     fn restart(&mut self) {
+        self.known = false;
         if !mutant!(EpochBumpKeepsSeq) {
             self.next = Sequence(0);
         }
@@ -243,6 +247,12 @@ impl Queue {
     /// Whether `no` is the oldest batch that is still under way: none before it can explain a gap in the sequences.
     pub(super) fn is_first(&self, no: BatchNo) -> bool {
         self.batches.front().is_some_and(|batch| batch.no == no)
+    }
+
+    /// Takes a batch out that was written.
+    pub(super) fn acknowledge(&mut self, no: BatchNo) -> Option<Pending> {
+        self.known = true;
+        self.remove(no)
     }
 
     /// Takes a batch out: it was written, or given up.

@@ -261,7 +261,7 @@ impl Producer {
     }
 
     fn written(&mut self, part: &TopicPartition, no: BatchNo, written: Written) {
-        if let Some(batch) = self.take(part, no) {
+        if let Some(batch) = self.queues.get_mut(part).and_then(|queue| queue.acknowledge(no)) {
             self.settle(part.clone(), batch, Ok(written));
         }
     }
