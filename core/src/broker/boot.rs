@@ -5,7 +5,6 @@
 use super::io::{Halt, Level};
 use super::stored::Pending;
 use super::{Broker, Timer};
-use crate::config::TopicConfig;
 use crate::id::{Offset, PartitionIndex, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{METADATA_TOPIC, PartitionId};
@@ -38,7 +37,7 @@ impl Broker {
         let topic: Arc<str> = METADATA_TOPIC.into();
         let config = Arc::new(self.config.broker.topic_defaults());
         match self.found.remove("__cluster_metadata-0") {
-            Some(found) => self.adopt_partition(&topic, METADATA, &config, found),
+            Some((dir, found)) => self.adopt_partition(&topic, METADATA, &config, dir, found),
             None => self.create_partition(&topic, METADATA, &config),
         }
     }
@@ -77,7 +76,7 @@ impl Broker {
             return;
         }
         self.take_up_partitions();
-        for (name, found) in std::mem::take(&mut self.found) {
+        for (name, (_, found)) in std::mem::take(&mut self.found) {
             self.leave_stray(&name, &found);
         }
         self.phase = Phase::Running;

@@ -38,8 +38,8 @@ impl Broker {
     }
 
     /// Takes up a partition whose log the store has found.
-    pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, found: FoundLog) {
-        self.add_partition(topic, id, config, found.dir, found.log);
+    pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, found: FoundLog) {
+        self.add_partition(topic, id, config, dir, found.log);
         match found.state {
             Ok(recovered) => self.lead(id, recovered),
             Err(fault) => self.cannot_open(id, &fault),

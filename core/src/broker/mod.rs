@@ -16,7 +16,7 @@ mod stored;
 
 use crate::config::BrokerConfig;
 use crate::id::{ConnId, DirId, LogId, Ticket, Uuid};
-use crate::log::FoundLog;
+use crate::log::{FoundDir, FoundLog};
 use crate::log::tail::Tails;
 use crate::partition::{Partition, PartitionId};
 use crate::request::Token;
@@ -55,8 +55,8 @@ impl Config {
 /// What the store found at its start.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveredNode {
-    /// All logs of all directories.
-    pub logs: Vec<FoundLog>,
+    /// The log directories that could be opened.
+    pub dirs: Vec<FoundDir>,
 }
 
 /// What is due at an instant.
@@ -103,14 +103,14 @@ pub struct Broker {
     listing: BTreeMap<Token, lists::Listing>,
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
-    found: BTreeMap<String, FoundLog>,
+    found: BTreeMap<String, (DirId, FoundLog)>,
 }
 
 impl Broker {
     /// A broker over what the store found. `seed` feeds all of its chance.
     #[must_use]
     pub fn new(config: Config, seed: u64, recovered: RecoveredNode) -> Self {
-        let next_log = recovered.logs.iter().map(|found| found.log.0 + 1).max().unwrap_or(0);
+        let next_log = recovered.dirs.iter().flat_map(|dir| &dir.logs).map(|found| found.log.0 + 1).max().unwrap_or(0);
         let mut broker = Self {
             now: Now::default(),
             rng: rng::stream(seed, "broker"),
@@ -130,7 +130,7 @@ impl Broker {
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
             phase: boot::Phase::Booting,
-            found: recovered.logs.into_iter().map(|found| (found.name.clone(), found)).collect(),
+            found: recovered.dirs.into_iter().flat_map(|dir| dir.logs.into_iter().map(move |found| (found.name.clone(), (dir.dir, found)))).collect(),
             config,
         };
         broker.boot();

@@ -11,13 +11,15 @@ pub mod segments;
 pub mod tail;
 
 use crate::config::{Durability, TopicConfig};
-use crate::id::{LeaderEpoch, LogId, Offset, Uuid};
+use crate::id::{DirId, LeaderEpoch, LogId, Offset, Uuid};
 use crate::store::{StoreFault, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::batch::Batch;
+use bytes::Bytes;
 use epochs::Epochs;
 use producers::Producers;
 use segments::{Segment, Segments};
+use std::collections::BTreeMap;
 
 /// A log as its files say, after recovery: everything in it is written and synced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,13 +50,26 @@ impl Recovered {
     }
 }
 
+/// A log directory as the store found it at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FoundDir {
+    /// Which of `log.dirs`.
+    pub dir: DirId,
+    /// Its `directory.id`: a new one at each format.
+    pub id: Uuid,
+    /// What was written when it was closed cleanly; `None` after a crash.
+    pub clean: Option<Bytes>,
+    /// Its logs, by name.
+    pub logs: Vec<FoundLog>,
+    /// Every small file that was saved there, by relative path; the store's own are left out.
+    pub saved: BTreeMap<String, Bytes>,
+}
+
 /// A log that the store found at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FoundLog {
     /// The handle that the store gave it.
     pub log: LogId,
-    /// Where it lies.
-    pub dir: crate::id::DirId,
     /// Its folder: `topic-partition`.
     pub name: String,
     /// From `partition.metadata`; `Uuid::ZERO` where that file is missing.
@@ -195,7 +210,7 @@ impl Log {
 
     /// The snapshot file of the producers as of the log's end.
     #[must_use]
-    pub fn snapshot(&self) -> (String, bytes::Bytes) {
+    pub fn snapshot(&self) -> (String, Bytes) {
         (format!("{}/{:020}.snapshot", self.name, self.end.0), self.producers.encode())
     }
 
@@ -251,5 +266,5 @@ pub struct Ops {
     /// In this order.
     pub writes: Vec<StoreOp>,
     /// Name and content; in any order.
-    pub saves: Vec<(String, bytes::Bytes)>,
+    pub saves: Vec<(String, Bytes)>,
 }

@@ -14,7 +14,7 @@ pub const PREFIX_BYTES: usize = 12;
 /// The bytes that a stamp replaces: base offset, length, leader epoch.
 const STAMP_BYTES: usize = 16;
 /// Where the checksummed part begins.
-const CRC_FROM: usize = 21;
+pub const CRC_FROM: usize = 21;
 
 /// How a batch's records are compressed: the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
