@@ -16,8 +16,8 @@ mod stored;
 
 use crate::config::BrokerConfig;
 use crate::id::{ConnId, DirId, LogId, Ticket, Uuid};
-use crate::log::{FoundDir, FoundLog};
 use crate::log::tail::Tails;
+use crate::log::{FoundDir, FoundLog};
 use crate::partition::{Partition, PartitionId};
 use crate::request::Token;
 use crate::rng::{self, Rng};
@@ -130,7 +130,11 @@ impl Broker {
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
             phase: boot::Phase::Booting,
-            found: recovered.dirs.into_iter().flat_map(|dir| dir.logs.into_iter().map(move |found| (found.name.clone(), (dir.dir, found)))).collect(),
+            found: recovered
+                .dirs
+                .into_iter()
+                .flat_map(|dir| dir.logs.into_iter().map(move |found| (found.name.clone(), (dir.dir, found))))
+                .collect(),
             config,
         };
         broker.boot();
