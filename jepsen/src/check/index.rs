@@ -200,6 +200,9 @@ impl Builder {
         if f != Micro::Send {
             self.add_reads(mops, op.stage == Stage::Ok);
         }
+        for key in op.ends.keys() {
+            self.key(*key);
+        }
         self.done.push(Done {
             op: at,
             invoked,

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::index::{Done, DoneId, Event, Index, KeyId, Run, ValueId};
+use super::index::{Done, DoneId, Event, Index, KeyId, Run, Sent, ValueId};
 use super::orders::Orders;
 use super::report::{Case, Findings};
 use super::{Kind, Options};
@@ -41,13 +41,13 @@ pub(super) fn check(index: &Index<'_>, orders: &Orders, options: &Options, findi
     }
 }
 
-/// Each offset holds one value, and each value stands at one offset.
+/// Each offset from 0 on holds one value, and each value stands at one offset.
 fn places(index: &Index<'_>, orders: &Orders, findings: &mut Findings) {
     for (key, name) in index.keys.iter().enumerate() {
         for (at, slot) in orders.slots(key).iter().enumerate() {
             let held = orders.held(slot);
             let elsewhere = |value: &ValueId| orders.placed(*value).is_some_and(|placed| placed.first != at);
-            if held.len() < 2 && !held.iter().any(elsewhere) {
+            if slot.offset.0 >= 0 && held.len() < 2 && !held.iter().any(elsewhere) {
                 continue;
             }
             findings.add(Kind::LinearOffset, || Case {
@@ -55,11 +55,14 @@ fn places(index: &Index<'_>, orders: &Orders, findings: &mut Findings) {
                 values: held.iter().map(|value| index.values[*value].value).collect(),
                 offsets: vec![slot.offset],
                 ops: held.iter().flat_map(|value| index.writer_op(*value)).collect(),
-                what: format!("offset {} does not hold one value that stands nowhere else", slot.offset.0),
+                what: format!("offset {} is none of a log, or does not hold one value that stands nowhere else", slot.offset.0),
             });
         }
     }
 }
+
+/// Where a log that holds nothing ends is behind this.
+const BEFORE_ALL: Offset = Offset(-1);
 
 /// The highest offset known to exist, and the entry that showed it.
 type Known = Option<(Offset, usize)>;
@@ -89,21 +92,20 @@ impl Sweep<'_, '_> {
     fn begin(&mut self, id: DoneId, findings: &mut Findings) {
         let done = &self.index.done[id];
         for sent in self.index.sends_of(done) {
-            self.append(done, sent.value, sent.offset, findings);
+            self.append(done, sent, findings);
         }
         let ends = &self.index.ops[done.op].ends;
         if !ends.is_empty() {
-            let keys = ends.keys().filter_map(|key| self.index.key_id(*key));
+            let keys = ends.keys().map(|key| self.index.key_id(*key).expect("the index knows each key that an end is told of"));
             self.floors.insert(id, keys.map(|key| (key, self.known[key])).collect());
         }
     }
 
     /// A send that begins now lands behind all that is known now.
-    fn append(&self, done: &Done, value: ValueId, told: Option<Offset>, findings: &mut Findings) {
+    fn append(&self, done: &Done, sent: &Sent, findings: &mut Findings) {
+        let value = sent.value;
         let key = self.index.key_of(value);
-        let told = told.filter(|_| done.stage == Stage::Ok);
-        let seen = || self.orders.placed(value).map(|placed| self.orders.slots(key)[placed.first].offset);
-        let (Some(offset), Some((known, shown))) = (told.or_else(seen), self.known[key]) else { return };
+        let (Some(offset), Some((known, shown))) = (self.landed(done, sent), self.known[key]) else { return };
         // Of a record delivered before its send, that is said already.
         if offset > known || done.stage == Stage::Fail || self.delivered[value] {
             return;
@@ -117,6 +119,13 @@ impl Sweep<'_, '_> {
         });
     }
 
+    /// Where a send landed: where it was told, or else where polls show it.
+    fn landed(&self, done: &Done, sent: &Sent) -> Option<Offset> {
+        let told = sent.offset.filter(|_| done.stage == Stage::Ok);
+        let key = self.index.key_of(sent.value);
+        told.or_else(|| self.orders.placed(sent.value).map(|placed| self.orders.slots(key)[placed.first].offset))
+    }
+
     fn end(&mut self, id: DoneId, findings: &mut Findings) {
         let done = &self.index.done[id];
         self.fresh(id, findings);
@@ -128,7 +137,7 @@ impl Sweep<'_, '_> {
         }
         if done.stage == Stage::Ok {
             for sent in self.index.sends_of(done) {
-                self.learn(self.index.key_of(sent.value), sent.offset, done.op);
+                self.learn(self.index.key_of(sent.value), self.landed(done, sent), done.op);
             }
         }
         self.rebalanced(done);
@@ -146,7 +155,8 @@ impl Sweep<'_, '_> {
         let done = &self.index.done[id];
         for (key, floor) in self.floors.remove(&id).unwrap_or_default() {
             let end = self.index.ops[done.op].ends[&self.index.keys[key]];
-            if let Some((known, shown)) = floor.filter(|(known, _)| end <= *known) {
+            let (known, shown) = floor.unwrap_or((BEFORE_ALL, done.invoked));
+            if end <= known {
                 findings.add(Kind::LinearStale, || Case {
                     key: Some(self.index.keys[key]),
                     values: Vec::new(),
