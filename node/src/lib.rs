@@ -9,3 +9,4 @@ pub mod config;
 pub mod fs;
 pub mod identity;
 pub mod net;
+pub mod store;

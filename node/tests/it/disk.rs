@@ -4,7 +4,7 @@ use bytes::Bytes;
 use klamm::fs::{Disk, File, Fs, Open};
 use std::io::ErrorKind;
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
 }
 

@@ -1,0 +1,225 @@
+//! One log directory: whether it is online, its rounds of group commit, and its recovery points.
+
+use super::files::Kind;
+use super::log::Log;
+use super::meta::{encode_offsets, replace, sync_dir, sync_file};
+use super::tasks::{Signal, at_most, lock};
+use super::{Shared, Slip};
+use crate::fs::{Fs, is_full};
+use klamm_core::id::{DirId, LogId, Offset};
+use klamm_core::probe;
+use klamm_core::store::{StoreFault, Stored};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// The file of the recovery points.
+pub(crate) const POINTS_FILE: &str = "recovery-point-offset-checkpoint";
+/// So many logs are synced at once within a round.
+const SYNCS_AT_ONCE: usize = 16;
+
+/// One log directory.
+pub(crate) struct Dir<F: Fs> {
+    pub(crate) id: DirId,
+    pub(crate) fs: Arc<F>,
+    pub(crate) state: Mutex<DirState<F>>,
+    saved: Signal,
+}
+
+pub(crate) struct DirState<F: Fs> {
+    /// Why the directory is offline.
+    offline: Option<String>,
+    /// Held as long as the store lives.
+    held: Option<F::File>,
+    /// Logs that the next round shall sync.
+    waiting: BTreeMap<LogId, Arc<Log<F>>>,
+    in_round: bool,
+    /// Up to where each log is known to be durable and whole, as far as the checkpoint shall tell.
+    points: BTreeMap<String, Offset>,
+    points_saving: bool,
+    /// Small files of the directory itself that wait to be saved or removed, in order.
+    pub(crate) chores: VecDeque<super::side::Chore>,
+    pub(crate) chores_running: bool,
+    /// Logs with unsynced data.
+    pub(crate) dirty: BTreeMap<LogId, Arc<Log<F>>>,
+}
+
+impl<F: Fs> Dir<F> {
+    pub(crate) fn new(id: DirId, fs: Arc<F>, held: Option<F::File>, points: BTreeMap<String, Offset>) -> Self {
+        let state = DirState {
+            offline: None,
+            held,
+            waiting: BTreeMap::new(),
+            in_round: false,
+            points,
+            points_saving: false,
+            chores: VecDeque::new(),
+            chores_running: false,
+            dirty: BTreeMap::new(),
+        };
+        Self { id, fs, state: Mutex::new(state), saved: Signal::default() }
+    }
+
+    /// Lets go of the logs that hold on to it, and of the lock.
+    pub(crate) fn clear(&self) {
+        let mut state = lock(&self.state);
+        let logs = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.dirty));
+        state.held = None;
+        drop(state);
+        drop(logs);
+    }
+
+    /// The fault that everything here ends with, once the directory is offline.
+    pub(crate) fn offline(&self) -> Option<StoreFault> {
+        lock(&self.state).offline.clone().map(|why| StoreFault::Offline { dir: self.id, why })
+    }
+
+    /// Takes the directory offline, for good: the first reason stays.
+    pub(crate) fn take_offline(&self, why: String) -> StoreFault {
+        probe!("a log directory went offline");
+        let why = lock(&self.state).offline.get_or_insert(why).clone();
+        StoreFault::Offline { dir: self.id, why }
+    }
+
+    /// What a failed change means: a full disk is an ordinary fault, anything else takes the directory offline.
+    pub(crate) fn fault(&self, doing: &str, path: &str, error: &io::Error) -> StoreFault {
+        if is_full(error) {
+            return StoreFault::Full;
+        }
+        self.take_offline(format!("{doing} {path}: {error}"))
+    }
+
+    /// The recovery point of a log, as the next checkpoint will tell it.
+    pub(crate) fn point(&self, folder: &str) -> Option<Offset> {
+        lock(&self.state).points.get(folder).copied()
+    }
+
+    pub(crate) fn set_point(&self, folder: &str, point: Offset) {
+        lock(&self.state).points.insert(folder.to_owned(), point);
+    }
+
+    pub(crate) fn forget_point(&self, folder: &str) -> bool {
+        lock(&self.state).points.remove(folder).is_some()
+    }
+
+    /// Forgets the points of logs that are not there.
+    pub(crate) fn keep_points(&self, folders: &[String]) {
+        lock(&self.state).points.retain(|folder, _| folders.contains(folder));
+    }
+
+    /// Writes the recovery points as they are now.
+    pub(crate) async fn save_points(&self) -> Result<(), StoreFault> {
+        self.saved.until(|| !std::mem::replace(&mut lock(&self.state).points_saving, true)).await;
+        let text = encode_offsets(&lock(&self.state).points);
+        let outcome = replace(&*self.fs, POINTS_FILE, text.into()).await;
+        lock(&self.state).points_saving = false;
+        self.saved.ring();
+        outcome.map_err(|error| self.fault("replacing", POINTS_FILE, &error))
+    }
+}
+
+/// Asks that everything written to `log` so far becomes durable; `slip` is answered then.
+pub(crate) fn request_sync<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Option<Slip>) {
+    {
+        let mut state = lock(&log.state);
+        state.syncs += 1;
+        state.sync_slips.push(slip);
+    }
+    let start = {
+        let mut dir = lock(&log.dir.state);
+        dir.waiting.insert(log.id, Arc::clone(log));
+        !std::mem::replace(&mut dir.in_round, true)
+    };
+    if start {
+        let (again, dir) = (Arc::clone(shared), Arc::clone(&log.dir));
+        shared.spawner.spawn(async move { rounds(&again, &dir).await });
+    }
+}
+
+/// Group commit: one round after the other, each syncing all logs that asked before it began.
+async fn rounds<F: Fs>(shared: &Arc<Shared<F>>, dir: &Arc<Dir<F>>) {
+    loop {
+        let logs = {
+            let mut state = lock(&dir.state);
+            if state.waiting.is_empty() {
+                state.in_round = false;
+                return;
+            }
+            std::mem::take(&mut state.waiting)
+        };
+        let moved = at_most(SYNCS_AT_ONCE, logs.into_values().map(|log| sync_log(shared, log))).await;
+        if moved.contains(&true) && dir.offline().is_none() {
+            // Not awaited: the next round's acknowledgements do not wait for a checkpoint that only shortens recovery.
+            let dir = Arc::clone(dir);
+            shared.spawner.spawn(async move {
+                if dir.save_points().await.is_err() {
+                    probe!("the recovery points could not be saved");
+                }
+            });
+        }
+    }
+}
+
+/// Syncs one log and answers those who asked; tells whether its recovery point moved.
+async fn sync_log<F: Fs>(shared: &Arc<Shared<F>>, log: Arc<Log<F>>) -> bool {
+    let (slips, round) = {
+        let mut state = lock(&log.state);
+        (std::mem::take(&mut state.sync_slips), state.begin_sync())
+    };
+    lock(&log.dir.state).dirty.remove(&log.id);
+    let asked = slips.len();
+    let outcome = match &round {
+        Some(round) => make_durable(&log, round).await,
+        None => Ok(()),
+    };
+    let mut moved = false;
+    if let (Some(round), Ok(())) = (&round, &outcome) {
+        moved = round.sealed && log.dir.point(&log.folder).is_none_or(|point| point < round.active);
+        if moved {
+            log.dir.set_point(&log.folder, round.active);
+        }
+    }
+    for slip in slips.into_iter().flatten() {
+        let answer = match (&outcome, &round) {
+            (Err(fault), _) => Err(fault.clone()),
+            (Ok(()), Some(round)) => Ok(Stored::Synced { end: round.end }),
+            (Ok(()), None) => Err(lock(&log.state).refusal()),
+        };
+        shared.finish(slip, &log.dir, answer);
+    }
+    lock(&log.state).syncs -= asked;
+    log.idle.ring();
+    moved
+}
+
+/// What one sync of a log covers.
+pub(crate) struct Round<F: Fs> {
+    /// The written end when it began.
+    pub(crate) end: Offset,
+    /// The active segment when it began.
+    pub(crate) active: Offset,
+    /// Whether files of sealed segments are among them.
+    pub(crate) sealed: bool,
+    /// What is to be synced.
+    pub(crate) files: BTreeMap<(Offset, Kind), F::File>,
+    /// Whether names in the folder changed.
+    pub(crate) names: bool,
+}
+
+pub(crate) async fn make_durable<F: Fs>(log: &Arc<Log<F>>, round: &Round<F>) -> Result<(), StoreFault> {
+    if let Some(fault) = log.dir.offline() {
+        return Err(fault);
+    }
+    for ((base, kind), file) in &round.files {
+        if let Err(error) = sync_file(file).await {
+            probe!("a sync failed");
+            return Err(log.dir.take_offline(format!("syncing {}: {error}", kind.path(&log.folder, *base))));
+        }
+    }
+    if round.names
+        && let Err(error) = sync_dir(&*log.dir.fs, &log.folder).await
+    {
+        return Err(log.dir.take_offline(format!("syncing folder {}: {error}", log.folder)));
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! The small text files of a log directory, in Kafka's formats, and how a small file is replaced: whole or not at all.
+
+use crate::fs::{File, Fs, Open};
+use bytes::Bytes;
+use klamm_core::id::{Offset, Uuid};
+use klamm_core::{mutant, probe};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+
+/// A larger file is none of the small ones.
+const SMALL_BYTES: u64 = 16 << 20;
+
+/// Who a log directory belongs to (`meta.properties`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaProperties {
+    /// `cluster.id`
+    pub cluster_id: String,
+    /// `node.id`
+    pub node_id: i32,
+    /// `directory.id`: a new one at each format.
+    pub directory_id: Uuid,
+}
+
+impl MetaProperties {
+    /// The file's name.
+    pub const FILE: &str = "meta.properties";
+
+    /// The file's text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        format!("#\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n", self.cluster_id, self.node_id, self.directory_id)
+    }
+
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// Which key is missing or has no sense.
+    pub fn decode(text: &str) -> Result<Self, String> {
+        let pairs: BTreeMap<&str, &str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .collect();
+        let get = |key: &str| pairs.get(key).copied().ok_or_else(|| format!("{} has no {key}", Self::FILE));
+        if get("version")? != "1" {
+            return Err(format!("{} has version {}, only 1 is known", Self::FILE, get("version")?));
+        }
+        Ok(Self {
+            cluster_id: get("cluster.id")?.to_owned(),
+            node_id: get("node.id")?.parse().map_err(|_| format!("{}: node.id is no number", Self::FILE))?,
+            directory_id: Uuid::parse(get("directory.id")?).ok_or_else(|| format!("{}: directory.id is no id", Self::FILE))?,
+        })
+    }
+}
+
+/// The text of a checkpoint file: version, count, one `topic partition offset` a line. The keys are the logs' folders.
+pub(crate) fn encode_offsets(offsets: &BTreeMap<String, Offset>) -> String {
+    let mut text = format!("0\n{}\n", offsets.len());
+    for (folder, offset) in offsets {
+        let (topic, partition) = folder.rsplit_once('-').expect("a log's folder is topic-partition");
+        writeln!(text, "{topic} {partition} {offset}").expect("a string takes everything");
+    }
+    text
+}
+
+/// Reads a checkpoint file; `None` where it is not of that form.
+pub(crate) fn decode_offsets(text: &str) -> Option<BTreeMap<String, Offset>> {
+    let mut lines = text.lines();
+    if lines.next()? != "0" {
+        return None;
+    }
+    let count: usize = lines.next()?.parse().ok()?;
+    let mut offsets = BTreeMap::new();
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
+        offsets.insert(format!("{topic}-{partition}"), Offset(offset.parse().ok()?));
+    }
+    (offsets.len() == count).then_some(offsets)
+}
+
+/// The text of `partition.metadata`.
+pub(crate) fn encode_topic(topic: Uuid) -> String {
+    format!("version: 0\ntopic_id: {topic}\n")
+}
+
+/// The topic id in `partition.metadata`.
+pub(crate) fn decode_topic(text: &str) -> Option<Uuid> {
+    Uuid::parse(text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim())
+}
+
+/// Whether a folder's name is `topic-partition`.
+pub(crate) fn is_log_folder(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(topic, partition)| {
+        !topic.is_empty() && !partition.is_empty() && partition.len() <= 10 && partition.bytes().all(|c| c.is_ascii_digit())
+    })
+}
+
+/// The folder of a path; `""` for the root.
+pub(crate) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Makes a folder's names durable.
+pub(crate) async fn sync_dir<F: Fs>(fs: &F, folder: &str) -> io::Result<()> {
+    if mutant!(RenameNoDirsync) {
+        return Ok(());
+    }
+    fs.sync_dir(folder).await
+}
+
+/// Makes a file durable. A failure is final: the kernel may have dropped the dirty pages, so that another try would lie.
+pub(crate) async fn sync_file<F: File>(file: &F) -> io::Result<()> {
+    match file.sync().await {
+        Err(_) if mutant!(FsyncErrorIgnored) => Ok(()),
+        // Its kind is hidden: a sync that finds the disk full has lost data, which a write that finds it full has not.
+        outcome => outcome.map_err(|error| io::Error::other(format!("sync: {error}"))),
+    }
+}
+
+/// Replaces a small file, atomically and durably. What a failure leaves behind is a `.tmp`, which the next recovery removes.
+pub(crate) async fn replace<F: Fs>(fs: &F, path: &str, bytes: Bytes) -> io::Result<()> {
+    let temporary = format!("{path}.tmp");
+    let file = fs.open(&temporary, Open::Empty).await?;
+    if let Err(error) = file.write_at(0, &[bytes]).await {
+        probe!("a small file did not fit");
+        // The room it took is wanted back; if it cannot be removed, the next recovery will.
+        let _ = fs.remove_file(&temporary).await;
+        return Err(error);
+    }
+    sync_file(&file).await?;
+    drop(file);
+    fs.rename(&temporary, path).await?;
+    sync_dir(fs, parent(path)).await
+}
+
+/// A small file's content; `None` if it is not there.
+pub(crate) async fn read_small<F: Fs>(fs: &F, path: &str) -> io::Result<Option<Bytes>> {
+    let file = match fs.open(path, Open::Existing).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let size = file.size().await?;
+    if size > SMALL_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} has {size} bytes")));
+    }
+    Ok(Some(file.read_at(0, usize::try_from(size).expect("small")).await?))
+}
+
+/// A small text file; `None` if it is not there or is no text.
+pub(crate) async fn read_text<F: Fs>(fs: &F, path: &str) -> io::Result<Option<String>> {
+    Ok(read_small(fs, path).await?.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
+}
+
+/// Removes a file; fine if it is not there.
+pub(crate) async fn remove_if_there<F: Fs>(fs: &F, path: &str) -> io::Result<()> {
+    match fs.remove_file(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_read_back_and_refuse_nonsense() {
+        let offsets = BTreeMap::from([("a-b-0".to_owned(), Offset(7)), ("t-12".to_owned(), Offset(1 << 40))]);
+        assert_eq!(decode_offsets(&encode_offsets(&offsets)), Some(offsets));
+        for text in ["", "1\n0\n", "0\n2\na 0 1\n", "0\n1\na 0\n", "0\n1\na 0 x\n"] {
+            assert_eq!(decode_offsets(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn properties_read_back_and_name_what_is_missing() {
+        let meta = MetaProperties { cluster_id: "abc".into(), node_id: 3, directory_id: Uuid([9; 16]) };
+        assert_eq!(MetaProperties::decode(&meta.encode()), Ok(meta.clone()));
+        let cut = meta.encode().replace("node.id=3\n", "");
+        assert_eq!(MetaProperties::decode(&cut), Err("meta.properties has no node.id".to_owned()));
+        assert_eq!(decode_topic(&encode_topic(Uuid([5; 16]))), Some(Uuid([5; 16])));
+    }
+
+    #[test]
+    fn only_topic_partition_is_a_log() {
+        for (name, is) in [("t-0", true), ("a-b-12", true), ("t-0.1f-delete", false), ("-0", false), ("t-", false), ("lost+found", false)] {
+            assert_eq!(is_log_folder(name), is, "{name}");
+        }
+    }
+}
