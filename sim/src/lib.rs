@@ -1,3 +1,5 @@
 //! Deterministic simulation of whole klamm nodes, from a seed.
 
+pub mod cluster;
 pub mod disk;
+pub mod trace;

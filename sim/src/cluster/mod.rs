@@ -1,0 +1,7 @@
+//! Simulated clusters. The mesh drives cores and stores under an event loop of its own.
+
+pub mod client;
+pub mod link;
+pub mod mesh;
+pub mod node;
+pub mod pace;

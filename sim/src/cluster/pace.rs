@@ -1,0 +1,151 @@
+//! Virtual time for the mesh: one queue of what is to come, and disks whose operations end there.
+
+use crate::disk::{Cost, Pace};
+use klamm_core::rng::Rng;
+use rand::Rng as _;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+/// What is to come, in order of time, then of its making.
+#[derive(Debug)]
+pub struct Timeline<E> {
+    now: u64,
+    made: u64,
+    order: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, E>,
+}
+
+impl<E> Default for Timeline<E> {
+    fn default() -> Self {
+        Self { now: 0, made: 0, order: BinaryHeap::new(), events: BTreeMap::new() }
+    }
+}
+
+impl<E> Timeline<E> {
+    /// Nanoseconds since the run began.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Lets `event` come at `at`, or at once if that has passed.
+    pub fn at(&mut self, at: u64, event: E) {
+        self.order.push(Reverse((at.max(self.now), self.made)));
+        self.events.insert(self.made, event);
+        self.made += 1;
+    }
+
+    /// Lets `event` come in `delay` nanoseconds.
+    pub fn after(&mut self, delay: u64, event: E) {
+        self.at(self.now.saturating_add(delay), event);
+    }
+
+    /// Goes on to the next event that comes no later than `until`.
+    pub fn next(&mut self, until: u64) -> Option<E> {
+        let Reverse((at, made)) = *self.order.peek()?;
+        if at > until {
+            return None;
+        }
+        self.order.pop();
+        self.now = at;
+        Some(self.events.remove(&made).expect("each event has its place in the order"))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pacer {
+    next: u64,
+    /// Begun since the mesh last looked, with their durations.
+    begun: Vec<(u64, u64)>,
+    done: BTreeSet<u64>,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+/// The pace of one node's disk.
+#[derive(Clone, Debug)]
+pub struct DiskPace {
+    shared: Arc<Mutex<Pacer>>,
+    speed: Arc<Mutex<(Rng, f64)>>,
+}
+
+impl DiskPace {
+    /// A disk whose latencies are drawn from `rng`.
+    #[must_use]
+    pub fn new(rng: Rng) -> Self {
+        Self { shared: Arc::default(), speed: Arc::new(Mutex::new((rng, 1.0))) }
+    }
+
+    /// Makes every operation `factor` times as slow as usual.
+    pub fn slow_down(&self, factor: f64) {
+        self.speed.lock().expect("nothing panics holding it").1 = factor;
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Pacer> {
+        self.shared.lock().expect("nothing panics holding it")
+    }
+
+    /// Operations begun since the last call: number and duration in ns. `finish` each when its time has come.
+    pub fn begun(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.shared().begun)
+    }
+
+    /// An operation's time has come.
+    pub fn finish(&self, number: u64) {
+        let waker = {
+            let mut shared = self.shared();
+            shared.done.insert(number);
+            shared.wakers.remove(&number)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn duration(&self, cost: Cost) -> u64 {
+        let mut speed = self.speed.lock().expect("nothing panics holding it");
+        let (base, bytes_per_us) = match cost {
+            Cost::Meta => (5_000, None),
+            Cost::Read(bytes) => (20_000, Some((bytes, 500))),
+            Cost::Write(bytes) => (5_000, Some((bytes, 1_000))),
+            Cost::Sync(bytes) => (600_000, Some((bytes, 200))),
+        };
+        let transfer = bytes_per_us.map_or(0, |(bytes, rate)| bytes * 1_000 / rate);
+        let jitter = speed.0.random_range(0.5..2.0);
+        // One in a hundred hits a bad moment.
+        let hiccup = if speed.0.random_ratio(1, 100) { 20.0 } else { 1.0 };
+        ((base + transfer) as f64 * jitter * hiccup * speed.1) as u64
+    }
+}
+
+struct Pass {
+    shared: Arc<Mutex<Pacer>>,
+    number: u64,
+}
+
+impl Future for Pass {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shared = self.shared.lock().expect("nothing panics holding it");
+        if shared.done.remove(&self.number) {
+            return Poll::Ready(());
+        }
+        shared.wakers.insert(self.number, cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Pace for DiskPace {
+    fn pass(&self, cost: Cost) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let duration = self.duration(cost);
+        let mut shared = self.shared();
+        let number = shared.next;
+        shared.next += 1;
+        shared.begun.push((number, duration));
+        Box::pin(Pass { shared: self.shared.clone(), number })
+    }
+}
