@@ -1,5 +1,8 @@
 """kafka-python: its own codec and its own reading of the protocol."""
 
+import threading
+import time
+
 import kafka
 from common import BOOTSTRAP, COMBOS, T0, check, lines, ok, parts, rest, same, topic, until
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -59,27 +62,38 @@ def every_codec_and_acks():
         c.close()
 
 
+class Member(threading.Thread):
+    """One consumer in a thread of its own: a join waits for the others inside poll."""
+
+    def __init__(self, name, group):
+        super().__init__(daemon=True)
+        self.seen, self.owns, self.stop = [], 0, threading.Event()
+        self.consumer = consumer(group)
+        self.consumer.subscribe([name])
+
+    def run(self):
+        while not self.stop.is_set():
+            self.seen += take(self.consumer, 100)
+            self.owns = len(self.consumer.assignment())
+        self.consumer.commit()
+        self.consumer.close()
+
+
 def group_of_three():
     name, group = topic("group"), topic("g")
     create(name, 6)
-    members = [consumer(group) for _ in range(3)]
-    for c in members:
-        c.subscribe([name])
-    seen = [[] for _ in members]
-
-    def all_take():
-        for n, c in enumerate(members):
-            seen[n] += take(c, 50)
-
-    until("two partitions each", 40, lambda: all_take() or [len(c.assignment()) for c in members] == [2, 2, 2])
+    members = [Member(name, group) for _ in range(3)]
+    for m in members:
+        m.start()
+    until("two partitions each", 40, lambda: time.sleep(0.05) or [m.owns for m in members] == [2, 2, 2])
     produce(name, LINES)
-    until("all lines in the group", 30, lambda: all_take() or sum(map(len, seen)) >= len(LINES))
-    all_take()
-    same("group of three", LINES, [v for part in seen for v in part])
-    check("each member had a share", all(seen))
-    for c in members:
-        c.commit()
-        c.close()
+    until("all lines in the group", 30, lambda: time.sleep(0.05) or sum(len(m.seen) for m in members) >= len(LINES))
+    for m in members:
+        m.stop.set()
+    for m in members:
+        m.join(20)
+    same("group of three", LINES, [v for m in members for v in m.seen])
+    check("each member had a share", all(m.seen for m in members))
 
 
 def by_time():
