@@ -1,35 +1,11 @@
-//! Who this node is: `meta.properties` of each log directory, written by `format` and read at every start.
+//! Who this node is: what `klamm format` may write into `meta.properties` of each log directory, and whether they agree.
 //!
-//! Touches the disk directly: it runs before there is a store, and never in a simulation. Source: Kafka's `MetaPropertiesEnsemble` and `Formatter`.
+//! The file itself is the store's. Source: Kafka's `MetaPropertiesEnsemble` and `Formatter`.
 
-use crate::config::properties;
+use crate::fs::Fs;
+use crate::store::{self, MetaProperties};
 use klamm_core::id::{BrokerId, Uuid};
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-
-/// The file that names a log directory.
-const META: &str = "meta.properties";
-
-/// What the log directories say of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster's id, as it was given.
-    pub cluster: String,
-    /// The node's id.
-    pub node: BrokerId,
-    /// Each log directory's own id, in the order of `log.dirs`.
-    pub dirs: Vec<Uuid>,
-}
-
-/// What one `meta.properties` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Meta {
-    cluster: String,
-    node: BrokerId,
-    dir: Uuid,
-}
 
 /// One of the first controllers: `id@host:port:directory-id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +70,15 @@ pub fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
+/// What the log directories say of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's id, as it was given.
+    pub cluster: String,
+    /// The node's id.
+    pub node: BrokerId,
+}
+
 /// What reading the log directories found.
 #[derive(Debug)]
 pub enum Found {
@@ -103,180 +88,152 @@ pub enum Found {
     Empty,
 }
 
-/// Reads `meta.properties` of each of `dirs`.
+/// A log directory by its path, for messages.
+pub type NamedDisk<F> = (PathBuf, F);
+
+/// Reads `meta.properties` of each directory.
 ///
 /// # Errors
 /// One line: some are formatted and some are not, they belong to different nodes, or one cannot be read.
-pub fn read(dirs: &[PathBuf]) -> Result<Found, String> {
-    let metas = dirs.iter().map(|dir| read_one(dir)).collect::<Result<Vec<_>, _>>()?;
-    let Some(first) = metas.iter().flatten().next().cloned() else { return Ok(Found::Empty) };
+pub async fn read<F: Fs>(disks: &[NamedDisk<F>]) -> Result<Found, String> {
+    let mut metas = Vec::new();
+    for (path, fs) in disks {
+        metas.push((path, meta(path, fs).await?));
+    }
+    let Some((first_path, first)) = metas.iter().find_map(|(path, meta)| Some((path, meta.clone()?))) else { return Ok(Found::Empty) };
     let mut ids = Vec::new();
-    for (dir, meta) in dirs.iter().zip(metas) {
+    for (path, meta) in &metas {
+        let path = path.display();
         let Some(meta) = meta else {
             return Err(format!(
-                "{} is not formatted, but other directories of `log.dirs` are: format it with `klamm format --ignore-formatted`",
-                dir.display()
+                "{path} is not formatted, but other folders of `log.dirs` are: format it with `klamm format --ignore-formatted`"
             ));
         };
-        if meta.cluster != first.cluster || meta.node != first.node {
-            return Err(format!(
-                "{} belongs to node {} of cluster {}, but {} to node {} of cluster {}",
-                dir.display(),
-                meta.node,
-                meta.cluster,
-                dirs[0].display(),
-                first.node,
-                first.cluster
-            ));
+        if meta.cluster_id != first.cluster_id || meta.node_id != first.node_id {
+            let whose = |m: &MetaProperties| format!("node {} of cluster {}", m.node_id, m.cluster_id);
+            return Err(format!("{path} belongs to {}, but {} to {}", whose(meta), first_path.display(), whose(&first)));
         }
-        if ids.contains(&meta.dir) {
-            return Err(format!("{}: another directory has the same id {}; one of them is a copy", dir.display(), meta.dir));
+        if ids.contains(&meta.directory_id) {
+            return Err(format!("{path}: another folder has the same id {}; one of them is a copy", meta.directory_id));
         }
-        ids.push(meta.dir);
+        ids.push(meta.directory_id);
     }
-    Ok(Found::Formatted(Identity { cluster: first.cluster, node: first.node, dirs: ids }))
+    Ok(Found::Formatted(Identity { cluster: first.cluster_id, node: BrokerId(first.node_id) }))
 }
 
-fn read_one(dir: &Path) -> Result<Option<Meta>, String> {
-    let path = dir.join(META);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
-    };
-    let bad = |what: &str| format!("{}: {what}", path.display());
-    let entries = properties::parse(&text).map_err(|line| bad(&format!("line {line} is malformed")))?;
-    let values = entries.into_iter().map(|e| (e.key, e.value)).collect::<BTreeMap<_, _>>();
-    let get = |key: &str| values.get(key).ok_or_else(|| bad(&format!("no `{key}`")));
-    if get("version")? != "1" {
-        return Err(bad("version is not 1: it was written by another generation of Kafka"));
-    }
-    let node = get("node.id")?.parse().map_err(|_| bad("`node.id` is no number"))?;
-    let dir = Uuid::parse(get("directory.id")?).ok_or_else(|| bad("`directory.id` is no id"))?;
-    Ok(Some(Meta { cluster: get("cluster.id")?.clone(), node: BrokerId(node), dir }))
+async fn meta<F: Fs>(path: &Path, fs: &F) -> Result<Option<MetaProperties>, String> {
+    store::properties(fs).await.map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// What a format should write.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct Plan {
     /// The cluster.
     pub cluster: String,
     /// The node.
     pub node: BrokerId,
-    /// All log directories; the first one holds the metadata log.
-    pub dirs: &'a [PathBuf],
     /// The id that the first directory must get; a new one otherwise.
     pub first_dir: Option<Uuid>,
     /// Leave directories alone that are formatted for this node already.
     pub ignore_formatted: bool,
 }
 
-/// Formats every directory. A directory always gets a new id, unless the list of first controllers names one: a wiped disk must not vote twice.
-/// Returns what was formatted.
+/// Formats every directory; the first one holds the metadata log. A directory always gets a new id, unless the list of first controllers names
+/// one: a wiped disk must not vote twice. Returns what was formatted.
 ///
 /// # Errors
 /// One line: a directory is formatted already, or cannot be written.
-pub fn format(plan: &Plan<'_>) -> Result<Vec<(PathBuf, Uuid)>, String> {
+pub async fn format<F: Fs>(plan: &Plan, disks: &[NamedDisk<F>]) -> Result<Vec<(PathBuf, Uuid)>, String> {
     let mut todo = Vec::new();
-    for (index, dir) in plan.dirs.iter().enumerate() {
-        match read_one(dir)? {
-            None => todo.push((dir.clone(), plan.first_dir.filter(|_| index == 0).unwrap_or_else(new_uuid))),
+    for (index, (path, fs)) in disks.iter().enumerate() {
+        match meta(path, fs).await? {
+            None => todo.push((path, fs, plan.first_dir.filter(|_| index == 0).unwrap_or_else(new_uuid))),
             Some(_) if !plan.ignore_formatted => {
                 return Err(format!(
                     "{} is already formatted; `--ignore-formatted` leaves it as it is and formats only those that are not",
-                    dir.display()
+                    path.display()
                 ));
             }
-            Some(meta) if meta.cluster != plan.cluster || meta.node != plan.node => {
-                return Err(format!("{} is formatted for node {} of cluster {}", dir.display(), meta.node, meta.cluster));
+            Some(meta) if meta.cluster_id != plan.cluster || meta.node_id != plan.node.0 => {
+                return Err(format!("{} is formatted for node {} of cluster {}", path.display(), meta.node_id, meta.cluster_id));
             }
             Some(_) => {}
         }
     }
-    for (dir, id) in &todo {
-        write(dir, &Meta { cluster: plan.cluster.clone(), node: plan.node, dir: *id })
-            .map_err(|e| format!("cannot format {}: {e}", dir.display()))?;
+    let mut done = Vec::new();
+    for (path, fs, id) in todo {
+        let meta = MetaProperties { cluster_id: plan.cluster.clone(), node_id: plan.node.0, directory_id: id };
+        store::format(fs, &meta).await.map_err(|e| format!("cannot format {}: {e}", path.display()))?;
+        done.push((path.clone(), id));
     }
-    Ok(todo)
-}
-
-fn write(dir: &Path, meta: &Meta) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    let mut text = String::from("#\n");
-    for (key, value) in [
-        ("cluster.id", &meta.cluster),
-        ("directory.id", &meta.dir.to_string()),
-        ("node.id", &meta.node.to_string()),
-        ("version", &"1".to_owned()),
-    ] {
-        text.push_str(&properties::line(key, value));
-    }
-    let tmp = dir.join(format!("{META}.tmp"));
-    let mut file = fs::File::create(&tmp)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&tmp, dir.join(META))?;
-    fs::File::open(dir)?.sync_all()
+    Ok(done)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::Disk;
 
     struct Temp(PathBuf);
 
     impl Temp {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("klamm-identity-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&path));
-            Self(path)
+            Self(std::env::temp_dir().join(format!("klamm-identity-{name}-{}", std::process::id())))
+        }
+
+        fn disks(&self, names: &[&str]) -> Vec<NamedDisk<Disk>> {
+            names.iter().map(|name| (self.0.join(name), Disk::new(self.0.join(name)).expect("a temporary folder"))).collect()
         }
     }
 
     impl Drop for Temp {
         fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
+            drop(std::fs::remove_dir_all(&self.0));
         }
     }
 
-    fn plan<'a>(dirs: &'a [PathBuf], ignore_formatted: bool) -> Plan<'a> {
-        Plan { cluster: "c=1".to_owned(), node: BrokerId(3), dirs, first_dir: Uuid::parse("AAAAAAAAAAAAAAAAAAABAA"), ignore_formatted }
+    fn plan(node: i32, ignore_formatted: bool) -> Plan {
+        Plan {
+            cluster: "some-cluster".to_owned(),
+            node: BrokerId(node),
+            first_dir: Uuid::parse("AAAAAAAAAAAAAAAAAAABAA"),
+            ignore_formatted,
+        }
     }
 
-    #[test]
-    fn what_is_formatted_reads_back_and_is_not_formatted_again() {
+    #[tokio::test]
+    async fn what_is_formatted_reads_back_and_is_not_formatted_again() {
         let temp = Temp::new("twice");
-        let dirs = [temp.0.join("a"), temp.0.join("b")];
-        assert!(matches!(read(&dirs), Ok(Found::Empty)));
-        let made = format(&plan(&dirs, false)).expect("empty folders");
-        let Ok(Found::Formatted(identity)) = read(&dirs) else { panic!("just formatted") };
-        assert_eq!(identity.cluster, "c=1");
-        assert_eq!(identity.node, BrokerId(3));
-        assert_eq!(Some(identity.dirs[0]), plan(&dirs, false).first_dir);
-        assert_eq!(identity.dirs[1], made[1].1);
-        assert!(format(&plan(&dirs, false)).expect_err("formatted").contains("already formatted"));
-        assert_eq!(format(&plan(&dirs, true)).expect("nothing to do"), []);
+        let disks = temp.disks(&["a", "b"]);
+        assert!(matches!(read(&disks).await, Ok(Found::Empty)));
+        let made = format(&plan(3, false), &disks).await.expect("empty folders");
+        let Ok(Found::Formatted(identity)) = read(&disks).await else { panic!("just formatted") };
+        assert_eq!(identity, Identity { cluster: "some-cluster".to_owned(), node: BrokerId(3) });
+        assert_eq!(Some(made[0].1), plan(3, false).first_dir);
+        assert_ne!(made[0].1, made[1].1);
+        assert!(format(&plan(3, false), &disks).await.expect_err("formatted").contains("already formatted"));
+        assert_eq!(format(&plan(3, true), &disks).await.expect("nothing to do"), []);
     }
 
-    #[test]
-    fn a_lost_directory_is_noticed_and_comes_back_with_a_new_id() {
+    #[tokio::test]
+    async fn a_lost_directory_is_noticed_and_comes_back_with_a_new_id() {
         let temp = Temp::new("lost");
-        let dirs = [temp.0.join("a"), temp.0.join("b")];
-        let first = format(&plan(&dirs, false)).expect("empty folders");
-        fs::remove_dir_all(&dirs[1]).expect("just made");
-        assert!(read(&dirs).expect_err("one is missing").contains("--ignore-formatted"));
-        let again = format(&plan(&dirs, true)).expect("one is missing");
+        let disks = temp.disks(&["a", "b"]);
+        let first = format(&plan(3, false), &disks).await.expect("empty folders");
+        disks[1].1.remove_file(MetaProperties::FILE).await.expect("just made");
+        assert!(read(&disks).await.expect_err("one is missing").contains("--ignore-formatted"));
+        let again = format(&plan(3, true), &disks).await.expect("one is missing");
         assert_eq!(again.len(), 1);
         assert_ne!(again[0].1, first[1].1, "a wiped disk must not vote twice");
     }
 
-    #[test]
-    fn directories_of_two_nodes_do_not_mix() {
+    #[tokio::test]
+    async fn directories_of_two_nodes_do_not_mix() {
         let temp = Temp::new("mixed");
-        let dirs = [temp.0.join("a"), temp.0.join("b")];
-        format(&plan(&dirs[..1], false)).expect("an empty folder");
-        format(&Plan { node: BrokerId(4), first_dir: None, ..plan(&dirs[1..], false) }).expect("an empty folder");
-        assert!(read(&dirs).expect_err("two nodes").contains("belongs to node 4"));
+        let disks = temp.disks(&["a", "b"]);
+        format(&plan(3, false), &disks[..1]).await.expect("an empty folder");
+        format(&Plan { first_dir: None, ..plan(4, false) }, &disks[1..]).await.expect("an empty folder");
+        assert!(read(&disks).await.expect_err("two nodes").contains("belongs to node 4"));
     }
 
     #[test]

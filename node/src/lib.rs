@@ -4,9 +4,17 @@
 //! seams ([`net`], [`fs`], [`clock`]), so that the same node runs on tokio and in the simulator.
 #![deny(unsafe_code)]
 
+pub mod client;
 pub mod clock;
 pub mod config;
+mod conn;
+mod driver;
+mod frames;
 pub mod fs;
 pub mod identity;
+mod listen;
 pub mod net;
+mod node;
 pub mod store;
+
+pub use node::{Node, Stopped, StoreTask, World};

@@ -1,3 +1,9 @@
-//! Not written yet.
+//! The `klamm` binary: a node, and the tools to work with one.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

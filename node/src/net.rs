@@ -84,6 +84,7 @@ pub use simulated::{Reader, Sendable, Writer};
 mod real {
     use super::io;
     use crate::fs;
+    use rustix::net::{SendAncillaryBuffer, SendFlags};
     use std::io::IoSlice;
     use std::os::fd::AsFd;
     use tokio::io::Interest;
@@ -108,15 +109,19 @@ mod real {
     }
 
     impl Writer {
-        /// Writes some of `pieces`, as much as the socket takes; returns how many bytes.
+        /// Writes some of `pieces`, as much as the socket takes; returns how many bytes. With `more` the system may wait for what follows
+        /// before it sends a packet.
         ///
         /// # Errors
         /// The connection broke.
-        pub async fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        pub async fn write(&mut self, pieces: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+            let socket: &TcpStream = self.0.as_ref();
+            let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
             loop {
                 // Most writes find room: only a full socket costs a wait.
-                match self.0.try_write_vectored(pieces) {
-                    Err(full) if full.kind() == io::ErrorKind::WouldBlock => self.0.writable().await?,
+                let send = || Ok(rustix::net::sendmsg(socket.as_fd(), pieces, &mut SendAncillaryBuffer::default(), flags)?);
+                match socket.try_io(Interest::WRITABLE, send) {
+                    Err(full) if full.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
                     done => return done,
                 }
             }
@@ -184,7 +189,7 @@ mod simulated {
         ///
         /// # Errors
         /// The connection broke.
-        pub async fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        pub async fn write(&mut self, pieces: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {
             let mut written = 0;
             for piece in pieces {
                 self.0.write_all(piece).await?;

@@ -1,0 +1,136 @@
+//! `klamm serve`: runs a node until it is told to stop.
+
+use super::Failure;
+use super::format::load;
+use super::logging::Logging;
+use clap::Args;
+use klamm::clock::Clock;
+use klamm::config::Config;
+use klamm::fs::Disk;
+use klamm::identity::{self, Found, Identity, NamedDisk, Plan};
+use klamm::{Node, Stopped, World};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+/// Run a node
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  klamm serve                                          one node, data in ./klamm-data, clients at 127.0.0.1:9092
+  klamm serve --data /srv/klamm -o log.retention.hours=24
+  klamm serve server.properties                        as the file says; `klamm format` it first
+  KLAMM_NUM_PARTITIONS=6 klamm serve                   a property from the environment
+
+Properties have Kafka's names. The file is weakest, the environment is stronger, -o is strongest.
+By default a node is reached from its own machine only, since nothing guards it yet; to open it:
+  klamm serve -o listeners=PLAINTEXT://:9092 -o advertised.listeners=PLAINTEXT://HOST:9092")]
+pub(super) struct Serve {
+    /// Set a property
+    #[arg(short = 'o', value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Where data goes if there is no FILE [default: ./klamm-data]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    logging: Logging,
+    /// Kafka's server.properties; its folders must be formatted
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let loaded = load(self.file.as_ref(), &self.options, |given| {
+            if self.file.is_none() {
+                let data = self.data.clone().unwrap_or_else(|| PathBuf::from("klamm-data"));
+                given.fallback("log.dirs", data.display().to_string());
+            }
+        })?;
+        self.logging.start()?;
+        loaded.warnings.iter().for_each(|line| warn!("{line}"));
+        let config = loaded.config;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| vec![format!("cannot start threads: {e}")])?;
+        runtime.block_on(self.serve(&config)).map_err(|e| vec![e])
+    }
+
+    async fn serve(&self, config: &Config) -> Result<(), String> {
+        let signals = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
+        let (mut term, mut int) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+        let disks = disks(config)?;
+        let cluster = self.identity(config, &disks).await?.cluster;
+        let mut node = Node::start(config, world(cluster.clone(), disks)).await?;
+        println!("klamm is ready: {} (cluster {cluster}, node {})", node.addresses().join(", "), config.node);
+        let mut asked = false;
+        let stopped = loop {
+            let signal = tokio::select! {
+                biased;
+                stopped = node.stopped() => break stopped,
+                _ = term.recv() => "SIGTERM",
+                _ = int.recv() => "SIGINT",
+            };
+            if asked {
+                return Err(format!("stopped at once by a second signal, {signal}: the next start scans the logs"));
+            }
+            info!("{signal}: finishing what is under way");
+            asked = true;
+            node.stop();
+        };
+        match stopped {
+            Stopped::Clean => Ok(()),
+            Stopped::Failed(why) => Err(why),
+        }
+    }
+
+    async fn identity(&self, config: &Config, disks: &[NamedDisk<Disk>]) -> Result<Identity, String> {
+        let identity = match (identity::read(disks).await?, &self.file) {
+            (Found::Formatted(identity), _) => identity,
+            (Found::Empty, Some(file)) => {
+                return Err(format!(
+                    "{} is not formatted; for a new cluster of this node run\n\n    klamm format --cluster-id {} {}\n",
+                    config.log_dirs[0].display(),
+                    identity::new_uuid(),
+                    file.display()
+                ));
+            }
+            (Found::Empty, None) => first_start(config, disks).await?,
+        };
+        if identity.node != config.node {
+            return Err(format!("{} belongs to node {}, but `node.id` is {}", config.log_dirs[0].display(), identity.node, config.node));
+        }
+        Ok(identity)
+    }
+}
+
+/// Formats empty folders as a cluster of one node.
+async fn first_start(config: &Config, disks: &[NamedDisk<Disk>]) -> Result<Identity, String> {
+    let plan = Plan { cluster: identity::new_uuid().to_string(), node: config.node, first_dir: None, ignore_formatted: false };
+    for (path, _) in identity::format(&plan, disks).await? {
+        println!("new cluster {} with its data in {}", plan.cluster, path.display());
+    }
+    Ok(Identity { cluster: plan.cluster, node: plan.node })
+}
+
+/// The folders of `log.dirs`, made if need be.
+pub(super) fn disks(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
+    let open = |dir: &PathBuf| Disk::new(dir).map(|disk| (dir.clone(), disk)).map_err(|e| format!("cannot make {}: {e}", dir.display()));
+    config.log_dirs.iter().map(open).collect()
+}
+
+fn world(cluster: String, disks: Vec<NamedDisk<Disk>>) -> World<Disk> {
+    let handle = tokio::runtime::Handle::current();
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).expect("the system gives random bytes");
+    World {
+        disks: disks.into_iter().map(|(_, disk)| disk).collect(),
+        cluster,
+        clock: Clock::new(),
+        seed: u64::from_le_bytes(seed),
+        // The store writes into the page cache in place: a thread of its own keeps that from the tasks of the connections.
+        run_store: Box::new(move |store| {
+            let thread = std::thread::Builder::new().name("store".to_owned());
+            thread.spawn(move || handle.block_on(store)).map(drop)
+        }),
+    }
+}

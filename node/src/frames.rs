@@ -1,0 +1,75 @@
+//! Cuts what a connection receives into frames, in either direction. Knows lengths, and nothing of what is in a frame.
+
+use crate::net;
+use bytes::{Bytes, BytesMut};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a frame's length.
+const LENGTH_BYTES: usize = 4;
+/// The room that an idle connection keeps.
+const ROOM_MIN: usize = 4 << 10;
+/// The room that a busy connection reads into, unless a frame is longer.
+const ROOM_MAX: usize = 64 << 10;
+
+/// The receiving side of a connection, frame by frame.
+#[derive(Debug)]
+pub(crate) struct Frames<'a> {
+    /// Counts the reads that brought something.
+    moves: &'a AtomicU64,
+    reader: net::Reader,
+    buf: BytesMut,
+    /// How much is read at once: grows with traffic that fills it, shrinks with traffic that does not.
+    room: usize,
+}
+
+impl<'a> Frames<'a> {
+    pub(crate) fn new(reader: net::Reader, moves: &'a AtomicU64) -> Self {
+        Self { moves, reader, buf: BytesMut::new(), room: ROOM_MIN }
+    }
+
+    /// The length of the next frame, whose body is not there yet; `None` where the peer has closed between two frames.
+    pub(crate) async fn length(&mut self) -> io::Result<Option<i32>> {
+        while self.buf.len() < LENGTH_BYTES {
+            if self.fill(LENGTH_BYTES).await? == 0 {
+                return if self.buf.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+        }
+        Ok(Some(i32::from_be_bytes(self.buf[..LENGTH_BYTES].try_into().expect("four bytes"))))
+    }
+
+    /// The frame of `len` bytes that `length` announced, without its length. It shares its memory with frames that came in with it.
+    pub(crate) async fn body(&mut self, len: usize) -> io::Result<Bytes> {
+        let whole = LENGTH_BYTES + len;
+        while self.buf.len() < whole {
+            if self.fill(whole).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let mut frame = self.buf.split_to(whole);
+        // A long frame has memory of its own, which must not stay with an idle connection.
+        if whole > ROOM_MAX && self.buf.is_empty() {
+            self.buf = BytesMut::new();
+        }
+        Ok(frame.split_off(LENGTH_BYTES).freeze())
+    }
+
+    /// The reader, once the peer is known to have sent nothing more.
+    pub(crate) fn into_reader(self) -> net::Reader {
+        self.reader
+    }
+
+    /// Reads once, with room for `whole` bytes in all.
+    async fn fill(&mut self, whole: usize) -> io::Result<usize> {
+        self.buf.reserve((whole - self.buf.len()).max(self.room));
+        let offered = self.buf.capacity() - self.buf.len();
+        let got = self.reader.read(&mut self.buf).await?;
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        if got == offered {
+            self.room = (self.room * 2).min(ROOM_MAX);
+        } else if got < self.room / 8 {
+            self.room = (self.room / 2).max(ROOM_MIN);
+        }
+        Ok(got)
+    }
+}

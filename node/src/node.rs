@@ -1,0 +1,234 @@
+//! One node, put together: store, core, driver, listeners. Knows the order in which they start and stop, and decides nothing else.
+
+use crate::clock::Clock;
+use crate::config::{Config, Durability};
+use crate::conn::{Budget, Shared};
+use crate::driver::{Driver, EVENTS_MAX, Inbox, StoreDone};
+use crate::fs::Fs;
+use crate::listen::{Doors, accept};
+use crate::net::{self, Listener, Sendable};
+use crate::store::{self, Store};
+use bytes::Bytes;
+use klamm_core::broker::io::Halt;
+use klamm_core::broker::{self, Broker, RecoveredNode};
+use klamm_core::id::{DirId, ListenerId, Ticket};
+use klamm_core::log::FoundDir;
+use klamm_core::store::StoreOp;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::info;
+
+/// How long connections may take to send their last answers when the node stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Operations given to the store before it works on them.
+const OPS_AT_ONCE: usize = 256;
+
+/// The store's work, to be driven to its end by someone.
+pub type StoreTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a node lives in.
+pub struct World<F> {
+    /// One for each of `log.dirs`, in their order.
+    pub disks: Vec<F>,
+    /// The cluster's id, as `klamm format` wrote it.
+    pub cluster: String,
+    /// The node's time.
+    pub clock: Clock,
+    /// Feeds all of the core's chance.
+    pub seed: u64,
+    /// Drives the store, on a thread of its own or as a task.
+    pub run_store: Box<dyn FnOnce(StoreTask) -> std::io::Result<()> + Send>,
+}
+
+/// How a node ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// As it was told to: everything is on disk, and the next start need not scan.
+    Clean,
+    /// It stopped itself.
+    Failed(String),
+}
+
+/// A running node. Dropping it does not stop it.
+#[derive(Debug)]
+pub struct Node {
+    addresses: Vec<String>,
+    stop: watch::Sender<bool>,
+    ended: oneshot::Receiver<Stopped>,
+    last: Option<Stopped>,
+}
+
+impl Node {
+    /// Recovers the logs, then opens the listeners: a port that takes connections is served.
+    ///
+    /// # Errors
+    /// One line: an address that cannot be bound, a directory that cannot be used.
+    pub async fn start<F: Fs<File: Sendable>>(config: &Config, world: World<F>) -> Result<Self, String> {
+        let (store, found) = open(config, &world.cluster, world.disks).await?;
+        let (listeners, addresses) = bind(config).await?;
+        let ports = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+        let told = config.broker(&world.cluster, &found.iter().map(|dir| dir.id).collect::<Vec<_>>(), &ports)?;
+        let broker = Broker::new(broker::Config::new(told), world.seed, RecoveredNode { dirs: found });
+
+        let (events, from_conns) = mpsc::channel(EVENTS_MAX);
+        let (to_store, ops) = mpsc::unbounded_channel();
+        let (done, stored) = mpsc::unbounded_channel();
+        let (stop, stopping) = watch::channel(false);
+        let files = store.files();
+        let (close_cleanly, cleanly) = oneshot::channel();
+        let (closed, store_closed) = oneshot::channel();
+        let end = StoreEnd { mark: clean_mark(config), cleanly, closed };
+        (world.run_store)(Box::pin(keep_store(store, ops, done, end))).map_err(|e| format!("cannot start the store: {e}"))?;
+
+        let inbox = Inbox { _events: events.clone(), events: from_conns, stored, stop: stopping.clone() };
+        let (leave, all_left) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            events,
+            files,
+            budget: Budget::new(config.held_bytes_max),
+            frame_bytes_max: config.frame_bytes_max,
+            idle_max: config.idle_max,
+            _leave: leave,
+        });
+        let doors = Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max));
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let id = ListenerId(u16::try_from(index).expect("few listeners"));
+            tokio::spawn(accept(listener, id, Arc::clone(&shared), Arc::clone(&doors), stopping.clone()));
+        }
+        drop(shared);
+        let mut driver = Driver::new(broker, world.clock, to_store);
+        let (end, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            let halt = driver.run(inbox).await;
+            if halt == Halt::Stopped {
+                let _ = close_cleanly.send(());
+            }
+            // Lets go of connections and store: each finishes what it has.
+            drop(driver);
+            drop(end.send(wind_up(halt, all_left, store_closed).await));
+        });
+        Ok(Self { addresses, stop, ended, last: None })
+    }
+
+    /// Where clients connect, one for each listener.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Asks the node to finish what is under way and stop.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Returns once the node has ended, by itself or because it was asked to.
+    pub async fn stopped(&mut self) -> Stopped {
+        if self.last.is_none() {
+            let lost = |_| Stopped::Failed("the node's own task ended: this is a bug".to_owned());
+            self.last = Some((&mut self.ended).await.unwrap_or_else(lost));
+        }
+        self.last.clone().expect("set above")
+    }
+}
+
+/// Opens every log directory. One that cannot be used stops the start: without it, its partitions would seem never to have been there.
+async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>) -> Result<(Store<F>, Vec<FoundDir>), String> {
+    let disks = disks.into_iter().enumerate().map(|(index, disk)| (DirId(u16::try_from(index).expect("few directories")), disk));
+    let identity = store::Identity { cluster_id: Some(cluster.to_owned()), node_id: config.node.0 };
+    let opened = store::open(disks.collect(), &identity, store::Options::default()).await;
+    let mut found = Vec::new();
+    for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
+        let dir = dir.map_err(|e| format!("cannot use {}: {e}", path.display()))?;
+        if dir.clean.is_none() {
+            info!("{} was not closed cleanly: its logs were scanned", path.display());
+        }
+        found.push(dir);
+    }
+    Ok((opened.store, found))
+}
+
+/// Binds the listeners of clients; says where they listen.
+async fn bind(config: &Config) -> Result<(Vec<Listener>, Vec<String>), String> {
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for endpoint in &config.listeners.clients {
+        let cannot = |e: std::io::Error| format!("cannot listen at {}://{}: {e}", endpoint.name, endpoint.address());
+        let at = net::resolve(&endpoint.address()).await.map_err(cannot)?;
+        let at = at.first().ok_or_else(|| cannot(std::io::ErrorKind::AddrNotAvailable.into()))?;
+        let listener = net::bind(*at).await.map_err(cannot)?;
+        addresses.push(format!("{}://{}", endpoint.name, listener.local_addr().map_err(cannot)?));
+        listeners.push(listener);
+    }
+    Ok((listeners, addresses))
+}
+
+/// After the core's halt: waits until the last answers have left and the store is closed.
+async fn wind_up(halt: Halt, mut all_left: mpsc::Receiver<()>, store_closed: oneshot::Receiver<Result<(), String>>) -> Stopped {
+    drop(tokio::time::timeout(FAREWELL, all_left.recv()).await);
+    match halt {
+        Halt::Stopped => match store_closed.await {
+            Ok(Ok(())) => Stopped::Clean,
+            Ok(Err(why)) => Stopped::Failed(why),
+            Err(_) => Stopped::Failed("the store's task ended: this is a bug".to_owned()),
+        },
+        Halt::DirsOffline { why } | Halt::Metadata { why } => Stopped::Failed(why),
+    }
+}
+
+/// How the store's task ends.
+struct StoreEnd {
+    /// What goes into the mark of a clean shutdown.
+    mark: Bytes,
+    /// Sent before the driver lets go, if the end is a clean one.
+    cleanly: oneshot::Receiver<()>,
+    closed: oneshot::Sender<Result<(), String>>,
+}
+
+/// Kafka's `.kafka_cleanshutdown`, with the durability that the logs were written under: a crash disqualifies a replica or does not, by that.
+fn clean_mark(config: &Config) -> Bytes {
+    let durability = match config.durability {
+        Durability::Fsync => "fsync",
+        Durability::PageCache => "page-cache",
+    };
+    format!("{{\"version\":0,\"brokerEpoch\":-1,\"durability\":\"{durability}\"}}").into()
+}
+
+/// Hands operations to the store and its outcomes back, until the driver is gone; then closes it.
+async fn keep_store<F: Fs>(
+    mut store: Store<F>,
+    mut ops: mpsc::UnboundedReceiver<(Ticket, StoreOp)>,
+    done: mpsc::UnboundedSender<StoreDone>,
+    mut end: StoreEnd,
+) {
+    let mut taken = Vec::with_capacity(OPS_AT_ONCE);
+    poll_fn(|cx| {
+        loop {
+            // Operations first: what comes together is written together.
+            let more = ops.poll_recv_many(cx, &mut taken, OPS_AT_ONCE);
+            taken.drain(..).for_each(|(ticket, op)| store.submit(ticket, op));
+            while let Poll::Ready(outcome) = store.poll(cx) {
+                drop(done.send(outcome));
+            }
+            match more {
+                Poll::Ready(0) => return Poll::Ready(()),
+                Poll::Ready(_) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    // Only a halt as asked leaves the mark of a clean end.
+    if end.cleanly.try_recv() != Ok(()) {
+        return;
+    }
+    let outcomes = store.close(end.mark).await;
+    let fault = outcomes
+        .into_iter()
+        .find_map(|(dir, outcome)| outcome.err().map(|fault| format!("log directory {dir} was not closed cleanly: {fault:?}")));
+    drop(end.closed.send(fault.map_or(Ok(()), Err)));
+}
