@@ -1,25 +1,14 @@
-//! The records of `__consumer_offsets` that this coordinator writes and reads, in Kafka's own schemas. Never decides anything.
-//!
-//! A key is a type (two bytes) and a table, a value is a version (two bytes) and a table. Source: `GroupCoordinatorRecordHelpers`, `…RecordSerde`.
+//! The records of `__consumer_offsets` that this coordinator writes and reads, as events of its own. Never decides anything.
 
 use super::Client;
 use super::group::{Snapshot, SnapshotMember};
 use super::offsets::Committed;
-use crate::id::{PartitionIndex, Uuid};
-use crate::time::Timestamp;
-use crate::wire::primitive::Shape;
+use crate::id::PartitionIndex;
+use crate::wire::Malformed;
 use crate::wire::record::Payload;
-use crate::wire::records::coordinator::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, OffsetCommitKey, OffsetCommitValue};
-use crate::wire::value::Wire;
-use crate::wire::{Malformed, decode_body, encode_body};
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-
-const OFFSET_KEY_OLD: i16 = 0;
-const OFFSET_KEY: i16 = 1;
-const GROUP_KEY: i16 = 2;
-/// Kafka's own choice too; the flexible version 4 is unreadable to Burrow.
-const GROUP_VALUE_VERSION: i16 = 3;
-const NEWEST_VALUE_VERSION: i16 = 4;
+use crate::wire::records::coordinator::{
+    CoordinatorRecord, GroupMetadataKey, GroupMetadataValue, MemberMetadata, OffsetCommitKey, OffsetCommitValue,
+};
 
 /// One thing that happened to a group, as its record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,80 +46,47 @@ impl Event {
 /// The record for an event.
 #[must_use]
 pub fn encode(event: &Event) -> Payload {
-    let (key, value) = match event {
-        Event::Group { group, value } => {
-            let key = table(GROUP_KEY, 0, &GroupMetadataKey { group: group.clone() });
-            (key, value.as_ref().map(group_value))
-        }
+    let record = match event.clone() {
+        Event::Group { group, value } => CoordinatorRecord::GroupMetadata(GroupMetadataKey { group }, value.map(group_value)),
         Event::Offset { group, topic, partition, value } => {
-            let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *partition };
-            (table(OFFSET_KEY, 0, &key), value.as_ref().map(offset_value))
+            CoordinatorRecord::OffsetCommit(OffsetCommitKey { group, topic, partition }, value.map(offset_value))
         }
     };
+    let (key, value) = record.encode();
     Payload { key: Some(key), value, headers: Vec::new() }
 }
 
-/// The event that a record tells; `None` where it is of a type for others.
+/// The event that a record tells; `None` where it is of a kind for others.
 ///
 /// # Errors
-/// `Malformed` where it has one of the known types, but not its form.
+/// `Malformed` where it has one of the known kinds, but not its form.
 pub fn decode(payload: &Payload) -> Result<Option<Event>, Malformed> {
     let Some(key) = &payload.key else { return Ok(None) };
-    let Some((kind, key)) = untag(key) else { return Ok(None) };
-    match kind {
-        OFFSET_KEY_OLD | OFFSET_KEY => {
-            let key: OffsetCommitKey = decode_body(key, shape(0))?;
-            let value = payload.value.as_ref().map(|value| versioned(value).map(read_offset)).transpose()?;
-            Ok(Some(Event::Offset { group: key.group, topic: key.topic, partition: key.partition, value }))
+    let Some(record) = CoordinatorRecord::decode(key.clone(), payload.value.clone())? else { return Ok(None) };
+    Ok(match record {
+        CoordinatorRecord::OffsetCommit(OffsetCommitKey { group, topic, partition }, value) => {
+            Some(Event::Offset { group, topic, partition, value: value.map(read_offset) })
         }
-        GROUP_KEY => {
-            let key: GroupMetadataKey = decode_body(key, shape(0))?;
-            let value = payload.value.as_ref().map(|value| versioned(value).map(read_group)).transpose()?;
-            Ok(Some(Event::Group { group: key.group, value }))
-        }
-        _ => Ok(None),
-    }
+        CoordinatorRecord::GroupMetadata(GroupMetadataKey { group }, value) => Some(Event::Group { group, value: value.map(read_group) }),
+        CoordinatorRecord::ConsumerGroupMetadata(..)
+        | CoordinatorRecord::ConsumerGroupPartitionMetadata(..)
+        | CoordinatorRecord::ConsumerGroupMemberMetadata(..)
+        | CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(..)
+        | CoordinatorRecord::ConsumerGroupTargetAssignmentMember(..)
+        | CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(..)
+        | CoordinatorRecord::ConsumerGroupRegularExpression(..) => None,
+    })
 }
 
-fn shape(version: i16) -> Shape {
-    Shape { version, flexible: version >= NEWEST_VALUE_VERSION }
-}
-
-fn table<T: Wire>(tag: i16, version: i16, body: &T) -> Bytes {
-    let body = encode_body(body, shape(version));
-    let mut bytes = BytesMut::with_capacity(2 + body.len());
-    bytes.put_i16(tag);
-    bytes.put_slice(&body);
-    bytes.freeze()
-}
-
-fn untag(bytes: &Bytes) -> Option<(i16, Bytes)> {
-    let mut rest = bytes.clone();
-    let tag = rest.try_get_i16().ok()?;
-    Some((tag, rest))
-}
-
-fn versioned<T: Wire>(value: &Bytes) -> Result<T, Malformed> {
-    // A version to come is read as the newest known: new fields would be tagged.
-    let (version, body) = untag(value).unwrap_or((0, Bytes::new()));
-    decode_body(body, shape(version.clamp(0, NEWEST_VALUE_VERSION)))
-}
-
-fn offset_value(committed: &Committed) -> Bytes {
-    let value = OffsetCommitValue {
+fn offset_value(committed: Committed) -> OffsetCommitValue {
+    OffsetCommitValue {
         offset: committed.offset,
         leader_epoch: committed.leader_epoch,
-        metadata: committed.metadata.clone(),
+        metadata: committed.metadata,
         commit_timestamp: committed.at,
         expire_timestamp: committed.expires,
         topic_id: committed.topic,
-    };
-    let version = match committed {
-        Committed { expires, .. } if *expires != Timestamp::NONE => 1,
-        Committed { topic, .. } if *topic == Uuid::ZERO => 3,
-        Committed { .. } => 4,
-    };
-    table(version, version, &value)
+    }
 }
 
 fn read_offset(value: OffsetCommitValue) -> Committed {
@@ -144,26 +100,25 @@ fn read_offset(value: OffsetCommitValue) -> Committed {
     }
 }
 
-fn group_value(snapshot: &Snapshot) -> Bytes {
-    let member = |member: &SnapshotMember| MemberMetadata {
-        member_id: member.id.clone(),
-        group_instance_id: member.instance.clone(),
-        client_id: member.client.id.clone(),
-        client_host: member.client.host.clone(),
+fn group_value(snapshot: Snapshot) -> GroupMetadataValue {
+    let member = |member: SnapshotMember| MemberMetadata {
+        member_id: member.id,
+        group_instance_id: member.instance,
+        client_id: member.client.id,
+        client_host: member.client.host,
         rebalance_timeout: member.rebalance_ms,
         session_timeout: member.session_ms,
-        subscription: member.subscription.clone(),
-        assignment: member.assignment.clone(),
+        subscription: member.subscription,
+        assignment: member.assignment,
     };
-    let value = GroupMetadataValue {
-        protocol_type: snapshot.protocol_type.clone(),
+    GroupMetadataValue {
+        protocol_type: snapshot.protocol_type,
         generation: snapshot.generation,
-        protocol: snapshot.protocol.clone(),
-        leader: snapshot.leader.clone(),
+        protocol: snapshot.protocol,
+        leader: snapshot.leader,
         current_state_timestamp: snapshot.since,
-        members: snapshot.members.iter().map(member).collect(),
-    };
-    table(GROUP_VALUE_VERSION, GROUP_VALUE_VERSION, &value)
+        members: snapshot.members.into_iter().map(member).collect(),
+    }
 }
 
 fn read_group(value: GroupMetadataValue) -> Snapshot {
@@ -189,7 +144,9 @@ fn read_group(value: GroupMetadataValue) -> Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{LeaderEpoch, Offset};
+    use crate::id::{LeaderEpoch, Offset, Uuid};
+    use crate::time::Timestamp;
+    use bytes::Bytes;
 
     fn bytes(hex: &str) -> Bytes {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).map(|d| char::from(d).to_digit(16).unwrap() as u8).collect();
@@ -229,9 +186,10 @@ mod tests {
         let Ok(Some(Event::Offset { value: Some(committed), partition, .. })) = decode(&old) else { panic!("an offset") };
         assert_eq!((partition, committed.offset, committed.expires), (PartitionIndex(2), Offset(7), Timestamp(0x20)));
         assert_eq!((&*committed.metadata, committed.topic, committed.leader_epoch), ("m", Uuid::ZERO, LeaderEpoch(-1)));
-        assert_eq!(offset_value(&committed), *old.value.as_ref().unwrap());
-        let plain = offset_value(&Committed { expires: Timestamp::NONE, ..committed });
-        assert_eq!(plain, bytes("0003 0000000000000007 ffffffff 0001 6d 0000000000000010"));
+        let event = |committed| Event::Offset { group: "g".into(), topic: "t".into(), partition, value: Some(committed) };
+        assert_eq!(encode(&event(committed.clone())).value, old.value, "only version 1 can say when it expires");
+        let plain = encode(&event(Committed { expires: Timestamp::NONE, ..committed }));
+        assert_eq!(plain.value, Some(bytes("0003 0000000000000007 ffffffff 0001 6d 0000000000000010")));
     }
 
     #[test]
@@ -265,9 +223,10 @@ mod tests {
     #[test]
     fn records_of_others_are_left_alone_and_broken_ones_are_said_to_be_broken() {
         let payload = |key: &str, value: &str| Payload { key: Some(bytes(key)), value: Some(bytes(value)), headers: Vec::new() };
-        assert_eq!(decode(&payload("0003 0001 67", "0000 00000001")), Ok(None));
+        assert_eq!(decode(&payload("0003 0001 67", "0000 00000001 00")), Ok(None));
+        assert_eq!(decode(&payload("0063 0001 67", "0000")), Ok(None));
         assert_eq!(decode(&Payload::default()), Ok(None));
-        assert_eq!(decode(&payload("00", "")), Ok(None));
+        assert!(decode(&payload("00", "")).is_err());
         assert!(decode(&payload("0002 0005 67", "0003")).is_err());
         assert!(decode(&payload("0002 0001 67", "0003 00")).is_err());
         assert!(decode(&payload("0001 0001 67 0001 74 00000002", "")).is_err());

@@ -67,11 +67,12 @@ fn kind(key: &Bytes) -> Result<i16, Malformed> {
 }
 
 impl CoordinatorRecord {
-    /// The version in which the value is written: 3 where 4 would be possible, for readers that know no tagged fields (Burrow), and 1 for an offset
-    /// that expires at a time of its own, which only that version can say.
+    /// The version in which the value is written, as Apache Kafka 4.3 chooses it: the newest without tagged fields, but 4 for an offset whose topic's id
+    /// is known, and 1 for one that expires at a time of its own, which only that version can say. A group is never written in 4: Burrow could not read it.
     fn written_version(&self) -> i16 {
         match self {
             Self::OffsetCommit(_, Some(value)) if value.expire_timestamp != Timestamp::NONE => 1,
+            Self::OffsetCommit(_, Some(value)) if value.topic_id != Uuid::ZERO => 4,
             Self::OffsetCommit(..) | Self::GroupMetadata(..) => 3,
             Self::ConsumerGroupMetadata(..)
             | Self::ConsumerGroupPartitionMetadata(..)
@@ -94,7 +95,7 @@ message! {
 }
 
 message! {
-    /// A committed offset. Version 4 is flexible; write at most 3 while older readers matter.
+    /// A committed offset. Version 4 is flexible.
     OffsetCommitValue {
         offset: Offset = ..,
         leader_epoch: LeaderEpoch = 3..; default LeaderEpoch(-1),
