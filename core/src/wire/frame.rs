@@ -127,7 +127,7 @@ pub struct Writer {
     /// References, each with the place in `small` that it goes before.
     large: Vec<(usize, Chunk)>,
     /// Within a tagged field, whose size goes before it, everything is copied.
-    copying: bool,
+    in_tag: bool,
     shape: Shape,
 }
 
@@ -135,7 +135,7 @@ impl Writer {
     /// An empty writer.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
-        Self { small: BytesMut::with_capacity(256), large: Vec::new(), copying: false, shape }
+        Self { small: BytesMut::with_capacity(256), large: Vec::new(), in_tag: false, shape }
     }
 
     /// The form that is written now.
@@ -149,6 +149,11 @@ impl Writer {
         self.shape = shape;
     }
 
+    /// Whether the value that is written now is a tagged field, or within one.
+    pub(super) fn in_tag(&self) -> bool {
+        self.in_tag
+    }
+
     /// Bytes as they are.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
@@ -157,7 +162,7 @@ impl Writer {
 
     /// Bytes by reference, where that is cheaper.
     pub fn put_shared(&mut self, bytes: &Bytes) {
-        if bytes.len() < COPY_BELOW || self.copying {
+        if bytes.len() < COPY_BELOW || self.in_tag {
             return self.put(bytes);
         }
         self.large.push((self.small.len(), Chunk::Bytes(bytes.clone())));
@@ -168,7 +173,7 @@ impl Writer {
         match chunk {
             Chunk::Bytes(bytes) => self.put_shared(bytes),
             Chunk::Region(region) => {
-                assert!(!self.copying, "no tagged field holds records");
+                assert!(!self.in_tag, "no tagged field holds records");
                 self.large.push((self.small.len(), Chunk::Region(*region)));
             }
         }
@@ -195,10 +200,10 @@ impl Writer {
     /// One tagged field: `body` writes its value.
     pub fn tag(&mut self, tag: u32, body: impl FnOnce(&mut Self)) {
         self.varint(tag);
-        let outer = std::mem::replace(&mut self.copying, true);
+        let outer = std::mem::replace(&mut self.in_tag, true);
         let start = self.small.len();
         body(self);
-        self.copying = outer;
+        self.in_tag = outer;
         let middle = self.small.len();
         self.varint(u32::try_from(middle - start).expect("a frame is shorter than 2 GiB"));
         // The size goes before the value, but is known only after it.

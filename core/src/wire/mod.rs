@@ -13,6 +13,8 @@ mod message;
 mod oracle;
 pub mod primitive;
 pub mod record;
+#[cfg(test)]
+mod recorded;
 pub mod records;
 pub mod value;
 

@@ -167,10 +167,18 @@ fn responses_agree_with_kafka_protocol() {
 #[test]
 fn records_agree_with_kafka_protocol() {
     let never = i16::MAX;
-    let mut unknown = compare::<consumer::ConsumerProtocolSubscription, theirs::ConsumerProtocolSubscription>("subscription", 0..=3, never);
-    unknown.extend(compare::<consumer::ConsumerProtocolAssignment, theirs::ConsumerProtocolAssignment>("assignment", 0..=3, never));
-    unknown.extend(compare::<raft::SnapshotHeaderRecord, theirs::SnapshotHeaderRecord>("snapshot header", 0..=0, 0));
-    unknown.extend(compare::<raft::SnapshotFooterRecord, theirs::SnapshotFooterRecord>("snapshot footer", 0..=0, 0));
-    unknown.extend(compare::<raft::KRaftVersionRecord, theirs::KRaftVersionRecord>("kraft version", 0..=0, 0));
+    let mut unknown = compare::<consumer::ConsumerProtocolSubscription, theirs::ConsumerProtocolSubscription>(
+        "ConsumerProtocolSubscription",
+        0..=3,
+        never,
+    );
+    unknown.extend(compare::<consumer::ConsumerProtocolAssignment, theirs::ConsumerProtocolAssignment>(
+        "ConsumerProtocolAssignment",
+        0..=3,
+        never,
+    ));
+    unknown.extend(compare::<raft::SnapshotHeaderRecord, theirs::SnapshotHeaderRecord>("SnapshotHeaderRecord", 0..=0, 0));
+    unknown.extend(compare::<raft::SnapshotFooterRecord, theirs::SnapshotFooterRecord>("SnapshotFooterRecord", 0..=0, 0));
+    unknown.extend(compare::<raft::KRaftVersionRecord, theirs::KRaftVersionRecord>("KRaftVersionRecord", 0..=0, 0));
     assert_eq!(unknown, [""; 0]);
 }

@@ -20,7 +20,8 @@ pub trait Wire: Sized {
     fn write(&self, w: &mut Writer);
 }
 
-/// A value that can be null. A table is null as one byte, −1 instead of 1 (KIP-893); what has a length is null as length −1.
+/// A value that can be null. A table is null as one byte, −1 instead of 1 (KIP-893), or 0 where it is a
+/// tagged field; what has a length is null as length −1.
 pub trait Nullable: Wire + Default {
     /// The fewest bytes that null or a value takes.
     fn least_nullable(_: Shape) -> usize {
@@ -29,12 +30,13 @@ pub trait Nullable: Wire + Default {
 
     /// Reads one, or null.
     fn read_nullable(r: &mut Reader) -> Result<Option<Self>, Malformed> {
-        if i8::read(r)? < 0 { Ok(None) } else { Self::read(r).map(Some) }
+        if i8::read(r)? <= 0 { Ok(None) } else { Self::read(r).map(Some) }
     }
 
     /// Writes null, or what goes before a value that is not null.
     fn write_presence(present: bool, w: &mut Writer) {
-        if present { 1_i8 } else { -1 }.write(w);
+        let null = if w.in_tag() { 0 } else { -1 };
+        if present { 1_i8 } else { null }.write(w);
     }
 
     /// Writes null, where its form has a way to.

@@ -196,7 +196,7 @@ message! {
         subscribed_topic_regex: Option<String> = ..; default Some(String::new()),
         rebalance_timeout_ms: i32 = ..; default -1,
         server_assignor: Option<String> = ..; default Some(String::new()),
-        classic_member_metadata: Option<ClassicMemberMetadata> = ..; tag 0,
+        classic_member_metadata: Option<ClassicMemberMetadata> = ..; tag 0; default Some(ClassicMemberMetadata::default()),
     }
 
     ClassicMemberMetadata {
@@ -266,7 +266,7 @@ message! {
     TopicPartitions {
         topic_id: Uuid = ..,
         partitions: Vec<PartitionIndex> = ..,
-        assignment_epochs: Option<Vec<i32>> = ..; tag 0,
+        assignment_epochs: Option<Vec<i32>> = ..; tag 0; default Some(Vec::new()),
     }
 }
 

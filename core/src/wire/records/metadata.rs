@@ -196,9 +196,9 @@ message! {
         removing_replicas: Option<Vec<BrokerId>> = ..; tag 3,
         adding_replicas: Option<Vec<BrokerId>> = ..; tag 4,
         leader_recovery_state: i8 = ..; tag 5; default -1,
-        directories: Option<Vec<Uuid>> = 1..; tag 8,
         eligible_leader_replicas: Option<Vec<BrokerId>> = 2..; tag 6,
         last_known_elr: Option<Vec<BrokerId>> = 2..; tag 7,
+        directories: Option<Vec<Uuid>> = 1..; tag 8,
     }
 }
 
