@@ -2,8 +2,11 @@
 
 mod ask;
 mod format;
+mod group;
 mod logging;
+mod produce;
 mod serve;
+mod time;
 mod topic;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -34,6 +37,8 @@ enum Command {
     Serve(serve::Serve),
     Format(format::Format),
     Topic(topic::Topic),
+    Produce(produce::Produce),
+    Group(group::Group),
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  klamm completions bash > ~/.local/share/bash-completion/completions/klamm")]
     Completions {
@@ -50,6 +55,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Format(format) => format.run(),
         Command::Topic(topic) => topic.run(),
+        Command::Produce(produce) => produce.run(),
+        Command::Group(group) => group.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "klamm", &mut std::io::stdout());
             Ok(())

@@ -7,6 +7,7 @@ mod link;
 
 use crate::clock::Clock;
 use klamm_core::client::io::{Effect, Input};
+use klamm_core::client::producer::{self, Producer};
 use klamm_core::id::ConnId;
 use klamm_core::time::{Instant, Now};
 use link::{Ask, News};
@@ -29,6 +30,23 @@ pub trait Machine {
     fn poll(&mut self) -> Option<Effect<Self::Event>>;
     /// When to send `Input::Tick`.
     fn deadline(&self) -> Option<Instant>;
+}
+
+impl Machine for Producer {
+    type Command = producer::Command;
+    type Event = producer::Event;
+
+    fn handle(&mut self, now: Now, input: Input<Self::Command>) {
+        self.handle(now, input);
+    }
+
+    fn poll(&mut self) -> Option<Effect<Self::Event>> {
+        self.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline().map(|(at, _)| at)
+    }
 }
 
 /// A machine and its connections. Nothing happens but in `tell` and `event`: who holds it drives it.
