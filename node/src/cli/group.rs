@@ -86,7 +86,11 @@ async fn list(admin: &mut Admin) -> Result<(), String> {
         rows.extend(response.groups.into_iter().map(|g| vec![g.group_id, g.group_state, g.protocol_type]));
     }
     rows[1..].sort();
-    if rows.len() == 1 { println!("no groups yet; `klamm consume TOPIC --group NAME` makes one") } else { table(&rows) }
+    if rows.len() == 1 {
+        println!("no groups yet; `klamm consume TOPIC --group NAME` makes one")
+    } else {
+        table(&rows)
+    }
     Ok(())
 }
 
@@ -97,7 +101,10 @@ async fn committed(admin: &mut Admin, at: &Address, group: &str) -> Result<BTree
     let Response::OffsetFetch(response) = response else { return Err(unexpected(&response)) };
     accept(&format!("offsets of `{group}`"), response.error_code, None)?;
     let all = response.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (&topic.name, p)));
-    Ok(all.filter(|(_, p)| p.committed_offset.0 >= 0).map(|(name, p)| (TopicPartition::new(name.as_str(), p.partition_index.0), p.committed_offset)).collect())
+    Ok(all
+        .filter(|(_, p)| p.committed_offset.0 >= 0)
+        .map(|(name, p)| (TopicPartition::new(name.as_str(), p.partition_index.0), p.committed_offset))
+        .collect())
 }
 
 /// The offset of each partition at `time`, which may be one of Kafka's special ones. Asks each partition's leader.
@@ -149,7 +156,12 @@ async fn describe(admin: &mut Admin, name: &str) -> Result<(), String> {
     }
     let parts = committed.keys().chain(owners.keys()).cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let ends = offsets_at(admin, &parts, Timestamp(-1)).await?;
-    println!("{name}: {}, {} member(s), assignor {}, coordinator {at}", group.group_state, group.members.len(), if group.protocol_data.is_empty() { "-" } else { &group.protocol_data });
+    println!(
+        "{name}: {}, {} member(s), assignor {}, coordinator {at}",
+        group.group_state,
+        group.members.len(),
+        if group.protocol_data.is_empty() { "-" } else { &group.protocol_data }
+    );
     let mut rows = vec![["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"].map(str::to_owned).to_vec()];
     let mut total = 0;
     for part in parts {
@@ -158,7 +170,14 @@ async fn describe(admin: &mut Admin, name: &str) -> Result<(), String> {
         total += lag.unwrap_or(0);
         let or_dash = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
         let owner = owners.get(&part).cloned().unwrap_or_else(|| "-".to_owned());
-        rows.push(vec![part.topic.to_string(), part.partition.to_string(), or_dash(committed.get(&part).map(|o| o.0)), end.to_string(), or_dash(lag), owner]);
+        rows.push(vec![
+            part.topic.to_string(),
+            part.partition.to_string(),
+            or_dash(committed.get(&part).map(|o| o.0)),
+            end.to_string(),
+            or_dash(lag),
+            owner,
+        ]);
     }
     table(&rows);
     println!("lag in all: {total}");
@@ -214,9 +233,22 @@ async fn commit(admin: &mut Admin, at: &Address, group: &str, offsets: &BTreeMap
     for (part, offset) in offsets {
         topics.entry(part.topic.to_string()).or_default().push((part.partition, *offset));
     }
-    let partition = |(partition_index, committed_offset)| OffsetCommitRequestPartition { partition_index, committed_offset, ..OffsetCommitRequestPartition::default() };
-    let topics = topics.into_iter().map(|(name, parts)| OffsetCommitRequestTopic { name, partitions: parts.into_iter().map(partition).collect(), ..OffsetCommitRequestTopic::default() });
-    let request = OffsetCommitRequest { group_id: group.to_owned(), generation_id_or_member_epoch: -1, topics: topics.collect(), ..OffsetCommitRequest::default() };
+    let partition = |(partition_index, committed_offset)| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset,
+        ..OffsetCommitRequestPartition::default()
+    };
+    let topics = topics.into_iter().map(|(name, parts)| OffsetCommitRequestTopic {
+        name,
+        partitions: parts.into_iter().map(partition).collect(),
+        ..OffsetCommitRequestTopic::default()
+    });
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned(),
+        generation_id_or_member_epoch: -1,
+        topics: topics.collect(),
+        ..OffsetCommitRequest::default()
+    };
     let response = admin.ask_at(at, Request::OffsetCommit(request), 8).await?;
     let Response::OffsetCommit(response) = response else { return Err(unexpected(&response)) };
     for answer in response.topics.iter().flat_map(|topic| &topic.partitions).filter(|answer| answer.error_code != ErrorCode::NONE) {
