@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::index::{Event, Index};
+use super::index::{Done, Event, Index};
 use super::orders::Orders;
 use super::report::{Case, Findings};
 use super::scc::{Graph, NOWHERE};
@@ -20,7 +20,17 @@ pub(super) fn check(index: &Index<'_>, orders: &Orders, options: &Options, findi
     if index.done.is_empty() {
         return;
     }
-    let (nodes, edges) = edges(index, orders, options);
+    let mut edges = Vec::new();
+    let nodes = realtime_edges(index, &mut edges);
+    if options.process_edges {
+        process_edges(index, &mut edges);
+    }
+    if options.ww_deps {
+        ww_edges(index, orders, &mut edges);
+    }
+    let ordered = edges.len();
+    // Real time relates most readers to their writers already. Their edges only matter for the names of cycles.
+    wr_edges(index, |writer, reader| !(writer.stage == Stage::Ok && writer.op < reader.invoked), &mut edges);
     let related = edges.iter().any(|(_, to, _)| (*to as usize) < index.done.len());
     if !related {
         findings.add(Kind::EmptyTransactionGraph, || Case {
@@ -29,8 +39,12 @@ pub(super) fn check(index: &Index<'_>, orders: &Orders, options: &Options, findi
         });
         return;
     }
+    if Graph::new(nodes, &edges).components(ANY).is_empty() {
+        return;
+    }
+    edges.truncate(ordered);
+    wr_edges(index, |_, _| true, &mut edges);
     let graph = Graph::new(nodes, &edges);
-    drop(edges);
     let mut numbers = vec![NOWHERE; nodes];
     for members in graph.components(ANY) {
         let part = Part { index, graph: graph.select(&members, &mut numbers), members };
@@ -38,29 +52,15 @@ pub(super) fn check(index: &Index<'_>, orders: &Orders, options: &Options, findi
     }
 }
 
-/// Nodes are the operations, then one *barrier* for each that ended well. A barrier is reached from all that ended well up to
-/// it, and leads to all that begin before the next: real-time order in linear size.
-fn edges(index: &Index<'_>, orders: &Orders, options: &Options) -> (usize, Vec<(u32, u32, u8)>) {
-    let mut edges = Vec::with_capacity(index.reads.len() + 3 * index.done.len());
-    wr_edges(index, &mut edges);
-    if options.ww_deps {
-        ww_edges(index, orders, &mut edges);
-    }
-    if options.process_edges {
-        process_edges(index, &mut edges);
-    }
-    let nodes = realtime_edges(index, &mut edges);
-    (nodes, edges)
-}
-
-fn wr_edges(index: &Index<'_>, edges: &mut Vec<(u32, u32, u8)>) {
+/// Edges from the sender of a value to all who read it, where `keep` says so.
+fn wr_edges(index: &Index<'_>, keep: impl Fn(&Done, &Done) -> bool, edges: &mut Vec<(u32, u32, u8)>) {
     for (reader, done) in index.done.iter().enumerate() {
         let mut last = None;
         for read in index.runs_of(done).iter().flat_map(|run| index.reads_of(run)) {
-            let writer = index.values[read.value].writer;
-            if let Some(writer) = writer.filter(|writer| *writer != reader && last != Some(*writer)) {
+            let writer = index.values[read.value].writer.filter(|writer| *writer != reader && last != Some(*writer));
+            last = writer.or(last);
+            if let Some(writer) = writer.filter(|writer| keep(&index.done[*writer], done)) {
                 edges.push((node(writer), node(reader), WR));
-                last = Some(writer);
             }
         }
     }
@@ -87,6 +87,8 @@ fn process_edges(index: &Index<'_>, edges: &mut Vec<(u32, u32, u8)>) {
     }
 }
 
+/// Nodes are the operations, then one *barrier* for each that ended well. A barrier is reached from all that ended well up to
+/// it, and leads to all that begin before the next: real-time order in linear size.
 fn realtime_edges(index: &Index<'_>, edges: &mut Vec<(u32, u32, u8)>) -> usize {
     let mut nodes = index.done.len();
     let mut barrier: Option<u32> = None;

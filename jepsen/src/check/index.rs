@@ -2,6 +2,7 @@
 //! Decides nothing about consistency.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
 use crate::history::{Action, History, Key, Micro, Mop, Offset, Op, Process, Record, Stage, Value};
@@ -132,10 +133,38 @@ impl<'a> Index<'a> {
     }
 }
 
+/// A fast hash of whole numbers. Its order reaches nothing: numbers are given out in the order of first appearance.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_i64(&mut self, word: i64) {
+        self.write_u64(word.cast_unsigned());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+}
+
 #[derive(Default)]
 struct Builder {
     key_ids: HashMap<Key, KeyId>,
-    value_ids: HashMap<(KeyId, Value), ValueId>,
+    /// Histories are numbered thickly, and looked up once for each record read: this is the hottest place of a check.
+    value_ids: HashMap<(KeyId, Value), ValueId, BuildHasherDefault<Mixer>>,
     keys: Vec<Key>,
     values: Vec<ValueInfo>,
     done: Vec<Done>,

@@ -101,16 +101,22 @@ impl Orders {
 /// Polls are believed whatever came of their operation, for a consumer must never be shown what is unsafe; sends only where
 /// they certainly took effect.
 fn entries(index: &Index<'_>) -> Vec<(KeyId, Offset, ValueId)> {
-    let mut entries = Vec::with_capacity(index.reads.len() + index.sends.len());
+    // A record read many times stands at one offset, as a rule: only its first mention, and others that differ, are kept.
+    let mut first: Vec<Option<Offset>> = vec![None; index.values.len()];
+    let mut entries = Vec::with_capacity(index.values.len());
+    let mut mention = |value: ValueId, offset: Offset| {
+        if *first[value].get_or_insert(offset) != offset {
+            entries.push((index.key_of(value), offset, value));
+        }
+    };
     for done in &index.done {
-        for run in index.runs_of(done) {
-            let reads = index.reads_of(run).iter();
-            entries.extend(reads.filter_map(|read| Some((run.key, read.offset?, read.value))));
+        for read in index.runs_of(done).iter().flat_map(|run| index.reads_of(run)) {
+            read.offset.into_iter().for_each(|offset| mention(read.value, offset));
         }
         if index.must_have_committed(done) {
-            let sends = index.sends_of(done).iter();
-            entries.extend(sends.filter_map(|sent| Some((index.key_of(sent.value), sent.offset?, sent.value))));
+            index.sends_of(done).iter().for_each(|sent| sent.offset.into_iter().for_each(|offset| mention(sent.value, offset)));
         }
     }
+    entries.extend(first.iter().enumerate().filter_map(|(value, offset)| Some((index.key_of(value), (*offset)?, value))));
     entries
 }

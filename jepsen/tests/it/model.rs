@@ -116,7 +116,8 @@ impl Model {
             Action::Assign { keys, seek_to_beginning } => {
                 let held = if client.subscribed || *seek_to_beginning { BTreeMap::new() } else { std::mem::take(&mut client.positions) };
                 client.subscribed = false;
-                client.positions = keys.iter().map(|key| (*key, held.get(key).copied().unwrap_or_default())).collect();
+                let position = |key| if *seek_to_beginning { None } else { held.get(key).or_else(|| self.committed.get(key)).copied() };
+                client.positions = keys.iter().map(|key| (*key, position(key).unwrap_or_default())).collect();
                 Completion::ok(action)
             }
             Action::Subscribe { keys } => {
@@ -124,12 +125,12 @@ impl Model {
                 client.positions = keys.iter().map(|key| (*key, self.committed.get(key).copied().unwrap_or_default())).collect();
                 Completion::ok(action)
             }
-            Action::Micro { f, mops } => self.micro(client, *f, mops, fate),
+            Action::Micro { f, mops } => self.micro(client, *f, mops, fate, last),
             Action::DebugTopicPartitions { .. } | Action::Other { .. } => Completion::ok(action),
         }
     }
 
-    fn micro(&mut self, client: &mut Client, f: Micro, mops: &[Mop], fate: u32) -> Completion {
+    fn micro(&mut self, client: &mut Client, f: Micro, mops: &[Mop], fate: u32, last_phase: bool) -> Completion {
         let before = client.positions.clone();
         let mut rebalanced = Vec::new();
         if client.subscribed && self.rng.random_ratio(1, 6) {
@@ -138,6 +139,7 @@ impl Model {
         }
         // Polls come first: nobody sees what is not yet committed, not even who sends it.
         let polled: Vec<Option<Polled>> = mops.iter().map(|mop| matches!(mop, Mop::Poll(_)).then(|| self.poll(client))).collect();
+        let polls = polled.iter().any(Option::is_some);
         let takes_effect = fate > 1;
         let seen = mops.iter().zip(polled).map(|(mop, polled)| match mop {
             Mop::Send { key, value, .. } if takes_effect => Mop::Send { key: *key, offset: Some(self.append(*key, *value)), value: *value },
@@ -146,7 +148,13 @@ impl Model {
         });
         let seen: Vec<Mop> = seen.collect();
         let seen = Action::Micro { f, mops: seen };
-        let ends = if self.rng.random() { self.logs.iter().map(|(key, log)| (*key, Offset(log.end))).collect() } else { BTreeMap::new() };
+        let told = self.rng.random();
+        let ends = client
+            .positions
+            .keys()
+            .filter(|_| told && polls)
+            .map(|key| (*key, Offset(self.logs.get(key).map_or(0, |log| log.end))))
+            .collect();
         let completion = match fate {
             0 => Completion::fail("aborted").seeing(seen),
             1 | 2 => Completion::info("timed out"),
@@ -156,7 +164,7 @@ impl Model {
         if fate == 0 {
             client.positions = before;
             client.positions.retain(|key, _| !rebalanced.contains(key));
-        } else if client.subscribed {
+        } else if !last_phase {
             self.committed.extend(&client.positions);
         }
         let completion = if rebalanced.is_empty() { completion } else { completion.rebalanced(rebalanced) };
