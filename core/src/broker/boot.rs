@@ -2,14 +2,12 @@
 //!
 //! Connections are accepted meanwhile; their requests wait.
 
-use super::io::{Halt, Level};
+use super::io::Halt;
 use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::id::{Offset, PartitionIndex, Uuid};
-use crate::log::FoundLog;
 use crate::partition::{METADATA_TOPIC, PartitionId};
 use crate::store::{StoreFault, StoreOp, Stored};
-use crate::wire::batch::Batch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,40 +68,26 @@ impl Broker {
         self.replay_from(next);
     }
 
-    /// The image is complete: take up the logs it names, make those that are missing.
+    /// The image is complete: take up the logs it names, make those that are missing, and register.
     fn booted(&mut self) {
         if self.phase != Phase::Booting {
             return;
         }
-        self.take_up_partitions();
-        for (name, (_, found)) in std::mem::take(&mut self.found) {
-            self.leave_stray(&name, &found);
+        self.metadata_ready();
+        for (folder, (_, found)) in std::mem::take(&mut self.found) {
+            self.leave_stray(&folder, &found);
+        }
+    }
+
+    /// This broker's registration is committed: decide the requests that waited.
+    pub(super) fn serve(&mut self) {
+        if self.phase != Phase::Booting {
+            return;
         }
         self.phase = Phase::Running;
         self.timer(self.retention_check(), Timer::Retention);
         self.timer(Duration::ZERO, Timer::Space);
         let waiting: Vec<_> = self.conns.keys().copied().collect();
         self.to_pump.extend(waiting);
-    }
-
-    /// A log that no topic claims: its topic was deleted while we were away, or its metadata is elsewhere.
-    fn leave_stray(&mut self, name: &str, found: &FoundLog) {
-        self.note(Level::Warn, format!("the log {name} (topic id {}) belongs to no topic; it is left alone", found.topic));
-    }
-
-    /// Replays a part of the metadata log into the image.
-    fn replay_metadata(&mut self, _: &[Batch]) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Makes the partitions of the image.
-    fn take_up_partitions(&mut self) {}
-
-    /// Metadata records up to `high` are committed.
-    pub(super) fn metadata_high(&mut self, _: Offset) {}
-
-    /// The metadata log takes no more appends: nothing can be decided without it.
-    pub(super) fn metadata_lost(&mut self) {
-        self.halt(Halt::Metadata { why: "an append to the metadata log failed".to_owned() });
     }
 }

@@ -1,5 +1,6 @@
 //! Fetch: bounds are taken once, with the data; the newest records come from memory, older ones as file regions; a fetch that finds too little waits.
 
+use super::boot::METADATA;
 use super::fetch_session::{Context, Want};
 use super::stored::Pending;
 use super::{Broker, Timer, Token};
@@ -116,6 +117,9 @@ impl Broker {
     /// The partition that a want names.
     fn wanted(&self, version: i16, want: &Want) -> Option<PartitionId> {
         let topic = if version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
+        if topic == METADATA.topic {
+            return None;
+        }
         let known = !version_by_id(version) || self.partitions.range(first_of(topic)..).next().is_some_and(|(id, _)| id.topic == topic);
         known.then_some(PartitionId { topic, index: want.partition })
     }

@@ -24,6 +24,8 @@ const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Dir {
     /// Why it cannot be used any more.
     pub(super) offline: Option<String>,
+    /// Bytes, when it was last looked at.
+    free: Option<u64>,
     full: bool,
 }
 
@@ -47,8 +49,11 @@ impl Broker {
     }
 
     fn add_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, log: crate::id::LogId) {
-        self.names.insert(topic.clone(), id.topic);
         let owner = Owner::of(topic);
+        // Clients name topics; the metadata log is none.
+        if owner != Owner::Controller {
+            self.names.insert(topic.clone(), id.topic);
+        }
         let role = Role::Creating;
         let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, role };
         let before = self.partitions.insert(id, partition);
@@ -56,6 +61,9 @@ impl Broker {
     }
 
     fn emptiest_dir(&self) -> Option<DirId> {
+        if self.dirs.len() == 1 {
+            return self.dirs[0].offline.is_none().then_some(DirId(0));
+        }
         let mut counts: Vec<usize> = vec![0; self.dirs.len()];
         self.partitions.values().for_each(|p| counts[usize::from(p.dir.0)] += 1);
         let usable = (0..self.dirs.len()).filter(|at| self.dirs[*at].offline.is_none());
@@ -92,7 +100,8 @@ impl Broker {
             self.names.remove(&partition.topic);
         }
         self.tails.forget(partition.log);
-        self.store(StoreOp::Delete { log: partition.log }, Pending::Delete { dir: partition.dir });
+        self.delete_log(partition.folder(), partition.log);
+        self.partition_made(id);
         let Role::Leader(mut leader) = partition.role else { return };
         let waits: Vec<_> = leader.until_written.fail().into_iter().chain(leader.until_high.fail()).collect();
         waits.into_iter().for_each(|wait| self.produced(wait, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
@@ -101,7 +110,8 @@ impl Broker {
 
     /// Gives all partitions of a topic another configuration.
     pub(super) fn configure_topic(&mut self, topic: Uuid, config: &Arc<TopicConfig>) {
-        for partition in self.partitions.values_mut().filter(|p| p.id.topic == topic) {
+        let first = PartitionId { topic, index: PartitionIndex(0) };
+        for (_, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
             partition.config = config.clone();
         }
     }
@@ -171,6 +181,11 @@ impl Broker {
         self.dirs.get(usize::from(dir.0)).is_some_and(|d| d.full)
     }
 
+    /// Free bytes, when the directory was last looked at.
+    pub(super) fn free_bytes(&self, dir: DirId) -> Option<u64> {
+        self.dirs.get(usize::from(dir.0)).and_then(|d| d.free)
+    }
+
     pub(super) fn mark_full(&mut self, dir: DirId) {
         self.space(dir, 0);
     }
@@ -188,6 +203,7 @@ impl Broker {
     pub(super) fn space(&mut self, dir: DirId, free: u64) {
         let reserve = self.config.reserve_bytes;
         let Some(known) = self.dirs.get_mut(usize::from(dir.0)) else { return };
+        known.free = Some(free);
         let full = free < reserve;
         if std::mem::replace(&mut known.full, full) == full {
             return;
@@ -225,6 +241,7 @@ impl Broker {
 
     /// What must hold after every step, of everything.
     pub fn check(&self) {
+        self.check_metadata();
         for partition in self.partitions.values() {
             if let Some(leader) = partition.leader() {
                 leader.log.check(leader.high());

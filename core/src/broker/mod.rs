@@ -2,9 +2,14 @@
 //!
 //! Parts return decisions; only `Broker` turns them into effects. This file routes; what a request means is decided in the file of its noun.
 
+mod admin;
+pub mod apis;
 mod append;
 mod boot;
+mod configs;
 mod conn;
+mod describe;
+mod describe_topics;
 mod fetch;
 mod fetch_session;
 pub mod io;
@@ -12,7 +17,9 @@ mod lists;
 mod local;
 mod owners;
 mod produce;
+mod producer_ids;
 mod stored;
+mod topics;
 
 use crate::config::BrokerConfig;
 use crate::id::{ConnId, DirId, LogId, Ticket, Uuid};
@@ -95,6 +102,7 @@ pub struct Broker {
     pending: BTreeMap<Ticket, Pending>,
     partitions: BTreeMap<PartitionId, Partition>,
     names: BTreeMap<Arc<str>, Uuid>,
+    admin: admin::Admin,
     dirs: Vec<local::Dir>,
     tails: Tails,
     producing: BTreeMap<Token, produce::Producing>,
@@ -123,6 +131,7 @@ impl Broker {
             pending: BTreeMap::new(),
             partitions: BTreeMap::new(),
             names: BTreeMap::new(),
+            admin: admin::Admin::default(),
             dirs: config.broker.dirs.iter().map(|_| local::Dir::default()).collect(),
             tails: Tails::new(config.tail_bytes_max),
             producing: BTreeMap::new(),
@@ -195,6 +204,22 @@ impl Broker {
             Request::Fetch(body) => self.fetch(token, header.version, body),
             Request::ListOffsets(body) => self.list_offsets(token, header.version, body),
             Request::OffsetForLeaderEpoch(body) => self.offset_for_leader_epoch(token, body),
+            Request::ApiVersions(body) => self.api_versions(token, header.version, &body),
+            Request::Metadata(body) => self.metadata(token, header.version, &body),
+            Request::DescribeCluster(body) => self.describe_cluster(token, header.version, &body),
+            Request::DescribeTopicPartitions(body) => self.describe_topic_partitions(token, &body),
+            Request::DescribeLogDirs(body) => self.describe_log_dirs(token, &body),
+            Request::CreateTopics(body) => self.create_topics(token, &body),
+            Request::DeleteTopics(body) => self.delete_topics(token, header.version, &body),
+            Request::CreatePartitions(body) => self.create_partitions(token, &body),
+            Request::DeleteRecords(body) => self.delete_records(token, &body),
+            Request::ElectLeaders(body) => self.elect_leaders(token, &body),
+            Request::ListPartitionReassignments(body) => self.list_partition_reassignments(token, &body),
+            Request::DescribeConfigs(body) => self.describe_configs(token, &body),
+            Request::AlterConfigs(body) => self.alter_configs(token, &body),
+            Request::IncrementalAlterConfigs(body) => self.incremental_alter_configs(token, &body),
+            Request::ListConfigResources(body) => self.list_config_resources(token, header.version, &body),
+            Request::InitProducerId(body) => self.init_producer_id(token, &body),
             _ => self.close(token.conn, "an API that is not served"),
         }
     }

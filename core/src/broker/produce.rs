@@ -1,5 +1,6 @@
 //! Produce: check what a client sent, append it, and answer when its acks are met.
 
+use super::boot::METADATA;
 use super::{Broker, Timer, Token};
 use crate::config::TopicConfig;
 use crate::config::topic::TimestampType;
@@ -50,6 +51,7 @@ impl Broker {
         let mut parked = Vec::new();
         for topic in &body.topic_data {
             let id = if version >= 13 { topic.topic_id } else { self.names.get(topic.name.as_str()).copied().unwrap_or_default() };
+            let id = if id == METADATA.topic { Uuid::ZERO } else { id };
             producing.topics.push((topic.name.clone(), topic.topic_id, topic.partition_data.len()));
             for partition in &topic.partition_data {
                 let at = producing.answers.len();

@@ -16,8 +16,8 @@ use crate::store::{StoreFault, StoreOp, Stored};
 pub(super) enum Pending {
     /// A log is being made.
     Create { partition: PartitionId },
-    /// A log was deleted; nobody waits.
-    Delete { dir: DirId },
+    /// A log was deleted: its folder's name is free.
+    Delete { folder: String },
     /// Append, roll, discard.
     Write { partition: PartitionId },
     /// A sync of a partition's log.
@@ -51,8 +51,9 @@ impl Broker {
             (Pending::Locate { token, at }, outcome) => self.located(token, at, outcome),
             (Pending::FindTime { token, at }, outcome) => self.time_found(token, at, outcome),
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
+            (Pending::Delete { folder }, _) => self.log_deleted(&folder),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
-            (Pending::Write { .. } | Pending::Sync { .. } | Pending::Delete { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}
+            (Pending::Write { .. } | Pending::Sync { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}
         }
         if self.phase == Phase::Stopping {
             self.stop_when_quiet();
@@ -103,6 +104,7 @@ impl Broker {
             Ok(_) => self.lead(id, Recovered::empty()),
             Err(fault) => self.cannot_open(id, &fault),
         }
+        self.partition_made(id);
     }
 
     pub(super) fn cannot_open(&mut self, id: PartitionId, fault: &StoreFault) {

@@ -126,7 +126,8 @@ impl Controller {
     /// What must hold after every step. Reads all metadata: for simulation and tests.
     pub fn check(&self) {
         assert!(self.in_flight.iter().zip(self.in_flight.iter().skip(1)).all(|(a, b)| a.id < b.id && a.end <= b.end));
-        if self.is_quiet() {
+        // While the log is loaded only one image grows.
+        if self.is_quiet() && self.next > 0 {
             assert!(self.committed == self.planned, "everything is committed, and the images differ");
         }
     }

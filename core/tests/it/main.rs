@@ -1,2 +1,5 @@
 //! The one integration-test binary of `klamm-core`.
+
+mod admin;
+mod bench;
 mod frames;

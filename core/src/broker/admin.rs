@@ -1,0 +1,305 @@
+//! The controller on this node: proposals go into the metadata log; what is committed is carried out, and only then answered.
+//!
+//! Which records a request needs is decided in `controller`. Here they are appended, and their changes become logs, settings and replies.
+
+use super::Broker;
+use super::boot::METADATA;
+use super::io::{Halt, Level};
+use super::producer_ids::ProducerIds;
+use super::stored::Pending;
+use crate::config::{Layers, TopicConfig, broker};
+use crate::controller::image::{Resource, ResourceKind, Topic};
+use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
+use crate::id::{Offset, PartitionIndex, ProducerId, Uuid};
+use crate::log::FoundLog;
+use crate::partition::{PartitionId, Role};
+use crate::probe;
+use crate::request::Token;
+use crate::store::StoreOp;
+use crate::wire::Response;
+use crate::wire::batch::Batch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The controller and what waits for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admin {
+    controller: Controller,
+    committing: BTreeMap<CommitId, After>,
+    making: Vec<Making>,
+    /// Folders that are being deleted: a new log of that name waits.
+    deleting: BTreeSet<String>,
+    /// Partitions whose folder is still being deleted.
+    blocked: BTreeMap<String, PartitionId>,
+    /// Topics that the log says were deleted: their logs may be left over from a crash.
+    removed: BTreeSet<Uuid>,
+    pub(super) ids: ProducerIds,
+}
+
+/// What follows when a proposal is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The answer, once the logs that the proposal asks for are there.
+    Reply { token: Token, body: Box<Response> },
+    /// Nobody waits.
+    Nothing,
+    /// The broker is registered: requests may be decided.
+    Serve,
+    /// A block of producer ids is ours.
+    ProducerIds { first: ProducerId, next: ProducerId },
+}
+
+/// An answer that waits for logs to be made.
+#[derive(Clone, Debug)]
+struct Making {
+    until: BTreeSet<PartitionId>,
+    token: Token,
+    body: Response,
+}
+
+impl Broker {
+    /// The metadata that counts.
+    pub(super) fn image(&self) -> &Image {
+        self.admin.controller.image()
+    }
+
+    /// The metadata with what is planned.
+    pub(super) fn planned(&self) -> &Image {
+        self.admin.controller.planned()
+    }
+
+    /// The layers beneath each topic's settings.
+    pub(super) fn layers(&self) -> Layers<'_> {
+        self.image().layers(&self.config.broker)
+    }
+
+    pub(super) fn plan<R>(&mut self, make: impl FnOnce(&mut Planner<'_>) -> Plan<R>) -> Plan<R> {
+        make(&mut Planner { image: self.admin.controller.planned(), config: &self.config.broker, rng: &mut self.rng })
+    }
+
+    /// Appends records, and does what follows when they are committed. Without records it follows when everything before is.
+    pub(super) fn propose(&mut self, records: Vec<Record>, after: After) {
+        let (id, batch) = self.admin.controller.propose(records, self.now.wall);
+        self.admin.committing.insert(id, after);
+        if let Some(batch) = batch {
+            match self.append(METADATA, &batch) {
+                Ok(placed) => assert_eq!(placed.next, self.admin.controller.end(), "the log and the controller count differently"),
+                Err(code) => return self.halt(Halt::Metadata { why: format!("the metadata log takes no records: {code:?}") }),
+            }
+        }
+        let Some(leader) = self.partitions.get(&METADATA).and_then(|p| p.leader()) else { return };
+        let high = leader.high();
+        self.metadata_high(high);
+    }
+
+    /// Plans, proposes, and answers when it is committed and carried out.
+    pub(super) fn propose_reply<R: Into<Response>>(&mut self, token: Token, make: impl FnOnce(&mut Planner<'_>) -> Plan<R>) {
+        let Plan { records, response } = self.plan(make);
+        self.propose(records, After::Reply { token, body: Box::new(response.into()) });
+    }
+
+    /// Metadata records up to `high` are committed.
+    pub(super) fn metadata_high(&mut self, high: Offset) {
+        for Committed { id, changes } in self.admin.controller.commit(high) {
+            let after = self.admin.committing.remove(&id).expect("each proposal says what follows");
+            let until = self.carry_out_changes(&changes);
+            self.follow(after, until);
+        }
+    }
+
+    fn follow(&mut self, after: After, until: BTreeSet<PartitionId>) {
+        match after {
+            After::Reply { token, body } if until.is_empty() => self.reply(token, *body),
+            After::Reply { token, body } => self.admin.making.push(Making { until, token, body: *body }),
+            After::Nothing => {}
+            After::Serve => self.serve(),
+            After::ProducerIds { first, next } => self.producer_ids_committed(first, next),
+        }
+    }
+
+    /// The metadata log takes no more appends: nothing can be decided without it.
+    pub(super) fn metadata_lost(&mut self) {
+        self.halt(Halt::Metadata { why: "an append to the metadata log failed".to_owned() });
+    }
+
+    /// Replays a part of the metadata log into the image, at the start.
+    pub(super) fn replay_metadata(&mut self, batches: &[Batch]) -> Result<(), String> {
+        for batch in batches {
+            for change in self.admin.controller.load(batch)? {
+                if let Change::TopicDeleted { topic, .. } = change {
+                    self.admin.removed.insert(topic);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The metadata log is replayed: takes up the logs it names, makes those that are missing, and registers this broker.
+    pub(super) fn metadata_ready(&mut self) {
+        self.admin.controller.loaded();
+        self.configure_broker();
+        let topics: Vec<(Uuid, Arc<str>, Vec<PartitionIndex>)> =
+            self.image().topics().map(|t| (t.id, t.name.clone(), self.mine(t))).collect();
+        for (id, name, indexes) in topics {
+            let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
+            for index in indexes {
+                self.take_up(&name, PartitionId { topic: id, index }, &config);
+            }
+        }
+        let at = self.admin.controller.end();
+        let records = self.plan(|planner| Plan { records: planner.start(at), response: () }).records;
+        self.propose(records, After::Serve);
+    }
+
+    fn take_up(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
+        let folder = format!("{name}-{}", id.index);
+        let is_ours = |found: &FoundLog| found.topic == id.topic || found.topic == Uuid::ZERO;
+        match self.found.remove(&folder) {
+            Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
+            Some((_, found)) => self.leave_stray(&folder, &found),
+            None => probe!("a partition in the metadata has no log at the start"),
+        }
+        self.make_partition(name, id, config);
+    }
+
+    /// A log that no topic claims. If the metadata says that its topic was deleted, that is finished now; else it is left alone.
+    pub(super) fn leave_stray(&mut self, folder: &str, found: &FoundLog) {
+        if self.admin.removed.contains(&found.topic) {
+            probe!("the log of a deleted topic is found at the start");
+            self.delete_log(folder.to_owned(), found.log);
+        } else {
+            let text = format!("the log {folder} (topic id {}) belongs to no topic; it is left alone", found.topic);
+            self.note(Level::Warn, text);
+        }
+    }
+
+    /// Makes a partition's log, or waits until an older log of that name is gone.
+    fn make_partition(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
+        let folder = format!("{name}-{}", id.index);
+        if self.admin.deleting.contains(&folder) {
+            probe!("a topic is created again while its old log is being deleted");
+            self.admin.blocked.insert(folder, id);
+        } else {
+            self.create_partition(name, id, config);
+        }
+    }
+
+    /// Deletes a log; its folder's name is free again when the store is done.
+    pub(super) fn delete_log(&mut self, folder: String, log: crate::id::LogId) {
+        self.admin.deleting.insert(folder.clone());
+        self.store(StoreOp::Delete { log }, Pending::Delete { folder });
+    }
+
+    /// The store has deleted a log, or never will: its directory is offline.
+    pub(super) fn log_deleted(&mut self, folder: &str) {
+        self.admin.deleting.remove(folder);
+        let Some(id) = self.admin.blocked.remove(folder) else { return };
+        let Some(topic) = self.image().topic_by_id(id.topic) else { return };
+        let name = topic.name.clone();
+        let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
+        self.create_partition(&name, id, &config);
+    }
+
+    /// A partition's log is there, or will not be: who waited for it is answered.
+    pub(super) fn partition_made(&mut self, id: PartitionId) {
+        for waiting in &mut self.admin.making {
+            waiting.until.remove(&id);
+        }
+        while let Some(at) = self.admin.making.iter().position(|waiting| waiting.until.is_empty()) {
+            let Making { token, body, .. } = self.admin.making.remove(at);
+            self.reply(token, body);
+        }
+    }
+
+    /// Carries out what was committed. Returns the partitions whose logs are being made.
+    fn carry_out_changes(&mut self, changes: &[Change]) -> BTreeSet<PartitionId> {
+        let mut until = BTreeSet::new();
+        let mut config: Option<(Uuid, Arc<TopicConfig>)> = None;
+        for change in changes {
+            match change {
+                Change::PartitionCreated { topic, index } => {
+                    let known = config.take().filter(|(of, _)| of == topic).map(|(_, config)| config);
+                    let Some(made) = self.make_created(PartitionId { topic: *topic, index: *index }, known, &mut until) else { continue };
+                    config = Some((*topic, made));
+                }
+                Change::TopicDeleted { topic, .. } => self.forget_topic(*topic),
+                Change::Configured { resource } => self.configured(resource),
+                // One node leads what it has, and its own registration tells it nothing new.
+                Change::TopicCreated { .. } | Change::PartitionChanged { .. } | Change::Other => {}
+            }
+        }
+        until
+    }
+
+    /// Makes a partition that was committed, if a replica of it is ours. Returns its topic's configuration, for the next one.
+    fn make_created(
+        &mut self,
+        id: PartitionId,
+        config: Option<Arc<TopicConfig>>,
+        until: &mut BTreeSet<PartitionId>,
+    ) -> Option<Arc<TopicConfig>> {
+        let topic = self.image().topic_by_id(id.topic)?;
+        let name = topic.name.clone();
+        let is_mine = topic.partitions.get(&id.index).is_some_and(|p| p.replicas.contains(&self.config.broker.id));
+        let config = config.unwrap_or_else(|| Arc::new(self.image().topic_config(&name, &self.config.broker)));
+        if is_mine {
+            self.make_partition(&name, id, &config);
+            let is_open = |role: &Role| matches!(role, Role::Creating);
+            if self.partitions.get(&id).is_none_or(|p| is_open(&p.role)) {
+                until.insert(id);
+            }
+        }
+        Some(config)
+    }
+
+    fn forget_topic(&mut self, topic: Uuid) {
+        let waiting: Vec<PartitionId> = self.admin.blocked.values().copied().filter(|id| id.topic == topic).collect();
+        self.admin.blocked.retain(|_, id| id.topic != topic);
+        waiting.into_iter().for_each(|id| self.partition_made(id));
+        self.delete_topic(topic);
+    }
+
+    fn configured(&mut self, resource: &Resource) {
+        match resource.kind {
+            ResourceKind::Topic => {
+                let Some(topic) = self.image().topic(&resource.name) else { return };
+                let id = topic.id;
+                let config = Arc::new(self.image().topic_config(&resource.name, &self.config.broker));
+                self.configure_topic(id, &config);
+            }
+            ResourceKind::Broker => {
+                self.configure_broker();
+                let configs: Vec<(Uuid, Arc<TopicConfig>)> =
+                    self.image().topics().map(|t| (t.id, Arc::new(self.image().topic_config(&t.name, &self.config.broker)))).collect();
+                configs.iter().for_each(|(topic, config)| self.configure_topic(*topic, config));
+            }
+            ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => {}
+        }
+    }
+
+    /// Reads anew what the broker itself takes from dynamic properties.
+    fn configure_broker(&mut self) {
+        let key = broker::key("producer.id.expiration.ms").expect("a name of our own table");
+        let (value, _) = self.layers().of(key);
+        if let Some(ms) = value.and_then(|text| text.parse().ok()) {
+            self.config.producer_expiration = Duration::from_millis(ms);
+        }
+    }
+
+    /// The partitions of a topic that have a replica here.
+    fn mine(&self, topic: &Topic) -> Vec<PartitionIndex> {
+        let me = self.config.broker.id;
+        topic.partitions.iter().filter(|(_, p)| p.replicas.contains(&me)).map(|(index, _)| *index).collect()
+    }
+
+    /// Where the committed metadata ends: the epoch of the finalized features.
+    pub(super) fn metadata_epoch(&self) -> i64 {
+        self.partitions.get(&METADATA).and_then(|p| p.leader()).map_or(-1, |leader| leader.high().0 - 1)
+    }
+
+    /// What must hold of the metadata after every step.
+    pub(super) fn check_metadata(&self) {
+        self.admin.controller.check();
+    }
+}

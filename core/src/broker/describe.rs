@@ -1,0 +1,264 @@
+//! What the cluster looks like: `Metadata`, `DescribeCluster`, `DescribeTopicPartitions`, `DescribeLogDirs`.
+//!
+//! Shows committed metadata only. Source: Kafka's `KafkaApis` and `KRaftMetadataCache`.
+
+use super::{Broker, Token};
+use crate::controller::image::{Partition, Registration, Topic};
+use crate::controller::name;
+use crate::error::ErrorCode;
+use crate::id::{BrokerId, DirId, PartitionIndex, Uuid};
+use crate::partition::{METADATA_TOPIC, PartitionId, Role};
+use crate::wire::api::describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
+use crate::wire::api::describe_log_dirs::{
+    DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use crate::wire::api::metadata::{
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that may be done to the cluster, as bits of Kafka's `AclOperation`: no authorizer, so all.
+const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+/// Everything that may be done to a topic.
+pub(super) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// `DescribeCluster`'s number for brokers.
+const ENDPOINT_BROKER: i8 = 1;
+/// `DescribeCluster`'s number for controllers.
+const ENDPOINT_CONTROLLER: i8 = 2;
+
+/// Which topics a `Metadata` request asks for.
+enum Asked {
+    All,
+    Ids(BTreeSet<Uuid>),
+    Names(Vec<String>),
+}
+
+impl Broker {
+    pub(super) fn metadata(&mut self, token: Token, version: i16, body: &MetadataRequest) {
+        let topics = match asked(version, body) {
+            Ok(asked) => self.describe_asked(asked, body),
+            Err(refused) => refused,
+        };
+        let listener = self.listener_of(token);
+        let brokers = self.reachable(&listener).map(|(id, broker, host, port)| MetadataResponseBroker {
+            node_id: id,
+            host,
+            port,
+            rack: broker.rack.clone(),
+        });
+        let mut response = MetadataResponse {
+            brokers: brokers.collect(),
+            cluster_id: Some(self.config.broker.cluster.clone()),
+            controller_id: self.some_broker(),
+            topics,
+            ..Default::default()
+        };
+        if body.include_cluster_authorized_operations {
+            response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        }
+        self.reply(token, response.into());
+    }
+
+    fn describe_asked(&mut self, asked: Asked, body: &MetadataRequest) -> Vec<MetadataResponseTopic> {
+        let mut topics: Vec<MetadataResponseTopic> = match asked {
+            Asked::All => self.image().topics().map(|t| self.describe_topic(t)).collect(),
+            Asked::Ids(ids) => ids.into_iter().map(|id| self.describe_id(id)).collect(),
+            Asked::Names(names) => {
+                let told = names.iter().map(|name| self.describe_name(name)).collect();
+                if body.allow_auto_topic_creation && self.config.broker.auto_create_topics {
+                    self.want_topics(names.iter().map(String::as_str));
+                }
+                told
+            }
+        };
+        if body.include_topic_authorized_operations {
+            topics.iter_mut().filter(|t| t.name.is_some()).for_each(|t| t.topic_authorized_operations = TOPIC_OPERATIONS);
+        }
+        topics
+    }
+
+    fn describe_id(&self, id: Uuid) -> MetadataResponseTopic {
+        match self.image().topic_by_id(id) {
+            Some(topic) => self.describe_topic(topic),
+            None => MetadataResponseTopic { error_code: ErrorCode::UNKNOWN_TOPIC_ID, name: None, topic_id: id, ..Default::default() },
+        }
+    }
+
+    fn describe_name(&self, name: &str) -> MetadataResponseTopic {
+        match self.image().topic(name) {
+            Some(topic) => self.describe_topic(topic),
+            None => MetadataResponseTopic {
+                error_code: unknown(name),
+                name: Some(name.to_owned()),
+                is_internal: name::is_internal(name),
+                ..Default::default()
+            },
+        }
+    }
+
+    fn describe_topic(&self, topic: &Topic) -> MetadataResponseTopic {
+        let partitions = topic.partitions.iter().map(|(index, p)| self.describe_partition(topic.id, *index, p)).collect();
+        MetadataResponseTopic {
+            error_code: ErrorCode::NONE,
+            name: Some(topic.name.to_string()),
+            topic_id: topic.id,
+            is_internal: name::is_internal(&topic.name),
+            partitions,
+            ..Default::default()
+        }
+    }
+
+    fn describe_partition(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> MetadataResponsePartition {
+        let offline_replicas = self.offline_replicas(topic, index, partition);
+        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader));
+        MetadataResponsePartition {
+            error_code: if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
+            partition_index: index,
+            leader_id: leader.unwrap_or(BrokerId(-1)),
+            leader_epoch: partition.leader_epoch,
+            replica_nodes: partition.replicas.clone(),
+            isr_nodes: partition.isr.clone(),
+            offline_replicas,
+        }
+    }
+
+    /// Replicas on brokers that are away, or on a log directory of this one that is offline.
+    pub(super) fn offline_replicas(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> Vec<BrokerId> {
+        let is_away = |id: &&BrokerId| self.image().brokers().get(*id).is_none_or(|b| b.is_fenced);
+        let here = self.partitions.get(&PartitionId { topic, index });
+        let is_dead = here.is_some_and(|p| matches!(p.role, Role::Offline { .. }));
+        let me = self.config.broker.id;
+        partition.replicas.iter().filter(|id| is_away(id) || (**id == me && is_dead)).copied().collect()
+    }
+
+    /// The name of the listener that a request came in by: its clients are told the addresses of that listener.
+    fn listener_of(&self, token: Token) -> String {
+        let listener = self.conns.get(&token.conn).map(|conn| conn.listener);
+        listener.map_or_else(String::new, |id| self.config.broker.endpoint(id).name.clone())
+    }
+
+    /// The brokers that live and have the listener, with its host and port.
+    fn reachable(&self, listener: &str) -> impl Iterator<Item = (BrokerId, &Registration, String, i32)> {
+        let address = move |broker: &Registration| {
+            let found = broker.endpoints.iter().find(|(name, ..)| name == listener);
+            found.map(|(_, host, port, _)| (host.clone(), i32::from(*port)))
+        };
+        let alive = self.image().brokers().iter().filter(|(_, broker)| !broker.is_fenced);
+        alive.filter_map(move |(id, broker)| address(broker).map(|(host, port)| (*id, broker, host, port)))
+    }
+
+    /// Where this broker's clients of a listener find it, for coordinators.
+    pub(super) fn my_address(&self, token: Token) -> (String, i32) {
+        let listener = self.listener_of(token);
+        let me = self.config.broker.id;
+        let mine = self.reachable(&listener).find(|(id, ..)| *id == me);
+        mine.map_or((String::new(), -1), |(_, _, host, port)| (host, port))
+    }
+
+    /// A broker that clients may take for the controller: any one forwards what it must (KIP-590).
+    fn some_broker(&self) -> BrokerId {
+        let me = self.config.broker.id;
+        if self.image().is_active(me) { me } else { BrokerId(-1) }
+    }
+
+    pub(super) fn describe_cluster(&mut self, token: Token, version: i16, body: &DescribeClusterRequest) {
+        let listener = self.listener_of(token);
+        let refuse = |code, words: &str| DescribeClusterResponse {
+            error_code: code,
+            error_message: Some(words.to_owned()),
+            endpoint_type: body.endpoint_type,
+            ..Default::default()
+        };
+        let response = match body.endpoint_type {
+            ENDPOINT_BROKER => {
+                let node = |(id, broker, host, port): (BrokerId, &Registration, String, i32)| DescribeClusterBroker {
+                    broker_id: id,
+                    host,
+                    port,
+                    rack: broker.rack.clone(),
+                    is_fenced: broker.is_fenced,
+                };
+                DescribeClusterResponse {
+                    endpoint_type: ENDPOINT_BROKER,
+                    cluster_id: self.config.broker.cluster.clone(),
+                    controller_id: self.some_broker(),
+                    brokers: self.reachable(&listener).map(node).collect(),
+                    cluster_authorized_operations: if body.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { i32::MIN },
+                    ..Default::default()
+                }
+            }
+            ENDPOINT_CONTROLLER => refuse(
+                ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+            ),
+            _ if version == 0 => refuse(ErrorCode::INVALID_REQUEST, "Unsupported endpoint type"),
+            other => refuse(ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, &format!("Unsupported endpoint type {other}")),
+        };
+        self.reply(token, response.into());
+    }
+
+    pub(super) fn describe_log_dirs(&mut self, token: Token, body: &DescribeLogDirsRequest) {
+        let results = self.config.broker.dirs().map(|(dir, known)| self.describe_dir(dir, &known.path, body)).collect();
+        self.reply(token, DescribeLogDirsResponse { results, ..Default::default() }.into());
+    }
+
+    fn describe_dir(&self, dir: DirId, path: &str, body: &DescribeLogDirsRequest) -> DescribeLogDirsResult {
+        let log_dir = path.to_owned();
+        if self.dir_offline(dir).is_some() {
+            return DescribeLogDirsResult { error_code: ErrorCode::KAFKA_STORAGE_ERROR, log_dir, ..Default::default() };
+        }
+        let is_asked = |topic: &str, index: PartitionIndex| match &body.topics {
+            Some(topics) => topics.iter().any(|t| t.topic == topic && t.partitions.contains(&index)),
+            None => true,
+        };
+        let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+        for partition in self.partitions.values().filter(|p| p.dir == dir && &*p.topic != METADATA_TOPIC) {
+            if is_asked(&partition.topic, partition.id.index) {
+                let bytes = partition.leader().map_or(0, |leader| leader.log.segments().bytes());
+                let described = DescribeLogDirsPartition {
+                    partition_index: partition.id.index,
+                    partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
+                    offset_lag: 0,
+                    is_future_key: false,
+                };
+                topics.entry(&partition.topic).or_default().push(described);
+            }
+        }
+        let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name: name.to_owned(), partitions }).collect();
+        let usable_bytes = self.free_bytes(dir).map_or(-1, |free| i64::try_from(free).unwrap_or(i64::MAX));
+        DescribeLogDirsResult { log_dir, topics, usable_bytes, ..Default::default() }
+    }
+}
+
+/// What is said of a topic that does not exist.
+pub(super) fn unknown(name: &str) -> ErrorCode {
+    match name::validate(name) {
+        Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+    }
+}
+
+/// What the request asks for, or the refusal of each of its topics.
+fn asked(version: i16, body: &MetadataRequest) -> Result<Asked, Vec<MetadataResponseTopic>> {
+    let topics = match &body.topics {
+        None => return Ok(Asked::All),
+        Some(topics) if topics.is_empty() && version == 0 => return Ok(Asked::All),
+        Some(topics) => topics,
+    };
+    // Ids came with version 12; in 10 and 11 their field exists and must be empty (KAFKA-10774).
+    if version < 12 && topics.iter().any(|t| t.name.is_none() || t.topic_id != Uuid::ZERO) {
+        let refused = topics.iter().map(|t| MetadataResponseTopic {
+            error_code: ErrorCode::INVALID_REQUEST,
+            name: Some(t.name.clone().unwrap_or_default()),
+            ..Default::default()
+        });
+        return Err(refused.collect());
+    }
+    let ids: BTreeSet<Uuid> = topics.iter().map(|t| t.topic_id).filter(|id| *id != Uuid::ZERO).collect();
+    if !ids.is_empty() {
+        return Ok(Asked::Ids(ids));
+    }
+    let mut seen = BTreeSet::new();
+    let names = topics.iter().filter_map(|t| t.name.clone()).filter(|name| seen.insert(name.clone()));
+    Ok(Asked::Names(names.collect()))
+}

@@ -1,0 +1,122 @@
+//! Admin requests about topics: most become proposals to the controller; `DeleteRecords` moves a log's start here.
+
+use super::admin::After;
+use super::{Broker, Token};
+use crate::controller::{Plan, lists, name};
+use crate::error::ErrorCode;
+use crate::id::{Offset, PartitionIndex};
+use crate::partition::{PartitionId, Role};
+use crate::wire::api::create_partitions::CreatePartitionsRequest;
+use crate::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use crate::wire::api::delete_records::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
+use crate::wire::api::delete_topics::DeleteTopicsRequest;
+use crate::wire::api::elect_leaders::ElectLeadersRequest;
+use crate::wire::api::list_partition_reassignments::ListPartitionReassignmentsRequest;
+
+impl Broker {
+    pub(super) fn create_topics(&mut self, token: Token, body: &CreateTopicsRequest) {
+        self.propose_reply(token, |planner| planner.create_topics(body));
+    }
+
+    pub(super) fn delete_topics(&mut self, token: Token, version: i16, body: &DeleteTopicsRequest) {
+        self.propose_reply(token, |planner| planner.delete_topics(version, body));
+    }
+
+    pub(super) fn create_partitions(&mut self, token: Token, body: &CreatePartitionsRequest) {
+        self.propose_reply(token, |planner| planner.create_partitions(body));
+    }
+
+    pub(super) fn elect_leaders(&mut self, token: Token, body: &ElectLeadersRequest) {
+        self.propose_reply(token, |planner| planner.elect_leaders(body));
+    }
+
+    pub(super) fn list_partition_reassignments(&mut self, token: Token, body: &ListPartitionReassignmentsRequest) {
+        let response = lists::reassignments(self.image(), body);
+        self.reply(token, response.into());
+    }
+
+    /// Creates topics that clients or coordinators want, if they are not there or on their way.
+    /// Whoever wants one asks again: nobody is told when it is there.
+    pub(super) fn want_topics<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let missing: Vec<&str> = names.filter(|name| self.planned().topic(name).is_none() && name::validate(name).is_ok()).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let topics = missing.into_iter().map(|name| self.wanted_topic(name)).collect();
+        let request = CreateTopicsRequest { topics, ..Default::default() };
+        let Plan { records, .. } = self.plan(|planner| planner.create_topics(&request));
+        self.propose(records, After::Nothing);
+    }
+
+    /// A topic as the broker itself creates it.
+    fn wanted_topic(&self, name: &str) -> CreatableTopic {
+        let config = &self.config.broker;
+        if name != name::CONSUMER_OFFSETS {
+            return CreatableTopic { name: name.to_owned(), num_partitions: -1, replication_factor: -1, ..Default::default() };
+        }
+        // Kafka's default of three replicas would keep groups from ever working on fewer brokers.
+        let is_set = config.fixed.contains_key("offsets.topic.replication.factor");
+        let brokers = i16::try_from(self.planned().brokers().len()).unwrap_or(i16::MAX).max(1);
+        let replication_factor = if is_set { config.offsets_replication_factor } else { config.offsets_replication_factor.min(brokers) };
+        let setting = |(name, value): (&str, String)| CreatableTopicConfig { name: name.to_owned(), value: Some(value) };
+        let settings = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("compression.type", "producer".to_owned()),
+            ("segment.bytes", config.offsets_segment_bytes.max(1 << 20).to_string()),
+        ];
+        CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: config.offsets_partitions,
+            replication_factor,
+            configs: settings.into_iter().map(setting).collect(),
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn delete_records(&mut self, token: Token, body: &DeleteRecordsRequest) {
+        let mut topics = Vec::new();
+        for topic in &body.topics {
+            let mut partitions = Vec::new();
+            for asked in &topic.partitions {
+                let outcome = self.delete_records_of(&topic.name, asked.partition_index, asked.offset);
+                let (low_watermark, error_code) = match outcome {
+                    Ok(start) => (start, ErrorCode::NONE),
+                    Err(code) => (Offset::UNKNOWN, code),
+                };
+                partitions.push(DeleteRecordsPartitionResult { partition_index: asked.partition_index, low_watermark, error_code });
+            }
+            topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions });
+        }
+        self.reply(token, DeleteRecordsResponse { topics, ..Default::default() }.into());
+    }
+
+    /// Moves the start of one log to `to` (−1: the high watermark). Returns where it is now.
+    fn delete_records_of(&mut self, topic: &str, index: PartitionIndex, to: Offset) -> Result<Offset, ErrorCode> {
+        let known = self.image().topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if name::is_internal(topic) {
+            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+        }
+        let id = PartitionId { topic: known.id, index };
+        let partition = self.partitions.get(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let leader = match &partition.role {
+            Role::Leader(leader) => leader,
+            Role::Creating => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            Role::Offline { .. } => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
+        };
+        if !partition.config.cleanup.delete {
+            return Err(ErrorCode::POLICY_VIOLATION);
+        }
+        let to = if to == Offset::UNKNOWN { leader.high() } else { to };
+        if to < Offset::ZERO || to > leader.high() {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let start = leader.log.start();
+        if to <= start {
+            return Ok(start);
+        }
+        self.advance_start(id, to);
+        Ok(to)
+    }
+}

@@ -1,0 +1,216 @@
+//! One broker over a store in memory that does what it is told, when it is told: what the core decides is seen effect by effect.
+
+use klamm_core::broker::io::{Effect, Input};
+use klamm_core::broker::{Broker, Config, RecoveredNode};
+use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
+use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, Ticket, Uuid};
+use klamm_core::log::{FoundDir, FoundLog, Recovered};
+use klamm_core::store::{StoreOp, Stored};
+use klamm_core::time::{Instant, Now, Timestamp};
+use klamm_core::wire::batch::Batch;
+use klamm_core::wire::{Request, RequestHeader, Response};
+use std::collections::{BTreeMap, VecDeque};
+
+struct MemoryLog {
+    name: String,
+    topic: Uuid,
+    batches: Vec<Batch>,
+    /// Batches that survive a crash.
+    synced: usize,
+}
+
+impl MemoryLog {
+    fn end(&self) -> Offset {
+        self.batches.last().map_or(Offset::ZERO, |b| b.header().next_offset())
+    }
+
+    fn recovered(&self) -> Recovered {
+        let mut found = Recovered::empty();
+        for batch in &self.batches {
+            let header = batch.header();
+            found.epochs.assign(header.leader_epoch, header.base_offset);
+            found.producers.replay(header);
+            found.segments[0].append(header);
+        }
+        found.end = self.end();
+        found
+    }
+}
+
+/// A broker, its store, and one client.
+pub(crate) struct Bench {
+    pub(crate) broker: Broker,
+    config: BrokerConfig,
+    logs: BTreeMap<LogId, MemoryLog>,
+    ops: VecDeque<(Ticket, StoreOp)>,
+    pub(crate) replies: Vec<(ConnId, CorrelationId, Response)>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) halted: Option<String>,
+    now: Now,
+    next: i32,
+}
+
+const CLIENT: ConnId = ConnId(1);
+
+impl Bench {
+    /// A broker on empty disks, booted.
+    pub(crate) fn new(fixed: &[(&str, &str)]) -> Self {
+        let mut bench = Self::cold(fixed);
+        bench.settle();
+        bench
+    }
+
+    /// The same, with nothing done by the store yet.
+    pub(crate) fn cold(fixed: &[(&str, &str)]) -> Self {
+        let fixed: Properties = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "the-cluster", vec![endpoint], vec![dir], fixed).expect("a valid file");
+        let mut bench = Self {
+            broker: Broker::new(Config::new(config.clone()), 7, RecoveredNode::default()),
+            config,
+            logs: BTreeMap::new(),
+            ops: VecDeque::new(),
+            replies: Vec::new(),
+            notes: Vec::new(),
+            halted: None,
+            now: Now { at: Instant(1), wall: Timestamp(1_000_000) },
+            next: 0,
+        };
+        bench.open(CLIENT);
+        bench
+    }
+
+    pub(crate) fn open(&mut self, conn: ConnId) {
+        self.input(Input::Opened { conn, listener: ListenerId(0), peer: ([127, 0, 0, 1], 5).into() });
+    }
+
+    fn input(&mut self, input: Input) {
+        self.broker.handle(self.now, input);
+        while let Some(effect) = self.broker.poll() {
+            match effect {
+                Effect::Reply { conn, correlation, body, .. } => self.replies.push((conn, correlation, body)),
+                Effect::Store { ticket, op } => self.ops.push_back((ticket, op)),
+                Effect::Note { text, .. } => self.notes.push(text),
+                Effect::Halt { why } => self.halted = Some(format!("{why:?}")),
+                Effect::Close { why, .. } => self.notes.push(format!("closed: {why}")),
+                Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } => {}
+            }
+        }
+        self.broker.check();
+    }
+
+    /// Lets the store do one operation; `false` where there is none.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some((ticket, op)) = self.ops.pop_front() else { return false };
+        let stored = self.execute(op);
+        self.input(Input::Stored { ticket, outcome: Ok(stored) });
+        true
+    }
+
+    /// Lets the store do everything.
+    pub(crate) fn settle(&mut self) {
+        while self.step() {}
+    }
+
+    /// Lets the store do what comes before the first operation that `stop` names.
+    pub(crate) fn settle_until(&mut self, stop: impl Fn(&StoreOp) -> bool) {
+        while self.ops.front().is_some_and(|(_, op)| !stop(op)) {
+            self.step();
+        }
+        assert!(!self.ops.is_empty(), "the store was never asked for that");
+    }
+
+    fn execute(&mut self, op: StoreOp) -> Stored {
+        match op {
+            StoreOp::Create { log, name, topic, .. } => {
+                assert!(self.logs.values().all(|l| l.name != name), "{name} is there already");
+                self.logs.insert(log, MemoryLog { name, topic, batches: Vec::new(), synced: 0 });
+                Stored::Done
+            }
+            StoreOp::Delete { log } => {
+                self.logs.remove(&log).expect("deleted once");
+                Stored::Done
+            }
+            StoreOp::Append { log, at, batches } => {
+                let log = self.logs.get_mut(&log).expect("made before");
+                assert_eq!(at, log.end());
+                log.batches.extend(batches);
+                Stored::Appended { end: log.end() }
+            }
+            StoreOp::Sync { log } => {
+                let log = self.logs.get_mut(&log).expect("made before");
+                log.synced = log.batches.len();
+                Stored::Synced { end: log.end() }
+            }
+            StoreOp::Load { log, from, until, .. } => {
+                let inside = |b: &&Batch| b.header().next_offset() > from && b.header().base_offset < until;
+                // One at a time, so that whoever loads must go on.
+                Stored::Loaded(self.logs[&log].batches.iter().filter(inside).take(1).cloned().collect())
+            }
+            StoreOp::Roll { .. } | StoreOp::Discard { .. } | StoreOp::Save { .. } | StoreOp::Remove { .. } => Stored::Done,
+            StoreOp::Locate { .. } => Stored::Located(None),
+            StoreOp::FindTime { .. } => Stored::Found(None),
+            StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
+            StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered())),
+        }
+    }
+
+    /// Sends a request; the store does nothing yet.
+    pub(crate) fn send(&mut self, conn: ConnId, version: i16, body: impl Into<Request>) -> CorrelationId {
+        let body = body.into();
+        self.next += 1;
+        let correlation = CorrelationId(self.next);
+        let header = RequestHeader { api: body.api(), version, correlation, client_id: None };
+        self.input(Input::Request { conn, header, body, batches: Vec::new() });
+        correlation
+    }
+
+    /// Sends a request and lets the store do everything; the answer.
+    pub(crate) fn ask(&mut self, version: i16, body: impl Into<Request>) -> Response {
+        let correlation = self.send(CLIENT, version, body);
+        self.settle();
+        self.answer(correlation).unwrap_or_else(|| panic!("no answer; notes: {:?}, halted: {:?}", self.notes, self.halted))
+    }
+
+    /// The answer to a request, if it has come.
+    pub(crate) fn answer(&mut self, correlation: CorrelationId) -> Option<Response> {
+        let at = self.replies.iter().position(|(_, c, _)| *c == correlation)?;
+        Some(self.replies.remove(at).2)
+    }
+
+    /// The folders on disk.
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.logs.values().map(|l| l.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// The process dies and starts again; what was not synced is gone, and operations under way never happen.
+    pub(crate) fn crash(&mut self) {
+        self.ops.clear();
+        self.replies.clear();
+        let mut logs = Vec::new();
+        for (at, mut log) in std::mem::take(&mut self.logs).into_values().enumerate() {
+            log.batches.truncate(log.synced);
+            let id = LogId(u64::try_from(at).expect("few logs"));
+            logs.push(FoundLog { log: id, name: log.name.clone(), topic: log.topic, state: Ok(log.recovered()) });
+            self.logs.insert(id, log);
+        }
+        let dir = FoundDir { dir: DirId(0), id: Uuid([7; 16]), clean: None, logs, saved: BTreeMap::new() };
+        self.broker = Broker::new(Config::new(self.config.clone()), 8, RecoveredNode { dirs: vec![dir] });
+        self.open(CLIENT);
+        self.settle();
+    }
+}
+
+/// The body of an answer, which must be of that kind.
+#[macro_export]
+macro_rules! answer {
+    ($kind:ident, $answer:expr) => {
+        match $answer {
+            klamm_core::wire::Response::$kind(body) => body,
+            other => panic!("another answer: {other:?}"),
+        }
+    };
+}
