@@ -56,6 +56,12 @@ impl Offsets {
         self.topics.is_empty()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.topics.values().map(BTreeMap::len).sum()
+    }
+
     /// The offset of one partition.
     #[must_use]
     pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<&Committed> {
