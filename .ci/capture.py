@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "oracle"))
 
-from wire import Schemas, newest_jar  # noqa: E402
+from wire import Schemas, kafka_jars  # noqa: E402
 
 LISTEN, BROKER, FILE = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 LIMIT = 900
-NAMES = Schemas(newest_jar()).name_of
+NAMES = Schemas(kafka_jars()).name_of
 kept = {}
 
 

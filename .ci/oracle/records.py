@@ -112,3 +112,35 @@ def describe(data):
         seen.append(line if good and magic == 2 else line | {"magic": magic, "crcGood": good})
         at += 12 + length
     return {"batches": seen, "rest": len(data) - at} if at < len(data) else {"batches": seen}
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value >> 1 ^ -(value & 1), at
+
+
+def records_of(data):
+    """(offset, key, value) of every record in uncompressed batches."""
+    at = 0
+    while at + 61 <= len(data):
+        base, length = struct.unpack(">qi", data[at : at + 12])
+        (count,) = struct.unpack(">i", data[at + 57 : at + 61])
+        here, at = at + 61, at + 12 + length
+        for _ in range(count):
+            _, here = varint(data, here)
+            _, here = varint(data, here + 1)
+            delta, here = varint(data, here)
+            parts = []
+            for _ in range(2):
+                size, here = varint(data, here)
+                parts.append(None if size < 0 else data[here : here + size])
+                here += max(size, 0)
+            headers, here = varint(data, here)
+            assert headers == 0, "headers are not read here"
+            yield base + delta, *parts

@@ -33,19 +33,22 @@ def within(text, version):
 
 
 class Schemas:
-    """All request and response schemas of one kafka-clients jar, by API name."""
+    """All message schemas of Kafka's jars: requests and responses by API name, records by their own."""
 
-    def __init__(self, jar):
+    def __init__(self, jars):
         self.by_name, self.key_of, self.name_of = {}, {}, {}
-        with zipfile.ZipFile(jar) as z:
-            for entry in z.namelist():
-                if entry.startswith("common/message/") and entry.endswith(".json"):
-                    text = z.read(entry).decode()
-                    schema = json.loads(re.sub(r"(?m)^\s*//.*$", "", text))
-                    self.by_name[Path(entry).stem] = schema
-                    if schema["type"] == "request":
-                        name = schema["name"].removesuffix("Request")
-                        self.key_of[name], self.name_of[schema["apiKey"]] = schema["apiKey"], name
+        for jar in jars:
+            with zipfile.ZipFile(jar) as z:
+                for entry in z.namelist():
+                    if entry.startswith("common/message/") and entry.endswith(".json"):
+                        self.add(Path(entry).stem, z.read(entry).decode())
+
+    def add(self, stem, text):
+        schema = json.loads(re.sub(r"(?m)^\s*//.*$", "", text))
+        self.by_name[stem] = schema
+        if schema["type"] == "request":
+            name = schema["name"].removesuffix("Request")
+            self.key_of[name], self.name_of[schema["apiKey"]] = schema["apiKey"], name
 
     def request(self, api):
         return self.by_name[api + "Request"]
@@ -57,15 +60,15 @@ class Schemas:
         return span(self.request(api)["validVersions"])[1]
 
 
-def newest_jar():
-    """The kafka-clients jar fetched by .ci/kafka/env."""
+def kafka_jars():
+    """The jars fetched by .ci/kafka/env that hold schemas: of the clients' messages, and of the coordinators' records."""
     import os
 
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "klamm-ci"
-    jars = sorted(cache.glob("kafka-*/kafka-clients-*.jar"))
-    if not jars:
-        raise SystemExit(f"no kafka-clients jar under {cache}: run .ci/kafka/env first")
-    return jars[-1]
+    jars = sorted(cache.glob("kafka-*/kafka-clients-*.jar"))[-1:] + sorted(cache.glob("kafka-*/kafka-group-coordinator-[0-9]*.jar"))[-1:]
+    if len(jars) != 2:
+        raise SystemExit(f"no Kafka jars under {cache}: run .ci/kafka/env first")
+    return jars
 
 
 INTS = {"int8": ">b", "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "float64": ">d"}
