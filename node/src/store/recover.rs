@@ -10,7 +10,7 @@ use super::log::Body;
 use super::meta::{read_small, read_text, remove_if_there, replace, sync_dir, sync_file};
 use super::replay::Replay;
 use super::side::unlink;
-use super::window::Window;
+use super::window::{Unreadable, Window};
 use crate::fs::{Entry, File, Fs, Open};
 use bytes::Bytes;
 use klamm_core::id::Offset;
@@ -94,7 +94,14 @@ struct Walk {
     /// The offset behind the last batch.
     next: Offset,
     /// Why the walk ended before the file did.
-    stopped: Option<String>,
+    stopped: Option<Stop>,
+}
+
+/// Why a walk ended early.
+struct Stop {
+    /// Whether the disk could not read, which says nothing of what is there: such a tail is never cut.
+    unreadable: bool,
+    why: String,
 }
 
 /// Reads a log from its folder. `start` is the log start offset, as far as it is known.
@@ -202,10 +209,10 @@ impl<F: Fs> Loader<'_, F> {
         let (active, bytes) = inventory.logs.last_key_value().expect("a log has a segment");
         let mut walks = self.sealed(inventory, ..*active).await?;
         let mut walk = self.open_active(*active, *bytes).await?;
-        if let Some(why) = &walk.stopped {
+        if let Some(stop) = &walk.stopped {
             let (How::Trust { point } | How::Scan { point }) = self.how;
-            if walk.next < point {
-                return Err(damaged(walk.next, why));
+            if walk.next < point || stop.unreadable {
+                return Err(damaged(walk.next, &stop.why));
             }
             if mutant!(TornTailKept) {
                 walk.segment.bytes = *bytes;
@@ -241,10 +248,10 @@ impl<F: Fs> Loader<'_, F> {
             let mut walk = walk(Segment::empty(base), Tail::new(base), next, window, bytes, self.interval, true, Some(&mut replay)).await;
             self.unsynced.push(file);
             next = walk.next;
-            if let Some(why) = &walk.stopped {
-                if next < point {
+            if let Some(stop) = &walk.stopped {
+                if next < point || stop.unreadable {
                     probe!("recovery found damage below the recovery point");
-                    return Err(damaged(next, why));
+                    return Err(damaged(next, &stop.why));
                 }
                 probe!("recovery cut a torn tail");
                 self.cut(&walk).await?;
@@ -331,8 +338,8 @@ impl<F: Fs> Loader<'_, F> {
         }
         probe!("the indexes of a sealed segment were rebuilt");
         walk = self::walk(walk.segment, walk.tail, base, Window::new(file, bytes, WALK_BYTES), bytes, self.interval, false, None).await;
-        if let Some(why) = &walk.stopped {
-            return Err(damaged(walk.next, why));
+        if let Some(stop) = &walk.stopped {
+            return Err(damaged(walk.next, &stop.why));
         }
         self.write_indexes(&mut walk).await?;
         Ok(walk)
@@ -602,6 +609,7 @@ async fn walk<F: File>(
     while walk.segment.bytes < bytes {
         let position = walk.segment.bytes;
         let header = if check { window.checked(position).await } else { window.header(position).await };
+        let unreadable = matches!(header, Err(Unreadable::Io(_)));
         match header.map_err(|why| why.to_string()).and_then(|header| sane(&walk, header)) {
             Ok(header) => {
                 walk.tail.note(&mut walk.segment, &header, position, interval);
@@ -611,7 +619,7 @@ async fn walk<F: File>(
                 }
             }
             Err(why) => {
-                walk.stopped = Some(format!("byte {position} of segment {}: {why}", walk.segment.base));
+                walk.stopped = Some(Stop { unreadable, why: format!("byte {position} of segment {}: {why}", walk.segment.base) });
                 break;
             }
         }
