@@ -5,7 +5,7 @@
 use super::dir::{Dir, Round};
 use super::files::Kind;
 use super::index::Tail;
-use super::side::Chore;
+use super::side::{self, Chore};
 use super::tasks::{Signal, lock};
 use super::{Shared, Slip, shape, write};
 use crate::fs::Fs;
@@ -33,8 +33,12 @@ pub(crate) struct State<F: Fs> {
     /// Small files of this log and segments to unlink, in order.
     pub(crate) chores: VecDeque<Chore>,
     pub(crate) chores_running: bool,
-    /// Whether the folder is there: chores wait for it.
+    /// Whether the folder is there.
     pub(crate) exists: bool,
+    /// Whether its deletion has given the folder's name free.
+    pub(crate) gone: bool,
+    /// The log of the same name whose deletion was issued before this one was: its creation waits for that.
+    pub(crate) predecessor: Option<Arc<Log<F>>>,
     /// Syncs asked for and not yet answered.
     pub(crate) syncs: usize,
     pub(crate) sync_slips: Vec<Option<Slip>>,
@@ -76,6 +80,7 @@ pub(crate) enum Job {
     Discard { slip: Slip, below: Offset },
     Reopen { slip: Slip },
     Delete { slip: Slip },
+    Chore(Chore),
 }
 
 /// An append that waits for its turn.
@@ -93,6 +98,8 @@ impl<F: Fs> Log<F> {
             chores: VecDeque::new(),
             chores_running: false,
             exists: body.is_some() || fault.is_some(),
+            gone: false,
+            predecessor: None,
             syncs: 0,
             sync_slips: Vec::new(),
             reshaping: false,
@@ -200,5 +207,6 @@ async fn execute<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, job: Job) {
         Job::Discard { slip, below } => shape::discard(shared, log, slip, below),
         Job::Reopen { slip } => shape::reopen(shared, log, slip).await,
         Job::Delete { slip } => shape::delete(shared, log, slip).await,
+        Job::Chore(chore) => side::enqueue_for_log(shared, log, chore),
     }
 }

@@ -102,6 +102,8 @@ pub(crate) struct Shared<F: Fs> {
 struct Logs<F: Fs> {
     by_id: BTreeMap<LogId, Arc<Log<F>>>,
     by_name: BTreeMap<(DirId, String), LogId>,
+    /// Logs whose deletion was issued and has not yet given their names free.
+    leaving: BTreeMap<(DirId, String), Arc<Log<F>>>,
 }
 
 impl<F: Fs> Shared<F> {
@@ -123,7 +125,11 @@ impl<F: Fs> Shared<F> {
     }
 
     fn forget(&self, log: &Log<F>) {
-        lock(&self.logs).by_id.remove(&log.id);
+        {
+            let mut logs = lock(&self.logs);
+            logs.by_id.remove(&log.id);
+            logs.leaving.retain(|_, leaving| leaving.id != log.id);
+        }
         self.files.forget_log(log.id);
         lock(&log.dir.state).dirty.remove(&log.id);
     }
@@ -185,6 +191,7 @@ impl<F: Fs> Drop for Store<F> {
         for dir in self.shared.dirs.values() {
             dir.clear();
         }
+        lock(&self.shared.logs).leaving.clear();
     }
 }
 
@@ -243,7 +250,9 @@ fn create<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, id: LogId, dir: DirId, nam
     {
         let mut logs = lock(&shared.logs);
         assert!(logs.by_id.insert(id, Arc::clone(&log)).is_none(), "log {id} is created twice");
-        assert!(logs.by_name.insert((dir.id, name), id).is_none(), "folder {} is created twice", log.folder);
+        let name = (dir.id, name);
+        lock(&log.state).predecessor = logs.leaving.get(&name).cloned();
+        assert!(logs.by_name.insert(name, id).is_none(), "folder {} is created twice", log.folder);
     }
     log::enqueue(shared, &log, Job::Create { slip, topic });
 }
@@ -258,6 +267,7 @@ fn delete<F: Fs>(shared: &Arc<Shared<F>>, id: LogId, slip: Slip) {
         return shared.answer(slip, Err(StoreFault::Gone));
     }
     logs.by_name.remove(&name);
+    logs.leaving.insert(name, Arc::clone(&log));
     drop(logs);
     log::enqueue(shared, &log, Job::Delete { slip });
 }
@@ -280,7 +290,8 @@ fn chore<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, dir: DirId, path: &str, cho
         logs.by_name.get(&(dir.id, folder.to_owned())).and_then(|id| logs.by_id.get(id)).cloned()
     };
     match log {
-        Some(log) => side::enqueue_for_log(shared, &log, chore(slip)),
+        // Behind the writes issued before, so that a folder is there and a truncation is done; beside those that follow.
+        Some(log) => log::enqueue(shared, &log, Job::Chore(chore(slip))),
         None => shared.answer(slip, Err(StoreFault::Gone)),
     }
 }

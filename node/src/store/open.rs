@@ -113,7 +113,7 @@ pub async fn open<F: Fs>(dirs: Vec<(DirId, F)>, identity: &Identity, options: Op
         async move { (at, recover_log(ready, id, folder, &options).await) }
     });
     let recovered = at_most(options.recoveries, recovering).await;
-    let mut logs = Logs { by_id: BTreeMap::new(), by_name: BTreeMap::new() };
+    let mut logs = Logs { by_id: BTreeMap::new(), by_name: BTreeMap::new(), leaving: BTreeMap::new() };
     let files = Files::new(options.open_files);
     let mut found: Vec<Vec<FoundLog>> = ready.iter().map(|_| Vec::new()).collect();
     for (at, (log, report)) in recovered {

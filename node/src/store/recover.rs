@@ -241,8 +241,7 @@ impl<F: Fs> Loader<'_, F> {
         let mut replay = self.replay_below(inventory, from).await?;
         let mut next = from;
         let scanned: Vec<(Offset, u64)> = inventory.logs.range(from..).map(|(base, bytes)| (*base, *bytes)).collect();
-        for (base, bytes) in scanned {
-            next = next.max(base);
+        for (at, (base, bytes)) in scanned.iter().copied().enumerate() {
             let file = self.open(Kind::Log, base).await?;
             let window = Window::new(file.clone(), bytes, SCAN_BYTES);
             let mut walk = walk(Segment::empty(base), Tail::new(base), next, window, bytes, self.interval, true, Some(&mut replay)).await;
@@ -255,12 +254,13 @@ impl<F: Fs> Loader<'_, F> {
                 }
                 probe!("recovery cut a torn tail");
                 self.cut(&walk).await?;
-                self.drop_above(inventory, base).await?;
             }
+            // A crash may take a sealed segment's end at the border of a batch. (Only what is below the recovery point was ever compacted.)
+            let broken = walk.stopped.is_some() || scanned.get(at + 1).is_some_and(|(following, _)| *following != next);
             self.write_indexes(&mut walk).await?;
-            let stopped = walk.stopped.is_some();
             walks.push(walk);
-            if stopped {
+            if broken {
+                self.drop_above(inventory, base).await?;
                 break;
             }
         }
@@ -438,7 +438,9 @@ impl<F: Fs> Loader<'_, F> {
     async fn prepare(&mut self, inventory: &Inventory, until: Offset, first: Offset) -> Result<(Replay, Offset), StoreFault> {
         let path = format!("{}/{EPOCHS_FILE}", self.folder);
         let text = read_text(&*self.dir.fs, &path).await.map_err(|error| self.offline("reading", &path, &error))?;
-        let epochs = text.and_then(|text| Epochs::decode(&text));
+        let mut epochs = text.and_then(|text| Epochs::decode(&text));
+        // What the checkpoint says of batches that are scanned anyway may be newer, or older, than what is there.
+        epochs.iter_mut().for_each(|epochs| epochs.cut_end(until));
         let mut snapshots = BTreeMap::new();
         for offset in inventory.snapshots.iter().rev() {
             if let Some(producers) = self.read_snapshot(*offset).await? {
@@ -526,8 +528,10 @@ impl<F: Fs> Loader<'_, F> {
         }
         let mut epochs = replay.epochs;
         epochs.cut_end(end);
-        epochs.cut_start(start);
+        // The file covers all segments that are there: until its checkpoint is saved, the log start may still go back.
+        epochs.cut_start(walks[0].segment.base);
         self.save_epochs(&epochs).await?;
+        epochs.cut_start(start);
         for file in std::mem::take(&mut self.unsynced) {
             sync_file(&file).await.map_err(|error| self.offline("syncing a file of", self.folder, &error))?;
         }

@@ -5,7 +5,7 @@ use super::index::{OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, Tail, TimeEntry, searc
 use super::log::{Body, Log};
 use super::meta::{encode_topic, remove_if_there, sync_dir, sync_file};
 use super::recover::{self, How};
-use super::side::{self, Chore, refuse_for_log, start_for_log};
+use super::side::{self, Chore};
 use super::tasks::lock;
 use super::{Outcome, Shared, Slip};
 use crate::fs::{File, Fs, Open};
@@ -33,6 +33,10 @@ fn hidden_name(folder: &str, mark: &str) -> String {
 
 /// Makes the folder, complete under another name before it gets its own.
 pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Slip, topic: Uuid) {
+    let predecessor = lock(&log.state).predecessor.take();
+    if let Some(predecessor) = predecessor {
+        predecessor.idle.until(|| lock(&predecessor.state).gone).await;
+    }
     let hidden = hidden_name(&log.folder, &format!("{:032x}", log.id.0));
     let made = match log.dir.offline() {
         None => make_folder(&*log.dir.fs, &log.folder, &hidden, topic).await.map_err(|error| log.dir.fault("making", &log.folder, &error)),
@@ -52,7 +56,6 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
             logs.by_name.remove(&name);
         }
         drop(logs);
-        refuse_for_log(shared, log);
         return shared.finish(slip, &log.dir, Err(fault));
     }
     shared.files.place(log.id, &log.dir.fs, &log.folder);
@@ -68,7 +71,6 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
             names_dirty: false,
         });
     }
-    start_for_log(shared, log);
     shared.finish(slip, &log.dir, Ok(Stored::Done));
 }
 
@@ -102,7 +104,11 @@ pub(crate) async fn delete<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
         None => take_name(log, &hidden).await,
     };
     shared.forget(log);
-    lock(&log.state).body = None;
+    {
+        let mut state = lock(&log.state);
+        (state.body, state.gone) = (None, true);
+    }
+    log.idle.ring();
     let renamed = outcome.is_ok();
     shared.finish(slip, &log.dir, outcome);
     if renamed && let Err(error) = remove_folder(&*log.dir.fs, &hidden).await {

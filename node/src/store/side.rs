@@ -43,30 +43,20 @@ pub(crate) fn enqueue_for_dir<F: Fs>(shared: &Arc<Shared<F>>, dir: &Arc<Dir<F>>,
     }
 }
 
-/// Puts a chore of a log behind its others; they begin when the log's folder is there.
+/// Puts a chore of a log behind its others.
 pub(crate) fn enqueue_for_log<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, chore: Chore) {
-    lock(&log.state).chores.push_back(chore);
-    start_for_log(shared, log);
-}
-
-/// Starts the chores of a log whose folder is there.
-pub(crate) fn start_for_log<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>) {
-    {
+    let start = {
         let mut state = lock(&log.state);
-        if !state.exists || state.chores.is_empty() || state.chores_running {
-            return;
+        if !state.exists {
+            drop(state);
+            let (Chore::Save { slip, .. } | Chore::Remove { slip, .. } | Chore::Unlink { slip, .. }) = chore;
+            return shared.finish(slip, &log.dir, Err(StoreFault::Gone));
         }
-        state.chores_running = true;
-    }
-    spawn(shared, Owner::Log(Arc::clone(log)));
-}
-
-/// Fails the chores of a log whose folder will not be there.
-pub(crate) fn refuse_for_log<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>) {
-    let chores = std::mem::take(&mut lock(&log.state).chores);
-    for chore in chores {
-        let (Chore::Save { slip, .. } | Chore::Remove { slip, .. } | Chore::Unlink { slip, .. }) = chore;
-        shared.finish(slip, &log.dir, Err(StoreFault::Gone));
+        state.chores.push_back(chore);
+        !std::mem::replace(&mut state.chores_running, true)
+    };
+    if start {
+        spawn(shared, Owner::Log(Arc::clone(log)));
     }
 }
 

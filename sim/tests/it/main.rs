@@ -1,0 +1,3 @@
+//! The simulator's integration tests, in one binary.
+
+mod store;

@@ -1,0 +1,45 @@
+//! The store on the faulty disk: its contract, and random operations with crashes against a model of what must survive.
+
+mod crash;
+mod pace;
+
+use klamm::store::contract;
+use klamm_sim::disk::Disk;
+use pace::Slow;
+
+#[test]
+fn the_contract_holds_on_the_faulty_disk() {
+    for seed in 0..8 {
+        let slow = Slow::new(seed);
+        slow.block_on(contract::suite(|name| Disk::new(klamm_core::rng::stream(seed, name), slow.pace())));
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_crashes() {
+    let mut total = crash::Seen::default();
+    // `KLAMM_STORE_SEEDS=5000` runs more of them.
+    let seeds = std::env::var("KLAMM_STORE_SEEDS").map_or(100, |seeds| seeds.parse().expect("a number of seeds"));
+    for seed in 0..seeds {
+        total.add(&crash::run(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}")));
+    }
+    // A test that never tears, loses or cuts anything proves nothing.
+    assert!(total.crashes > 200, "{total:?}");
+    assert!(total.lost_writes > 100 && total.torn_writes > 30 && total.lost_names > 30, "{total:?}");
+    assert!(total.truncations > 50 && total.rolls > 100 && total.synced_records > 2000, "{total:?}");
+}
+
+/// Each guard that belongs to the store, when it is taken away, is missed.
+#[cfg(feature = "sim")]
+#[test]
+fn each_missing_guard_is_noticed() {
+    use klamm_core::probe::{Mutant, switch};
+    for mutant in
+        [Mutant::TornTailKept, Mutant::FsyncErrorIgnored, Mutant::RenameNoDirsync, Mutant::SnapshotLostNoReplay, Mutant::TimeIndexStale]
+    {
+        switch(Some(mutant));
+        let caught = (0..400).find(|seed| std::panic::catch_unwind(|| crash::run(*seed)).map_or(true, |outcome| outcome.is_err()));
+        switch(None);
+        assert!(caught.is_some(), "{} went unnoticed", mutant.name());
+    }
+}
