@@ -47,7 +47,7 @@ impl Slow {
             }
             completions -= 1;
             let first = {
-                let mut clock = self.0.lock().unwrap();
+                let mut clock = self.0.lock().expect("one thread");
                 let ((at, _), waker) = clock.waiting.pop_first().expect("work that waits, waits for the disk");
                 clock.now = at;
                 waker
@@ -60,7 +60,7 @@ impl Slow {
 impl Pace for Slow {
     fn pass(&self, cost: Cost) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let key = {
-            let mut clock = self.0.lock().unwrap();
+            let mut clock = self.0.lock().expect("one thread");
             let most = if matches!(cost, Cost::Sync(_)) { 1000 } else { 30 };
             clock.serial += 1;
             let key = (clock.now + clock.rng.random_range(1..=most), clock.serial);
@@ -68,7 +68,7 @@ impl Pace for Slow {
             key
         };
         let slow = self.clone();
-        Box::pin(poll_fn(move |cx| match slow.0.lock().unwrap().waiting.get_mut(&key) {
+        Box::pin(poll_fn(move |cx| match slow.0.lock().expect("one thread").waiting.get_mut(&key) {
             Some(waker) => {
                 *waker = Some(cx.waker().clone());
                 Poll::Pending
