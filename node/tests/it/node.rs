@@ -1,0 +1,175 @@
+//! A whole node over real sockets and a real disk: what the wire sees at its edges, start and stop.
+
+use bytes::{BufMut as _, BytesMut};
+use klamm::clock::Clock;
+use klamm::config::given::Given;
+use klamm::config::{self, Config};
+use klamm::fs::Disk;
+use klamm::identity::{self, Plan};
+use klamm::store::CLEAN_FILE;
+use klamm::{Node, Stopped, StoreTask, World};
+use klamm_core::error::ErrorCode;
+use klamm_core::id::{BrokerId, CorrelationId};
+use klamm_core::wire::api::list_offsets::ListOffsetsRequest;
+use klamm_core::wire::{ApiKey, Request, RequestHeader, Response, decode_response, encode_request};
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A folder that is gone with this.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("klamm-node-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn config(folder: &Folder, options: &[&str]) -> Config {
+    let mut given = Given::default();
+    given.option(&format!("log.dirs={}", folder.path().display())).expect("key=value");
+    given.option("listeners=PLAINTEXT://127.0.0.1:0").expect("key=value");
+    for option in options {
+        given.option(option).expect("key=value");
+    }
+    config::read(given).expect("a valid configuration").config
+}
+
+/// Starts a node in `folder`, which is formatted the first time.
+pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
+    let config = config(folder, options);
+    let disk = || Disk::new(folder.path()).expect("a temporary folder");
+    let plan = Plan { cluster: "a-cluster".to_owned(), node: BrokerId(1), first_dir: None, ignore_formatted: true };
+    identity::format(&plan, &[(folder.path().to_owned(), disk())]).await.expect("it can be formatted");
+    let world = World {
+        disks: vec![disk()],
+        cluster: "a-cluster".to_owned(),
+        clock: Clock::new(),
+        seed: 7,
+        run_store: Box::new(|store: StoreTask| {
+            tokio::spawn(store);
+            Ok(())
+        }),
+    };
+    let node = Node::start(&config, world).await.expect("it starts");
+    let address = node.addresses()[0].trim_start_matches("PLAINTEXT://").to_owned();
+    (node, address)
+}
+
+pub(crate) async fn stop(mut node: Node) {
+    node.stop();
+    assert_eq!(node.stopped().await, Stopped::Clean);
+}
+
+async fn frame(stream: &mut TcpStream) -> Option<bytes::Bytes> {
+    let len = stream.read_i32().await.ok()?;
+    let mut frame = vec![0; usize::try_from(len).expect("a length")];
+    stream.read_exact(&mut frame).await.ok()?;
+    Some(frame.into())
+}
+
+/// Any good question.
+fn hello(correlation: i32) -> Vec<u8> {
+    let header = RequestHeader { api: ApiKey::ListOffsets, version: 4, correlation: CorrelationId(correlation), client_id: None };
+    encode_request(&header, &Request::ListOffsets(ListOffsetsRequest::default())).bytes().expect("in memory").to_vec()
+}
+
+/// A request of version 99, which nobody knows.
+fn hello_from_the_future() -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    bytes.put_i32(11);
+    bytes.put_i16(ApiKey::ApiVersions.number());
+    bytes.put_i16(99);
+    bytes.put_i32(5);
+    bytes.put_i16(-1);
+    bytes.put_u8(0);
+    bytes.to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_from_the_future_is_told_what_there_is_and_stays_connected() {
+    let folder = Folder::new("future");
+    let (node, address) = start(&folder, &[]).await;
+    let mut stream = TcpStream::connect(&address).await.expect("it listens");
+    stream.write_all(&hello_from_the_future()).await.expect("connected");
+    let answer = frame(&mut stream).await.expect("an answer");
+    let (correlation, Response::ApiVersions(told)) = decode_response(ApiKey::ApiVersions, 0, answer).expect("version 0") else {
+        panic!("another answer")
+    };
+    assert_eq!(correlation, CorrelationId(5));
+    assert_eq!(told.error_code, ErrorCode::UNSUPPORTED_VERSION);
+    assert_eq!(told.api_keys.iter().map(|api| api.api_key).collect::<Vec<_>>(), [ApiKey::ApiVersions.number()]);
+
+    stream.write_all(&hello(6)).await.expect("still connected");
+    let answer = frame(&mut stream).await.expect("an answer");
+    let (correlation, _) = decode_response(ApiKey::ListOffsets, 4, answer).expect("version 4");
+    assert_eq!(correlation, CorrelationId(6));
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_breaks_the_wire_is_hung_up_on_and_nobody_else() {
+    let folder = Folder::new("broken");
+    let (node, address) = start(&folder, &["socket.request.max.bytes=1000"]).await;
+    let mut good = TcpStream::connect(&address).await.expect("it listens");
+    let frame_of = |len: i32, body: &[u8]| [&len.to_be_bytes()[..], body].concat();
+    for bytes in [
+        frame_of(-1, &[]),
+        frame_of(1001, &[]),
+        frame_of(i32::MAX, &[]),
+        frame_of(0, &[]),
+        frame_of(3, &[0, 3, 0]),
+        // Metadata, version 1, with a list of two thousand million topics.
+        frame_of(15, &[0, 3, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0]),
+        // An API that nobody knows.
+        frame_of(10, &[0x7f, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
+    ] {
+        let mut bad = TcpStream::connect(&address).await.expect("it listens");
+        bad.write_all(&bytes).await.expect("connected");
+        assert!(frame(&mut bad).await.is_none(), "{bytes:?} was answered");
+    }
+    good.write_all(&hello(1)).await.expect("connected");
+    assert!(frame(&mut good).await.is_some(), "others are served");
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_allowed_are_turned_away() {
+    let folder = Folder::new("doors");
+    let (node, address) = start(&folder, &["max.connections=1"]).await;
+    let mut first = TcpStream::connect(&address).await.expect("it listens");
+    first.write_all(&hello(1)).await.expect("connected");
+    assert!(frame(&mut first).await.is_some());
+    let mut second = TcpStream::connect(&address).await.expect("the system takes it");
+    // The write may meet a connection that is closed already.
+    drop(second.write_all(&hello(1)).await);
+    assert!(frame(&mut second).await.is_none());
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_leaves_its_mark_and_the_next_start_takes_it() {
+    let folder = Folder::new("clean");
+    let mark = folder.path().join(CLEAN_FILE);
+    let (node, address) = start(&folder, &[]).await;
+    assert!(!mark.exists());
+    let mut idle = TcpStream::connect(&address).await.expect("it listens");
+    stop(node).await;
+    assert!(std::fs::read_to_string(&mark).expect("the mark").contains("\"durability\":\"fsync\""));
+    assert!(frame(&mut idle).await.is_none(), "an idle connection is closed");
+    let (node, _) = start(&folder, &[]).await;
+    assert!(!mark.exists(), "a mark must not outlive a crash");
+    stop(node).await;
+}
