@@ -44,10 +44,6 @@ impl<P> Cluster<P> {
         Self { common, rng, links, metadata: Metadata::new(), asking: false, turn: 0 }
     }
 
-    pub(super) fn common(&self) -> &Common {
-        &self.common
-    }
-
     pub(super) fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
@@ -138,6 +134,12 @@ impl<P> Cluster<P> {
     /// as may be. `Err`: the peer does not speak the request at all.
     pub(super) fn ready(&mut self, now: Instant, peer: Peer, api: Api) -> Option<Result<i16, Unspoken>> {
         self.links.ready(now, peer).map(|versions| versions.pick(api).ok_or(Unspoken))
+    }
+
+    /// Where a peer is to be found from now on. Answers the calls that its old address will not answer.
+    pub(super) fn set_address(&mut self, now: Instant, peer: Peer, address: Address) -> Vec<Outcome<P>> {
+        let lost = self.links.address(peer, &address);
+        lost.into_iter().flat_map(|outcome| self.sort(now, outcome)).collect()
     }
 
     /// The connection to a peer, if it is up.

@@ -9,6 +9,7 @@ use crate::id::PartitionIndex;
 
 pub mod assign;
 mod cluster;
+pub mod consumer;
 #[cfg(test)]
 mod fake;
 pub mod io;

@@ -21,7 +21,16 @@ pub(super) struct Versions(BTreeMap<i16, (i16, i16)>);
 /// The machines name topics by name, and so stop short of the versions that name them by id.
 impl Versions {
     pub(super) const PRODUCE: Api = Api { key: ApiKey::Produce, min: 3, max: 11 };
+    pub(super) const FETCH: Api = Api { key: ApiKey::Fetch, min: 4, max: 12 };
+    pub(super) const LIST_OFFSETS: Api = Api { key: ApiKey::ListOffsets, min: 1, max: 7 };
     pub(super) const METADATA: Api = Api { key: ApiKey::Metadata, min: 4, max: 12 };
+    pub(super) const OFFSET_COMMIT: Api = Api { key: ApiKey::OffsetCommit, min: 2, max: 9 };
+    pub(super) const OFFSET_FETCH: Api = Api { key: ApiKey::OffsetFetch, min: 2, max: 7 };
+    pub(super) const FIND_COORDINATOR: Api = Api { key: ApiKey::FindCoordinator, min: 0, max: 3 };
+    pub(super) const JOIN_GROUP: Api = Api { key: ApiKey::JoinGroup, min: 2, max: 9 };
+    pub(super) const HEARTBEAT: Api = Api { key: ApiKey::Heartbeat, min: 0, max: 4 };
+    pub(super) const LEAVE_GROUP: Api = Api { key: ApiKey::LeaveGroup, min: 0, max: 5 };
+    pub(super) const SYNC_GROUP: Api = Api { key: ApiKey::SyncGroup, min: 0, max: 5 };
     pub(super) const INIT_PRODUCER_ID: Api = Api { key: ApiKey::InitProducerId, min: 0, max: 4 };
 
     /// The question that opens every connection, in a version that every broker since 2.4 can answer.

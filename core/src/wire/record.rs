@@ -212,6 +212,12 @@ impl Records {
         Ok(Self { header, rest, left: header.records })
     }
 
+    /// Whether nothing follows, not even an error.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.left < 0 || (self.left == 0 && self.rest.is_empty())
+    }
+
     fn read(&mut self) -> Result<Record, BadRecords> {
         let length = varint(&mut self.rest)?;
         let mut body = take(&mut self.rest, length)?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::Ticket;
 use super::group::Group;
 use crate::client::TopicPartition;
 use crate::error::ErrorCode;
@@ -15,8 +16,9 @@ use crate::wire::api::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::wire::api::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
-use crate::wire::batch::Batch;
-use crate::wire::{ApiKey, Records, Request, RequestHeader, Response};
+use crate::wire::batch::{Batch, Compression};
+use crate::wire::record::{BatchBuilder, Identity, Payload};
+use crate::wire::{ApiKey, Records, Request, Response};
 
 /// What a broker does with a request.
 pub(crate) enum Served {
@@ -129,7 +131,7 @@ impl Fake {
         (log.leader, log.epoch) = (broker, log.epoch + 1);
     }
 
-    pub(crate) fn serve(&mut self, now: u64, broker: i32, header: &RequestHeader, request: Request) -> Served {
+    pub(crate) fn serve(&mut self, now: u64, broker: i32, ticket: &Ticket, request: Request) -> Served {
         if self.silent {
             return Served::Nothing;
         }
@@ -158,7 +160,7 @@ impl Fake {
                 return Served::Answer(Response::Fetch(response), wait);
             }
             Request::ListOffsets(request) => self.list_offsets(broker, request),
-            other => return self.group.serve(now, broker, header, other),
+            other => return self.group.serve(now, broker, ticket, other),
         };
         Served::Answer(response, 0)
     }
@@ -299,8 +301,14 @@ impl Fake {
             .collect()
     }
 
-    pub(crate) fn parts(&self) -> Vec<TopicPartition> {
-        self.logs.keys().cloned().collect()
+    /// Appends records with these values, as one batch.
+    pub(crate) fn write(&mut self, topic: &str, partition: i32, time: i64, values: &[&str]) {
+        let mut builder = BatchBuilder::new(Compression::Lz4, None);
+        for value in values {
+            let value = Some(bytes::Bytes::copy_from_slice(value.as_bytes()));
+            builder.push(Timestamp(time), &Payload { key: None, value, headers: vec![] });
+        }
+        self.log(topic, partition).append(&builder.finish(Identity::NONE));
     }
 
     /// Adds a partition to a topic.

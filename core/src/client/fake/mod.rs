@@ -12,7 +12,10 @@ use crate::rng::{Rng, stream};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::{RequestHeader, Response, decode_request, decode_response, encode_request, encode_response};
 
+// A pretended broker answers what the client machines ask, and panics at anything else.
+#[allow(clippy::wildcard_enum_match_arm)]
 mod broker;
+#[allow(clippy::wildcard_enum_match_arm)]
 mod group;
 
 pub(crate) use broker::{Fake, Served};
@@ -39,42 +42,52 @@ pub(crate) struct Faults {
     pub(crate) slow: u32,
 }
 
+/// One connection of one machine.
+pub(crate) type Wire = (usize, ConnId);
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ticket {
+    pub(crate) wire: Wire,
+    pub(crate) call: CallId,
+    pub(crate) header: RequestHeader,
+}
+
 enum Arrival {
-    Connected(ConnId),
-    Closed(ConnId),
+    Connected(Wire),
+    Closed(Wire),
     Answer {
-        conn: ConnId,
+        wire: Wire,
         call: CallId,
         response: Response,
     },
     /// The broker sees the request only now.
     Request {
-        conn: ConnId,
-        call: CallId,
-        header: RequestHeader,
+        ticket: Ticket,
         frame: bytes::Bytes,
     },
 }
 
 pub(crate) struct World<M: Machine> {
-    pub(crate) machine: M,
+    pub(crate) machines: Vec<M>,
     pub(crate) cluster: Fake,
     pub(crate) faults: Faults,
     pub(crate) at: u64,
-    pub(crate) events: Vec<M::Event>,
+    /// What each machine told its application.
+    pub(crate) events: Vec<(usize, M::Event)>,
     /// Requests that the brokers have seen, by API name.
     pub(crate) seen: Vec<(&'static str, i16)>,
     rng: Rng,
     /// Open connections: to which broker, and when the last thing on it arrives, since TCP keeps order.
-    conns: BTreeMap<ConnId, (i32, u64)>,
+    conns: BTreeMap<Wire, (i32, u64)>,
     arrivals: BTreeMap<(u64, u64), Arrival>,
     next: u64,
 }
 
 impl<M: Machine> World<M> {
-    pub(crate) fn new(machine: M, cluster: Fake, seed: u64) -> Self {
+    pub(crate) fn new(machines: Vec<M>, cluster: Fake, seed: u64) -> Self {
         Self {
-            machine,
+            machines,
             cluster,
             faults: Faults::default(),
             at: MS,
@@ -92,13 +105,18 @@ impl<M: Machine> World<M> {
     }
 
     pub(crate) fn app(&mut self, command: M::Command) {
-        self.input(Input::App(command));
+        self.app_of(0, command);
     }
 
-    fn input(&mut self, input: Input<M::Command>) {
-        self.machine.handle(self.now(), input);
-        while let Some(effect) = self.machine.poll() {
-            self.carry_out(effect);
+    pub(crate) fn app_of(&mut self, machine: usize, command: M::Command) {
+        self.input(machine, Input::App(command));
+    }
+
+    fn input(&mut self, machine: usize, input: Input<M::Command>) {
+        let now = self.now();
+        self.machines[machine].handle(now, input);
+        while let Some(effect) = self.machines[machine].poll() {
+            self.carry_out(machine, effect);
         }
     }
 
@@ -107,20 +125,25 @@ impl<M: Machine> World<M> {
         let end = self.at + ms * MS;
         let mut stuck = 0;
         while !done(self) {
-            let deadline = self.machine.deadline().map(|(at, _)| at.0.max(self.at));
+            let at = self.at;
+            let due = self.machines.iter().enumerate().filter_map(|(i, m)| Some((m.deadline()?.0.0.max(at), i))).min();
             let arrival = self.arrivals.keys().next().map(|(at, _)| *at);
-            let Some(next) = deadline.into_iter().chain(arrival).min().filter(|next| *next <= end) else {
+            let group = self.cluster.group.deadline().map(|due| due.max(at));
+            let Some(next) = due.map(|(at, _)| at).into_iter().chain(arrival).chain(group).min().filter(|next| *next <= end) else {
                 self.at = end;
                 return done(self);
             };
             stuck = if next == self.at { stuck + 1 } else { 0 };
-            assert!(stuck < 10_000, "time stands still: {:?}", self.machine.deadline());
+            assert!(stuck < 10_000, "time stands still: {:?}", self.machines.iter().map(M::deadline).collect::<Vec<_>>());
             self.at = next;
             if arrival == Some(next) {
                 let (_, arrival) = self.arrivals.pop_first().unwrap();
                 self.arrive(arrival);
-            } else {
-                self.input(Input::Tick);
+            } else if group == Some(next) {
+                self.cluster.group.tick(next);
+                self.answer_parked();
+            } else if let Some((_, machine)) = due {
+                self.input(machine, Input::Tick);
             }
         }
         true
@@ -132,10 +155,8 @@ impl<M: Machine> World<M> {
 
     /// Breaks every connection to a broker.
     pub(crate) fn cut(&mut self, broker: i32) {
-        let gone: Vec<ConnId> = self.conns.iter().filter(|(_, (to, _))| *to == broker).map(|(conn, _)| *conn).collect();
-        for conn in gone {
-            self.arrive(Arrival::Closed(conn));
-        }
+        let gone: Vec<Wire> = self.conns.iter().filter(|(_, (to, _))| *to == broker).map(|(wire, _)| *wire).collect();
+        gone.into_iter().for_each(|wire| self.arrive(Arrival::Closed(wire)));
     }
 
     fn schedule(&mut self, at: u64, arrival: Arrival) {
@@ -143,28 +164,31 @@ impl<M: Machine> World<M> {
         self.arrivals.insert((at, self.next), arrival);
     }
 
-    fn carry_out(&mut self, effect: Effect<M::Event>) {
+    fn carry_out(&mut self, machine: usize, effect: Effect<M::Event>) {
         match effect {
-            Effect::Event(event) => self.events.push(event),
+            Effect::Event(event) => self.events.push((machine, event)),
             Effect::Close { conn, .. } => {
-                self.conns.remove(&conn);
+                self.conns.remove(&(machine, conn));
             }
             Effect::Connect { conn, to } => {
                 let broker = i32::from(to.port) - 9000;
                 let up = self.cluster.is_up(broker);
+                let wire = (machine, conn);
                 if up {
-                    self.conns.insert(conn, (broker, self.at));
+                    self.conns.insert(wire, (broker, self.at));
                 }
-                self.schedule(self.at + MS, if up { Arrival::Connected(conn) } else { Arrival::Closed(conn) });
+                self.schedule(self.at + MS, if up { Arrival::Connected(wire) } else { Arrival::Closed(wire) });
             }
             Effect::Send { conn, call, version, request, answered: _ } => {
-                let header = RequestHeader { api: request.api(), version, correlation: CorrelationId(call.0 as i32), client_id: None };
+                let correlation = CorrelationId(i32::try_from(call.0).expect("few calls"));
+                let header = RequestHeader { api: request.api(), version, correlation, client_id: None };
                 let frame = encode_request(&header, &request).bytes().expect("no regions in requests").slice(4..);
                 let delay = if self.chance(self.faults.slow) { self.rng.random_range(1..1000) } else { 1 };
-                let (_, last) = self.conns.get_mut(&conn).expect("machines send on open connections only");
+                let (_, last) = self.conns.get_mut(&(machine, conn)).expect("machines send on open connections only");
                 *last = (*last).max(self.at + delay * MS);
                 let at = *last;
-                self.schedule(at, Arrival::Request { conn, call, header, frame });
+                let ticket = Ticket { wire: (machine, conn), call, header };
+                self.schedule(at, Arrival::Request { ticket, frame });
             }
         }
     }
@@ -175,40 +199,46 @@ impl<M: Machine> World<M> {
 
     fn arrive(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Connected(conn) if self.conns.contains_key(&conn) => self.input(Input::Connected { conn }),
-            Arrival::Closed(conn) => {
-                self.conns.remove(&conn);
-                self.input(Input::Closed { conn });
+            Arrival::Connected(wire) if self.conns.contains_key(&wire) => self.input(wire.0, Input::Connected { conn: wire.1 }),
+            Arrival::Closed(wire) => {
+                self.conns.remove(&wire);
+                self.input(wire.0, Input::Closed { conn: wire.1 });
             }
-            Arrival::Answer { conn, call, response } if self.conns.contains_key(&conn) => {
-                self.input(Input::Answer { call, response: Box::new(response) });
+            Arrival::Answer { wire, call, response } if self.conns.contains_key(&wire) => {
+                self.input(wire.0, Input::Answer { call, response: Box::new(response) });
             }
             Arrival::Connected(_) | Arrival::Answer { .. } => {}
-            Arrival::Request { conn, call, header, frame } => self.request(conn, call, header, frame),
+            Arrival::Request { ticket, frame } => self.request(ticket, frame),
         }
     }
 
-    fn request(&mut self, conn: ConnId, call: CallId, header: RequestHeader, frame: bytes::Bytes) {
-        // A request that is on its way when its connection is closed still arrives.
-        let broker = self.conns.get(&conn).map(|(broker, _)| *broker);
+    fn request(&mut self, ticket: Ticket, frame: bytes::Bytes) {
+        let Some((broker, _)) = self.conns.get(&ticket.wire).copied() else { return };
         if self.chance(self.faults.lost_request) {
-            return self.arrive(Arrival::Closed(conn));
+            return self.arrive(Arrival::Closed(ticket.wire));
         }
-        let Some(broker) = broker else { return };
         let (_, request) = decode_request(frame).expect("a request of a known version");
-        self.seen.push((header.api.name(), header.version));
-        let now = self.at;
-        let served = self.cluster.serve(now, broker, &header, request);
+        self.seen.push((ticket.header.api.name(), ticket.header.version));
+        let served = self.cluster.serve(self.at, broker, &ticket, request);
         if self.chance(self.faults.lost_answer) {
-            return self.arrive(Arrival::Closed(conn));
+            self.arrive(Arrival::Closed(ticket.wire));
+        } else if let Served::Answer(response, after) = served {
+            self.answer(&ticket, &response, after);
         }
-        match served {
-            Served::Nothing => {}
-            Served::Answer(response, after) => {
-                let frame = encode_response(header.correlation, header.version, &response).bytes().expect("no regions in tests").slice(4..);
-                let (_, response) = decode_response(header.api, header.version, frame).expect("its own response");
-                self.schedule(now + after * MS + MS, Arrival::Answer { conn, call, response });
-            }
+        self.answer_parked();
+    }
+
+    /// Answers that waited for other requests.
+    fn answer_parked(&mut self) {
+        for (ticket, response) in std::mem::take(&mut self.cluster.group.ready) {
+            self.answer(&ticket, &response, 0);
         }
+    }
+
+    fn answer(&mut self, ticket: &Ticket, response: &Response, after: u64) {
+        let header = &ticket.header;
+        let frame = encode_response(header.correlation, header.version, response).bytes().expect("no regions in tests").slice(4..);
+        let (_, response) = decode_response(header.api, header.version, frame).expect("its own response");
+        self.schedule(self.at + after * MS + MS, Arrival::Answer { wire: ticket.wire, call: ticket.call, response });
     }
 }

@@ -28,7 +28,7 @@ fn config(brokers: u16) -> Config {
 }
 
 fn world(config: Config, cluster: Fake) -> World<Producer> {
-    World::new(Producer::new(config, 1), cluster, 1)
+    World::new(vec![Producer::new(config, 1)], cluster, 1)
 }
 
 fn record(token: u64, topic: &str, partition: Option<i32>, value: &str) -> Command {
@@ -47,7 +47,7 @@ type Told = BTreeMap<u64, Result<(TopicPartition, Option<Offset>), (Why, bool)>>
 /// What was told of each record. No record may be told of twice.
 fn told(world: &World<Producer>) -> Told {
     let mut told = Told::new();
-    for event in &world.events {
+    for (_, event) in &world.events {
         match event {
             Event::Settled { part, records, outcome } => {
                 for (i, token) in (0..).zip(records) {
@@ -65,11 +65,11 @@ fn told(world: &World<Producer>) -> Told {
 fn flush(world: &mut World<Producer>, ms: u64) {
     let before = flushed(world);
     world.app(Command::Flush { token: Token(0) });
-    assert!(world.run_until(ms, |w| flushed(w) > before), "not flushed: {:?}", world.machine);
+    assert!(world.run_until(ms, |w| flushed(w) > before), "not flushed: {:?}", world.machines[0]);
 }
 
 fn flushed(world: &World<Producer>) -> usize {
-    world.events.iter().filter(|event| matches!(event, Event::Flushed { .. })).count()
+    world.events.iter().filter(|(_, event)| matches!(event, Event::Flushed { .. })).count()
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn records_arrive_in_order_and_are_told_of() {
     flush(&mut world, 1000);
     for partition in 0..2 {
         let expected: Vec<String> = (0..100).filter(|i| i % 2 == partition).map(|i| i.to_string()).collect();
-        assert_eq!(world.cluster.values("t", partition as i32), expected);
+        assert_eq!(world.cluster.values("t", partition), expected);
     }
     let told = told(&world);
     for i in 0..100_u64 {
         assert_eq!(told[&i], Ok((TopicPartition::new("t", (i % 2) as i32), Some(Offset((i / 2) as i64)))));
     }
-    assert_eq!(world.machine.outstanding(), 0);
+    assert_eq!(world.machines[0].outstanding(), 0);
     let produced = world.seen.iter().filter(|(api, _)| *api == "Produce").count();
     assert!(produced <= 4, "a hundred small records need few requests, not {produced}");
 }
@@ -202,7 +202,7 @@ fn a_record_is_given_up_when_its_time_is_up() {
     assert_eq!(told(&world).len(), 0);
     world.run(200);
     assert_eq!(told(&world)[&1], Err((Why::TimedOut, false)));
-    assert_eq!(world.machine.outstanding(), 0);
+    assert_eq!(world.machines[0].outstanding(), 0);
     world.cluster.up(1);
     world.app(record(2, "t", None, "b"));
     flush(&mut world, 5000);
@@ -251,7 +251,7 @@ fn buffer_size_and_record_size_are_bounded() {
     assert_eq!(early[&1], Err((Why::TooLarge, false)));
     assert_eq!(early[&5], Err((Why::BufferFull, false)));
     flush(&mut world, 1000);
-    assert_eq!(world.machine.room(), 2000);
+    assert_eq!(world.machines[0].room(), 2000);
     assert!((2..5).all(|i| told(&world)[&i].is_ok()));
 }
 
@@ -313,7 +313,7 @@ fn closing_tells_of_everything_and_is_the_end() {
     world.app(record(1, "t", None, "a"));
     world.app(Command::Close);
     assert_eq!(told(&world)[&1], Err((Why::Closed, false)));
-    assert_eq!(world.machine.deadline(), None);
+    assert_eq!(world.machines[0].deadline(), None);
     world.app(record(2, "t", None, "b"));
     assert!(!told(&world).contains_key(&2));
 }
@@ -348,7 +348,7 @@ proptest! {
     ) {
         let mut config = config(3);
         (config.batch_size, config.linger) = (batch_size, Duration::from_millis(2));
-        let mut world = World::new(Producer::new(config, seed), Fake::new(3, &[("t", 2)]), seed);
+        let mut world = World::new(vec![Producer::new(config, seed)], Fake::new(3, &[("t", 2)]), seed);
         world.faults = Faults { lost_request, lost_answer, slow };
         for i in 0..60_u64 {
             world.app(record(i, "t", Some((i % 2) as i32), &i.to_string()));
@@ -384,7 +384,7 @@ proptest! {
     fn plain_records_are_not_reordered(seed in any::<u64>(), lost_request in 0..100u32, lost_answer in 0..100u32) {
         let mut config = config(1);
         (config.idempotent, config.acks, config.batch_size, config.linger) = (false, Acks::Leader, 100, Duration::ZERO);
-        let mut world = World::new(Producer::new(config, seed), Fake::new(1, &[("t", 1)]), seed);
+        let mut world = World::new(vec![Producer::new(config, seed)], Fake::new(1, &[("t", 1)]), seed);
         world.faults = Faults { lost_request, lost_answer, slow: 100 };
         for i in 0..40_u64 {
             world.app(record(i, "t", None, &format!("{i:02}")));

@@ -1,0 +1,168 @@
+//! Reading: one fetch at a time to each leader, for all partitions that have room, and handing out what an application asked for.
+//!
+//! Every fetch is a full one (no fetch session, KIP-227): what it asks for is in it.
+
+use std::collections::BTreeMap;
+
+use super::{Consumer, Event, Isolation, Note, Place};
+use crate::client::TopicPartition;
+use crate::client::links::Peer;
+use crate::client::versions::Versions;
+use crate::error::ErrorCode;
+use crate::id::{BrokerId, LeaderEpoch, Offset, ProducerId};
+use crate::probe;
+use crate::time::Instant;
+use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use crate::wire::batch::Batch;
+use crate::wire::record::Record;
+use crate::wire::{Request, Response};
+
+/// What to ask one leader for.
+type Asked = BTreeMap<TopicPartition, (Offset, LeaderEpoch)>;
+
+impl Consumer {
+    /// Sends a fetch to each leader that has something we want and is not answering one already.
+    pub(super) fn fetch(&mut self, now: Instant) {
+        let enough = usize::try_from(self.config.partition_max_bytes).unwrap_or(0) / 2;
+        let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
+        let mut leaderless = false;
+        for (part, state) in &self.parts {
+            let Some(next) = state.wants(now, enough.max(1)) else { continue };
+            match self.cluster.metadata().leader(part) {
+                Some((leader, epoch)) => {
+                    by_leader.entry(leader).or_default().insert(part.clone(), (next, epoch));
+                }
+                None => leaderless = true,
+            }
+        }
+        if leaderless {
+            self.cluster.invalidate();
+        }
+        for (leader, asked) in by_leader {
+            if !self.fetching.contains(&leader) {
+                self.fetch_from(now, leader, &asked);
+            }
+        }
+    }
+
+    fn fetch_from(&mut self, now: Instant, leader: BrokerId, asked: &Asked) {
+        let peer = Peer::Broker(leader);
+        let Some(Ok(version)) = self.cluster.ready(now, peer, Versions::FETCH) else { return };
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for (part, (offset, epoch)) in asked {
+            if topics.last().is_none_or(|topic| *topic.topic != *part.topic) {
+                topics.push(FetchTopic { topic: part.topic.to_string(), ..Default::default() });
+            }
+            let partition = FetchPartition {
+                partition: part.partition,
+                current_leader_epoch: *epoch,
+                fetch_offset: *offset,
+                partition_max_bytes: self.config.partition_max_bytes,
+                ..Default::default()
+            };
+            topics.last_mut().expect("one was just pushed").partitions.push(partition);
+        }
+        let request = FetchRequest {
+            max_wait_ms: i32::try_from(self.config.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: self.config.fetch_min_bytes,
+            max_bytes: self.config.fetch_max_bytes,
+            isolation_level: i8::from(self.config.isolation == Isolation::ReadCommitted),
+            topics,
+            ..Default::default()
+        };
+        self.fetching.insert(leader);
+        let asked = asked.iter().map(|(part, (offset, _))| (part.clone(), *offset)).collect();
+        self.cluster.send(now, peer, version, Request::Fetch(request), self.config.fetch_max_wait, Note::Fetch { broker: leader, asked });
+    }
+
+    pub(super) fn fetched(&mut self, now: Instant, broker: BrokerId, asked: &BTreeMap<TopicPartition, Offset>, response: &Response) {
+        self.fetching.remove(&broker);
+        let Response::Fetch(response) = response else { return };
+        if response.error_code != ErrorCode::NONE {
+            asked.keys().for_each(|part| self.rest(now, part));
+            return;
+        }
+        for topic in &response.responses {
+            for data in &topic.partitions {
+                let part = TopicPartition { topic: topic.topic.as_str().into(), partition: data.partition_index };
+                let Some((part, from)) = asked.get_key_value(&part) else { continue };
+                self.fetched_part(now, part, *from, data);
+            }
+        }
+    }
+
+    fn fetched_part(&mut self, now: Instant, part: &TopicPartition, from: Offset, data: &PartitionData) {
+        let Some(state) = self.parts.get_mut(part) else { return };
+        if data.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            if state.place != (Place::At { next: from }) {
+                return;
+            }
+            if state.has_records() {
+                // What was fetched before can still be handed on; it will be asked for again after that.
+                return self.rest(now, part);
+            }
+            probe!("consumer: the position is outside of the log");
+            return self.reset(part);
+        }
+        if data.error_code != ErrorCode::NONE {
+            // Another leader, or another epoch, or a broker in trouble: look again, after a pause.
+            self.cluster.invalidate();
+            return self.rest(now, part);
+        }
+        state.high = Some(data.high_watermark);
+        let bytes = data.records.as_ref().and_then(|records| records.bytes()).unwrap_or_default();
+        let aborted = data.aborted_transactions.iter().flatten().map(|aborted| (aborted.first_offset, aborted.producer_id));
+        let mut aborted: Vec<(Offset, ProducerId)> = aborted.collect();
+        aborted.sort_unstable();
+        match Batch::all(&bytes) {
+            Ok(batches) if batches.is_empty() && !bytes.is_empty() => self.corrupt(part),
+            Ok(batches) => state.fetched(from, batches, aborted),
+            Err(_) if state.has_records() => self.rest(now, part),
+            Err(_) => self.corrupt(part),
+        }
+    }
+
+    /// Leaves a partition alone for a while.
+    fn rest(&mut self, now: Instant, part: &TopicPartition) {
+        let Some(state) = self.parts.get_mut(part) else { return };
+        state.failures += 1;
+        state.resting = now.after(self.config.common.retry_backoff.after(state.failures, self.cluster.rng()));
+    }
+
+    fn corrupt(&mut self, part: &TopicPartition) {
+        probe!("consumer: records that cannot be read");
+        let Some(state) = self.parts.get_mut(part) else { return };
+        let at = state.delivered.unwrap_or(Offset::UNKNOWN);
+        state.go(Place::Nowhere);
+        self.events.push_back(Event::Corrupt { part: part.clone(), at });
+    }
+
+    /// Answers a `Poll`, if it can be answered.
+    pub(super) fn hand_out(&mut self, now: Instant) {
+        let Some(max) = self.demand else { return };
+        let ready: Vec<TopicPartition> = self.parts.iter().filter(|(_, state)| state.has_records()).map(|(part, _)| part.clone()).collect();
+        let from = self.turn.as_ref().map_or(0, |turn| ready.partition_point(|part| part <= turn));
+        let mut records: Vec<(TopicPartition, Vec<Record>)> = Vec::new();
+        let mut left = max;
+        for part in ready[from..].iter().chain(&ready[..from]) {
+            if left == 0 {
+                break;
+            }
+            let state = self.parts.get_mut(part).expect("it is ready");
+            match state.read(left, self.config.decompressed_max_bytes, self.config.isolation) {
+                Ok(some) if some.is_empty() => {}
+                Ok(some) => {
+                    left -= some.len();
+                    records.push((part.clone(), some));
+                    self.turn = Some(part.clone());
+                }
+                Err(_) => self.corrupt(part),
+            }
+        }
+        if !records.is_empty() {
+            self.demand = None;
+            self.busy = Some(now);
+            self.events.push_back(Event::Records { records });
+        }
+    }
+}
