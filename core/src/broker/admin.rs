@@ -25,7 +25,7 @@ use std::time::Duration;
 /// The controller and what waits for it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admin {
-    controller: Controller,
+    pub(super) controller: Controller,
     committing: BTreeMap<CommitId, After>,
     making: Vec<Making>,
     /// Folders that are being deleted: a new log of that name waits.
@@ -223,7 +223,10 @@ impl Broker {
                     let Some(made) = self.make_created(PartitionId { topic: *topic, index: *index }, known, &mut until) else { continue };
                     config = Some((*topic, made));
                 }
-                Change::TopicDeleted { topic, .. } => self.forget_topic(*topic),
+                Change::TopicDeleted { topic, name } => {
+                    self.forget_topic(*topic);
+                    self.groups_forget(name);
+                }
                 Change::Configured { resource } => self.configured(resource),
                 // One node leads what it has, and its own registration tells it nothing new.
                 Change::TopicCreated { .. } | Change::PartitionChanged { .. } | Change::Other => {}

@@ -103,6 +103,7 @@ impl Broker {
         self.delete_log(partition.folder(), partition.log);
         self.partition_made(id);
         let Role::Leader(mut leader) = partition.role else { return };
+        self.appends_lost(id, partition.owner);
         let waits: Vec<_> = leader.until_written.fail().into_iter().chain(leader.until_high.fail()).collect();
         waits.into_iter().for_each(|wait| self.produced(wait, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
         leader.fetches.into_iter().for_each(|token| self.look_again(token));

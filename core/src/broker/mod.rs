@@ -12,6 +12,7 @@ mod describe;
 mod describe_topics;
 mod fetch;
 mod fetch_session;
+mod groups;
 pub mod io;
 mod lists;
 mod local;
@@ -22,6 +23,7 @@ mod stored;
 mod topics;
 
 use crate::config::BrokerConfig;
+use crate::coordinator::{Coordinator, GroupConfig};
 use crate::id::{ConnId, DirId, LogId, Ticket, Uuid};
 use crate::log::tail::Tails;
 use crate::log::{FoundDir, FoundLog};
@@ -103,6 +105,7 @@ pub struct Broker {
     partitions: BTreeMap<PartitionId, Partition>,
     names: BTreeMap<Arc<str>, Uuid>,
     admin: admin::Admin,
+    groups: Coordinator,
     dirs: Vec<local::Dir>,
     tails: Tails,
     producing: BTreeMap<Token, produce::Producing>,
@@ -132,6 +135,7 @@ impl Broker {
             partitions: BTreeMap::new(),
             names: BTreeMap::new(),
             admin: admin::Admin::default(),
+            groups: Coordinator::new(GroupConfig::of(&config.broker), seed),
             dirs: config.broker.dirs.iter().map(|_| local::Dir::default()).collect(),
             tails: Tails::new(config.tail_bytes_max),
             producing: BTreeMap::new(),
@@ -171,6 +175,7 @@ impl Broker {
             Input::Stop => self.stop(),
         }
         self.fire_timers();
+        self.tick_groups();
         while let Some(conn) = self.to_pump.pop_first() {
             self.pump(conn);
         }
@@ -184,7 +189,9 @@ impl Broker {
     /// When to send `Input::Tick`, and why.
     #[must_use]
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        self.timers.first().map(|(at, timer)| (*at, timer.reason()))
+        let timer = self.timers.first().map(|(at, timer)| (*at, timer.reason()));
+        let groups = self.groups.deadline().map(|at| (at, "a group's session, rebalance or answer"));
+        [timer, groups].into_iter().flatten().min()
     }
 
     /// Decides what stands next on a connection, as far as its turn has come.
@@ -220,7 +227,25 @@ impl Broker {
             Request::IncrementalAlterConfigs(body) => self.incremental_alter_configs(token, &body),
             Request::ListConfigResources(body) => self.list_config_resources(token, header.version, &body),
             Request::InitProducerId(body) => self.init_producer_id(token, &body),
-            _ => self.close(token.conn, "an API that is not served"),
+            Request::FindCoordinator(body) => self.find_coordinator(token, header.version, body),
+            Request::JoinGroup(body) => self.ask_groups(token, header, |groups, now, caller, _| groups.join(now, caller, body)),
+            Request::SyncGroup(body) => self.ask_groups(token, header, |groups, now, caller, _| groups.sync(now, caller, body)),
+            Request::Heartbeat(body) => self.ask_groups(token, header, |groups, now, caller, _| groups.heartbeat(now, &caller, &body)),
+            Request::LeaveGroup(body) => self.ask_groups(token, header, |groups, now, caller, _| groups.leave(now, &caller, body)),
+            Request::DescribeGroups(body) => self.ask_groups(token, header, |groups, now, caller, _| groups.describe(now, &caller, body)),
+            Request::ListGroups(body) => self.ask_groups(token, header, |groups, _, caller, _| groups.list(&caller, &body)),
+            Request::DeleteGroups(body) => {
+                self.ask_groups(token, header, |groups, now, caller, _| groups.delete_groups(now, &caller, body))
+            }
+            Request::OffsetCommit(body) => {
+                self.ask_groups(token, header, |groups, now, caller, topics| groups.commit(now, &caller, &body, topics));
+            }
+            Request::OffsetFetch(body) => {
+                self.ask_groups(token, header, |groups, now, caller, topics| groups.fetch(now, &caller, body, topics));
+            }
+            Request::OffsetDelete(body) => {
+                self.ask_groups(token, header, |groups, now, caller, topics| groups.delete_offsets(now, &caller, &body, topics));
+            }
         }
     }
 

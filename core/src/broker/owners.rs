@@ -31,10 +31,4 @@ impl Broker {
             Owner::Controller => self.metadata_lost(),
         }
     }
-
-    fn groups_high(&mut self, _: PartitionId, _: Offset) {}
-
-    fn groups_led(&mut self, _: PartitionId) {}
-
-    fn groups_lost(&mut self, _: PartitionId) {}
 }

@@ -32,6 +32,8 @@ pub(super) enum Pending {
     Small { dir: DirId },
     /// A part of the metadata log.
     Metadata,
+    /// A part of a partition of `__consumer_offsets`, for the load `run`.
+    Groups { partition: PartitionId, run: u64 },
     /// Free space of a directory.
     Space { dir: DirId },
 }
@@ -51,6 +53,7 @@ impl Broker {
             (Pending::Locate { token, at }, outcome) => self.located(token, at, outcome),
             (Pending::FindTime { token, at }, outcome) => self.time_found(token, at, outcome),
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
+            (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
             (Pending::Delete { folder }, _) => self.log_deleted(&folder),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (Pending::Write { .. } | Pending::Sync { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}

@@ -196,9 +196,11 @@ impl Coordinator {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// How many partitions `__consumer_offsets` has. Once there are groups it must not change: they would be looked for elsewhere.
+    /// How many partitions `__consumer_offsets` has. While any of them is led here the number stays: groups would be looked for elsewhere.
     pub fn set_partitions(&mut self, partitions: i32) {
-        self.config.partitions = partitions;
+        if self.slots.is_empty() {
+            self.config.partitions = partitions;
+        }
     }
 
     /// Which partition of `__consumer_offsets` holds the group: |Java's hash| mod their number.

@@ -10,6 +10,7 @@ use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::batch::Batch;
 use klamm_core::wire::{Request, RequestHeader, Response};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 struct MemoryLog {
     name: String,
@@ -119,6 +120,22 @@ impl Bench {
             self.step();
         }
         assert!(!self.ops.is_empty(), "the store was never asked for that");
+    }
+
+    /// Lets time pass, deadline by deadline; the store is quick.
+    pub(crate) fn pass(&mut self, by: Duration) {
+        let end = self.now.at.after(by);
+        while let Some((at, _)) = self.broker.deadline().filter(|(at, _)| *at <= end) {
+            self.set_clock(at.max(self.now.at));
+            self.input(Input::Tick);
+            self.settle();
+        }
+        self.set_clock(end);
+    }
+
+    fn set_clock(&mut self, at: Instant) {
+        self.now.wall.0 += i64::try_from(at.since(self.now.at).as_millis()).expect("short tests");
+        self.now.at = at;
     }
 
     fn execute(&mut self, op: StoreOp) -> Stored {
