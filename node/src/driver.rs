@@ -131,6 +131,9 @@ impl Driver {
 
     fn input(&mut self, input: Input) -> Option<Halt> {
         self.broker.handle(self.clock.now(), input);
+        if cfg!(feature = "sim") {
+            self.broker.check();
+        }
         self.drain()
     }
 

@@ -17,4 +17,4 @@ pub mod net;
 mod node;
 pub mod store;
 
-pub use node::{Node, Stopped, StoreTask, World};
+pub use node::{Node, Sizes, Stopped, StoreTask, World};

@@ -78,7 +78,7 @@ pub use real::{Reader, Sendable, Writer};
 #[cfg(madsim)]
 use simulated::split;
 #[cfg(madsim)]
-pub use simulated::{Reader, Sendable, Writer};
+pub use simulated::{Reader, Sendable, Writer, stop_tearing, tear_after};
 
 #[cfg(not(madsim))]
 mod real {
@@ -160,6 +160,9 @@ mod real {
 mod simulated {
     use super::io;
     use crate::fs;
+    use madsim::rand::{Rng as _, thread_rng};
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
     use std::io::IoSlice;
     use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
     use tokio::net::TcpStream;
@@ -178,6 +181,41 @@ mod simulated {
 
     /// How much of a region is read at a time.
     const PIECE_BYTES: usize = 16 << 10;
+    /// One write in so many takes only a part, as a full socket does, and that part travels alone.
+    const PARTIAL_ONE_IN: u32 = 8;
+
+    // A run of the simulation has its thread to itself.
+    thread_local! {
+        static TEARS: RefCell<VecDeque<u64>> = const { RefCell::new(VecDeque::new()) };
+        static TORN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Lets a connection of this run break on the way, whoever it belongs to: `bytes` more are written on all connections together (counted
+    /// from the break before, if one is due), then the one whose turn it is breaks within what it was writing.
+    pub fn tear_after(bytes: u64) {
+        TEARS.with_borrow_mut(|tears| tears.push_back(bytes));
+    }
+
+    /// Forgets breaks that are due; says how many there have been.
+    pub fn stop_tearing() -> u64 {
+        TEARS.with_borrow_mut(VecDeque::clear);
+        TORN.get()
+    }
+
+    /// How many of `len` bytes still leave, if the connection breaks within them.
+    fn torn_within(len: usize) -> Option<usize> {
+        TEARS.with_borrow_mut(|tears| {
+            let left = tears.front_mut()?;
+            if *left >= len as u64 {
+                *left -= len as u64;
+                return None;
+            }
+            let kept = *left as usize;
+            tears.pop_front();
+            TORN.set(TORN.get() + 1);
+            Some(kept)
+        })
+    }
 
     pub(super) fn split(stream: TcpStream) -> (Reader, Writer) {
         let (reader, writer) = tokio::io::split(stream);
@@ -190,12 +228,14 @@ mod simulated {
         /// # Errors
         /// The connection broke.
         pub async fn write(&mut self, pieces: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {
-            let mut written = 0;
-            for piece in pieces {
-                self.0.write_all(piece).await?;
-                written += piece.len();
+            let all: usize = pieces.iter().map(|piece| piece.len()).sum();
+            let is_partial = all > 1 && thread_rng().gen_ratio(1, PARTIAL_ONE_IN);
+            let taken = if is_partial { thread_rng().gen_range(1..all) } else { all };
+            self.send(pieces, taken).await?;
+            if is_partial {
+                self.flush().await?;
             }
-            Ok(written)
+            Ok(taken)
         }
 
         /// Sends what was written.
@@ -215,9 +255,25 @@ mod simulated {
             if piece.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.0.write_all(&piece).await?;
-            self.0.flush().await?;
+            self.send(&[IoSlice::new(&piece)], piece.len()).await?;
+            self.flush().await?;
             Ok(piece.len())
+        }
+
+        /// Writes the first `len` bytes of `pieces`, unless the connection breaks within them: then what is before the break still arrives.
+        async fn send(&mut self, pieces: &[IoSlice<'_>], len: usize) -> io::Result<()> {
+            let torn = torn_within(len);
+            let mut left = torn.unwrap_or(len);
+            for piece in pieces {
+                let part = left.min(piece.len());
+                self.0.write_all(&piece[..part]).await?;
+                left -= part;
+            }
+            if torn.is_none() {
+                return Ok(());
+            }
+            self.flush().await?;
+            Err(io::ErrorKind::ConnectionReset.into())
         }
     }
 }

@@ -31,6 +31,23 @@ const OPS_AT_ONCE: usize = 256;
 /// The store's work, to be driven to its end by someone.
 pub type StoreTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Sizes that no property of Kafka's names. The simulator makes them small, so that their limits are met.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of the newest batches held in memory, for all logs together.
+    pub tail_bytes: u64,
+    /// Below so many free bytes a log directory takes no more records of clients.
+    pub reserve_bytes: u64,
+    /// How the store works.
+    pub store: store::Options,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { tail_bytes: broker::TAIL_BYTES_DEFAULT, reserve_bytes: broker::RESERVE_BYTES_DEFAULT, store: store::Options::default() }
+    }
+}
+
 /// What a node lives in.
 pub struct World<F> {
     /// One for each of `log.dirs`, in their order.
@@ -41,6 +58,8 @@ pub struct World<F> {
     pub clock: Clock,
     /// Feeds all of the core's chance.
     pub seed: u64,
+    /// What it holds in memory and on its disks.
+    pub sizes: Sizes,
     /// Drives the store, on a thread of its own or as a task.
     pub run_store: Box<dyn FnOnce(StoreTask) -> std::io::Result<()> + Send>,
 }
@@ -69,11 +88,13 @@ impl Node {
     /// # Errors
     /// One line: an address that cannot be bound, a directory that cannot be used.
     pub async fn start<F: Fs<File: Sendable>>(config: &Config, world: World<F>) -> Result<Self, String> {
-        let (store, found) = open(config, &world.cluster, world.disks).await?;
+        let (store, found) = open(config, &world.cluster, world.disks, world.sizes.store).await?;
         let (listeners, addresses) = bind(config).await?;
         let ports = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let told = config.broker(&world.cluster, &found.iter().map(|dir| dir.id).collect::<Vec<_>>(), &ports)?;
-        let broker = Broker::new(broker::Config::new(told), world.seed, RecoveredNode { dirs: found });
+        let Sizes { tail_bytes: tail_bytes_max, reserve_bytes, store: _ } = world.sizes;
+        let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::new(told) };
+        let broker = Broker::new(told, world.seed, RecoveredNode { dirs: found });
 
         let (events, from_conns) = mpsc::channel(EVENTS_MAX);
         let (to_store, ops) = mpsc::unbounded_channel();
@@ -137,10 +158,10 @@ impl Node {
 }
 
 /// Opens every log directory. One that cannot be used stops the start: without it, its partitions would seem never to have been there.
-async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>) -> Result<(Store<F>, Vec<FoundDir>), String> {
+async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: store::Options) -> Result<(Store<F>, Vec<FoundDir>), String> {
     let disks = disks.into_iter().enumerate().map(|(index, disk)| (DirId(u16::try_from(index).expect("few directories")), disk));
     let identity = store::Identity { cluster_id: Some(cluster.to_owned()), node_id: config.node.0 };
-    let opened = store::open(disks.collect(), &identity, store::Options::default()).await;
+    let opened = store::open(disks.collect(), &identity, options).await;
     let mut found = Vec::new();
     for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
         let dir = dir.map_err(|e| format!("cannot use {}: {e}", path.display()))?;

@@ -40,6 +40,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use stored::Pending;
 
+/// Bytes of the newest batches that a broker holds in memory, unless it is told otherwise.
+pub const TAIL_BYTES_DEFAULT: u64 = 16 << 20;
+/// The room that a log directory keeps free of clients' records, unless it is told otherwise.
+pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
+
 /// What a broker is told at its start, and keeps.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -57,7 +62,12 @@ impl Config {
     /// The properties with everything else at its default.
     #[must_use]
     pub fn new(broker: BrokerConfig) -> Self {
-        Self { broker, tail_bytes_max: 16 << 20, reserve_bytes: 64 << 20, producer_expiration: Duration::from_secs(24 * 3600) }
+        Self {
+            broker,
+            tail_bytes_max: TAIL_BYTES_DEFAULT,
+            reserve_bytes: RESERVE_BYTES_DEFAULT,
+            producer_expiration: Duration::from_secs(24 * 3600),
+        }
     }
 }
 

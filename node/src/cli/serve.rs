@@ -8,7 +8,7 @@ use klamm::clock::Clock;
 use klamm::config::Config;
 use klamm::fs::Disk;
 use klamm::identity::{self, Found, Identity, NamedDisk, Plan};
-use klamm::{Node, Stopped, World};
+use klamm::{Node, Sizes, Stopped, World};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -127,6 +127,7 @@ fn world(cluster: String, disks: Vec<NamedDisk<Disk>>) -> World<Disk> {
         cluster,
         clock: Clock::new(),
         seed: u64::from_le_bytes(seed),
+        sizes: Sizes::default(),
         // The store writes into the page cache in place: a thread of its own keeps that from the tasks of the connections.
         run_store: Box::new(move |store| {
             let thread = std::thread::Builder::new().name("store".to_owned());

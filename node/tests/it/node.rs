@@ -58,6 +58,7 @@ pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
         cluster: "a-cluster".to_owned(),
         clock: Clock::new(),
         seed: 7,
+        sizes: klamm::Sizes::default(),
         run_store: Box::new(|store: StoreTask| {
             tokio::spawn(store);
             Ok(())
