@@ -5,6 +5,8 @@
 use super::io::Halt;
 use super::stored::Pending;
 use super::{Broker, Timer};
+use crate::config::topic::{Cleanup, TimestampType};
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::id::{Offset, PartitionIndex, Uuid};
 use crate::partition::{METADATA_TOPIC, PartitionId};
 use crate::store::{StoreFault, StoreOp, Stored};
@@ -15,6 +17,8 @@ use std::time::Duration;
 pub(super) const METADATA: PartitionId =
     PartitionId { topic: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), index: PartitionIndex(0) };
 
+/// Bytes of the metadata log in one segment (`metadata.log.segment.bytes`).
+const METADATA_SEGMENT_BYTES: u32 = 1 << 30;
 /// Bytes of the metadata log replayed at a time.
 const STEP_BYTES: u32 = 1 << 20;
 
@@ -33,7 +37,7 @@ impl Broker {
     /// Takes up, or makes, the metadata log.
     pub(super) fn boot(&mut self) {
         let topic: Arc<str> = METADATA_TOPIC.into();
-        let config = Arc::new(self.config.broker.topic_defaults());
+        let config = Arc::new(metadata_config(&self.config.broker));
         match self.found.remove("__cluster_metadata-0") {
             Some((dir, found)) => self.adopt_partition(&topic, METADATA, &config, dir, found),
             None => self.create_partition(&topic, METADATA, &config),
@@ -89,5 +93,16 @@ impl Broker {
         self.timer(Duration::ZERO, Timer::Space);
         let waiting: Vec<_> = self.conns.keys().copied().collect();
         self.to_pump.extend(waiting);
+    }
+}
+
+/// What holds for the metadata log, whatever the broker's defaults for topics: nothing of it is ever cleaned away or changed.
+fn metadata_config(broker: &BrokerConfig) -> TopicConfig {
+    TopicConfig {
+        cleanup: Cleanup::default(),
+        compression: None,
+        timestamp_type: TimestampType::Create,
+        segment_bytes: METADATA_SEGMENT_BYTES,
+        ..broker.topic_defaults()
     }
 }

@@ -13,7 +13,7 @@ use crate::wire::api::describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use crate::wire::api::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,8 @@ impl Broker {
     pub(super) fn metadata(&mut self, token: Token, version: i16, body: &MetadataRequest) {
         let topics = match asked(version, body) {
             Ok(asked) => self.describe_asked(asked, body),
-            Err(refused) => refused,
+            // Kafka then tells nothing of the cluster either.
+            Err(topics) => return self.reply(token, MetadataResponse { topics, ..Default::default() }.into()),
         };
         let listener = self.listener_of(token);
         let brokers = self.reachable(&listener).map(|(id, broker, host, port)| MetadataResponseBroker {
@@ -163,12 +164,8 @@ impl Broker {
 
     pub(super) fn describe_cluster(&mut self, token: Token, version: i16, body: &DescribeClusterRequest) {
         let listener = self.listener_of(token);
-        let refuse = |code, words: &str| DescribeClusterResponse {
-            error_code: code,
-            error_message: Some(words.to_owned()),
-            endpoint_type: body.endpoint_type,
-            ..Default::default()
-        };
+        let refuse =
+            |code, words: &str| DescribeClusterResponse { error_code: code, error_message: Some(words.to_owned()), ..Default::default() };
         let response = match body.endpoint_type {
             ENDPOINT_BROKER => {
                 let node = |(id, broker, host, port): (BrokerId, &Registration, String, i32)| DescribeClusterBroker {
@@ -247,18 +244,26 @@ fn asked(version: i16, body: &MetadataRequest) -> Result<Asked, Vec<MetadataResp
     };
     // Ids came with version 12; in 10 and 11 their field exists and must be empty (KAFKA-10774).
     if version < 12 && topics.iter().any(|t| t.name.is_none() || t.topic_id != Uuid::ZERO) {
-        let refused = topics.iter().map(|t| MetadataResponseTopic {
-            error_code: ErrorCode::INVALID_REQUEST,
-            name: Some(t.name.clone().unwrap_or_default()),
-            ..Default::default()
-        });
-        return Err(refused.collect());
+        return Err(refused(topics, ErrorCode::INVALID_REQUEST));
     }
     let ids: BTreeSet<Uuid> = topics.iter().map(|t| t.topic_id).filter(|id| *id != Uuid::ZERO).collect();
     if !ids.is_empty() {
         return Ok(Asked::Ids(ids));
     }
+    if topics.iter().any(|t| t.name.is_none()) {
+        return Err(refused(topics, ErrorCode::UNKNOWN_SERVER_ERROR));
+    }
     let mut seen = BTreeSet::new();
     let names = topics.iter().filter_map(|t| t.name.clone()).filter(|name| seen.insert(name.clone()));
     Ok(Asked::Names(names.collect()))
+}
+
+fn refused(topics: &[MetadataRequestTopic], error_code: ErrorCode) -> Vec<MetadataResponseTopic> {
+    let refused = |t: &MetadataRequestTopic| MetadataResponseTopic {
+        error_code,
+        name: Some(t.name.clone().unwrap_or_default()),
+        topic_id: t.topic_id,
+        ..Default::default()
+    };
+    topics.iter().map(refused).collect()
 }

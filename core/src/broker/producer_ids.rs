@@ -22,7 +22,9 @@ pub(super) struct ProducerIds {
 impl Broker {
     pub(super) fn init_producer_id(&mut self, token: Token, body: &InitProducerIdRequest) {
         // Transactions are not served here: whoever asks for one is told so, and never given an id that would not fence.
-        if body.transactional_id.is_some() {
+        // An id without its epoch, or the other way round, means nothing.
+        let is_half = (body.producer_id == ProducerId::NONE) != (body.producer_epoch == ProducerEpoch(-1));
+        if body.transactional_id.is_some() || is_half {
             let error_code = ErrorCode::INVALID_REQUEST;
             let refused = InitProducerIdResponse { error_code, producer_epoch: ProducerEpoch(-1), ..Default::default() };
             return self.reply(token, refused.into());

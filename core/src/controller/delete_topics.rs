@@ -23,18 +23,25 @@ impl Planner<'_> {
         let asked = all_asked(request);
         let mut seen = BTreeSet::new();
         let twice: BTreeSet<&Asked> = asked.iter().filter(|one| !seen.insert(*one)).collect();
+        let found: Vec<_> = seen.iter().map(|one| (*one, self.find_deletable(version, one, twice.contains(one)))).collect();
+        let by_id: BTreeSet<Uuid> =
+            found.iter().filter(|(one, _)| matches!(one, Asked::Id(_))).filter_map(|(_, f)| Some(f.as_ref().ok()?.1)).collect();
+        let by_name: BTreeSet<Uuid> =
+            found.iter().filter(|(one, _)| matches!(one, Asked::Name(_))).filter_map(|(_, f)| Some(f.as_ref().ok()?.1)).collect();
         let mut records = Vec::new();
-        let mut gone = BTreeSet::new();
         let mut responses = Vec::new();
-        for one in seen {
-            let found = self.find_deletable(version, one, twice.contains(one));
-            // The same topic by its name and by its id is deleted once.
-            if let Ok((_, id)) = &found
-                && gone.insert(*id)
-            {
-                records.push(Record::RemoveTopic(RemoveTopicRecord { topic_id: *id }));
+        for (one, found) in found {
+            let id = found.as_ref().map_or(Uuid::ZERO, |(_, id)| *id);
+            let is_both = by_id.contains(&id) && by_name.contains(&id);
+            match one {
+                // A topic that is asked for both ways stays, and is answered once.
+                Asked::Id(_) if is_both => {}
+                Asked::Name(name) if is_both => responses.push(named_twice(name, id)),
+                Asked::Name(_) | Asked::Id(_) | Asked::Neither | Asked::Both(..) => {
+                    records.extend(found.as_ref().ok().map(|(_, id)| Record::RemoveTopic(RemoveTopicRecord { topic_id: *id })));
+                    responses.push(result(one, found));
+                }
             }
-            responses.push(result(one, found));
         }
         Plan { records, response: DeleteTopicsResponse { responses, ..Default::default() } }
     }
@@ -57,7 +64,8 @@ impl Planner<'_> {
         };
         match topic {
             Some(topic) => Ok((topic.name.to_string(), topic.id)),
-            None => Err(Refusal::plain(unknown)),
+            None if unknown == ErrorCode::UNKNOWN_TOPIC_ID => Err(Refusal::new(unknown, "This server does not host this topic ID.")),
+            None => Err(Refusal::new(unknown, "This server does not host this topic-partition.")),
         }
     }
 }
@@ -71,6 +79,12 @@ fn all_asked(request: &DeleteTopicsRequest) -> Vec<Asked> {
         (None, id) => Asked::Id(id),
     });
     by_name.chain(by_either).collect()
+}
+
+fn named_twice(name: &str, topic_id: Uuid) -> DeletableTopicResult {
+    let words = "The provided topic name maps to an ID that was already supplied.";
+    let (error_code, error_message) = (ErrorCode::INVALID_REQUEST, Some(words.to_owned()));
+    DeletableTopicResult { name: Some(name.to_owned()), topic_id, error_code, error_message }
 }
 
 fn result(asked: &Asked, found: Result<(String, Uuid), Refusal>) -> DeletableTopicResult {

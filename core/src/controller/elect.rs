@@ -20,10 +20,7 @@ impl Planner<'_> {
         let election = match request.election_type {
             0 => Election::Preferred,
             1 => Election::Unclean,
-            _ => {
-                let response = ElectLeadersResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
-                return Plan { records: Vec::new(), response };
-            }
+            other => return Plan { records: Vec::new(), response: unknown_election(other, request) },
         };
         let mut records = Vec::new();
         let mut results = Vec::new();
@@ -60,7 +57,7 @@ impl Planner<'_> {
     fn elect_preferred(&self, topic: &Topic, index: PartitionIndex, partition: &Partition) -> Result<PartitionChangeRecord, Refusal> {
         let preferred = partition.replicas[0];
         if partition.leader == Some(preferred) {
-            return Err(Refusal::plain(ErrorCode::ELECTION_NOT_NEEDED));
+            return Err(not_needed());
         }
         if !partition.isr.contains(&preferred) || !self.image.is_active(preferred) {
             return Err(Refusal::plain(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE));
@@ -70,7 +67,7 @@ impl Planner<'_> {
 
     fn elect_unclean(&self, topic: &Topic, index: PartitionIndex, partition: &Partition) -> Result<PartitionChangeRecord, Refusal> {
         if partition.leader.is_some() {
-            return Err(Refusal::plain(ErrorCode::ELECTION_NOT_NEEDED));
+            return Err(not_needed());
         }
         let active = |id: &&BrokerId| self.image.is_active(**id);
         if let Some(clean) = partition.isr.iter().find(active) {
@@ -81,6 +78,17 @@ impl Planner<'_> {
         };
         Ok(PartitionChangeRecord { isr: Some(vec![*any]), leader_recovery_state: 1, ..leads(topic, index, *any) })
     }
+}
+
+fn not_needed() -> Refusal {
+    Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, "Leader election not needed for topic partition.")
+}
+
+fn unknown_election(kind: i8, request: &ElectLeadersRequest) -> ElectLeadersResponse {
+    let refused = || Err(Refusal::new(ErrorCode::INVALID_REQUEST, format!("Unknown election type {kind}")));
+    let topics = request.topic_partitions.iter().flatten();
+    let results = topics.map(|t| result(&t.topic, t.partitions.iter().map(|index| (*index, refused())).collect()));
+    ElectLeadersResponse { error_code: ErrorCode::INVALID_REQUEST, replica_election_results: results.collect(), ..Default::default() }
 }
 
 fn leads(topic: &Topic, index: PartitionIndex, leader: BrokerId) -> PartitionChangeRecord {

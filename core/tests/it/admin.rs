@@ -3,11 +3,12 @@
 use crate::answer;
 use crate::bench::Bench;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{BrokerId, ConnId, PartitionIndex, ProducerId, Uuid};
+use klamm_core::id::{BrokerId, ConnId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 use klamm_core::store::StoreOp;
 use klamm_core::wire::api::api_versions::ApiVersionsRequest;
 use klamm_core::wire::api::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
-use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
+use klamm_core::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
+use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
 use klamm_core::wire::api::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult};
@@ -17,6 +18,7 @@ use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, Alt
 use klamm_core::wire::api::init_producer_id::InitProducerIdRequest;
 use klamm_core::wire::api::list_config_resources::ListConfigResourcesRequest;
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use std::time::Duration;
 
 fn create_request(name: &str, partitions: i32) -> CreateTopicsRequest {
     let topic = CreatableTopic { name: name.to_owned(), num_partitions: partitions, replication_factor: 1, ..Default::default() };
@@ -221,6 +223,10 @@ fn producer_ids_never_repeat_whatever_happens() {
     assert!(seen.contains(&ProducerId(0)));
     let transactional = InitProducerIdRequest { transactional_id: Some("t".to_owned()), ..Default::default() };
     assert_eq!(answer!(InitProducerId, bench.ask(4, transactional)).error_code, E::INVALID_REQUEST);
+    let half = InitProducerIdRequest { transactional_id: None, producer_id: ProducerId(5), ..Default::default() };
+    assert_eq!(answer!(InitProducerId, bench.ask(4, half.clone())).error_code, E::INVALID_REQUEST);
+    let whole = InitProducerIdRequest { producer_epoch: ProducerEpoch(3), ..half };
+    assert!(seen.insert(answer!(InitProducerId, bench.ask(4, whole)).producer_id), "what was presented does not count");
 }
 
 #[test]
@@ -364,4 +370,51 @@ fn versions_and_features_are_advertised() {
     assert!(response.finalized_features_epoch >= 0);
     assert_eq!(answer!(ApiVersions, bench.ask(3, named("not valid!"))).error_code, E::INVALID_REQUEST);
     assert_eq!(answer!(ApiVersions, bench.ask(0, ApiVersionsRequest::default())).error_code, E::NONE);
+}
+
+#[test]
+fn metadata_outlives_every_retention() {
+    let mut bench = Bench::new(&[("log.retention.ms", "1"), ("log.roll.ms", "1"), ("log.retention.check.interval.ms", "10")]);
+    for name in ["a", "b", "c"] {
+        create(&mut bench, name, 1);
+        bench.later(Duration::from_secs(60));
+    }
+    bench.crash();
+    assert_eq!(metadata(&mut bench, 12, all()).topics.len(), 3);
+}
+
+#[test]
+fn records_are_deleted_up_to_the_high_watermark_and_no_further() {
+    let mut bench = Bench::new(&[]);
+    create(&mut bench, "t", 1);
+    let compacted = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            configs: vec![CreatableTopicConfig { name: "cleanup.policy".to_owned(), value: Some("compact".to_owned()) }],
+            ..create_request("compacted", 1).topics.remove(0)
+        }],
+        ..Default::default()
+    };
+    bench.ask(7, compacted);
+    assert_eq!(bench.produce("t", 0, 5), E::NONE);
+    let mut delete = |topic: &str, index: i32, offset: i64| {
+        let partitions = vec![DeleteRecordsPartition { partition_index: PartitionIndex(index), offset: Offset(offset) }];
+        let topics = vec![DeleteRecordsTopic { name: topic.to_owned(), partitions }];
+        let body = answer!(DeleteRecords, bench.ask(2, DeleteRecordsRequest { topics, timeout_ms: 1000 }));
+        let partition = &body.topics[0].partitions[0];
+        (partition.low_watermark.0, partition.error_code)
+    };
+    assert_eq!(delete("t", 0, 3), (3, E::NONE));
+    assert_eq!(delete("t", 0, 2), (3, E::NONE), "below the start is no error");
+    assert_eq!(delete("t", 0, 6), (-1, E::OFFSET_OUT_OF_RANGE));
+    assert_eq!(delete("t", 0, -2), (-1, E::OFFSET_OUT_OF_RANGE));
+    assert_eq!(delete("t", 0, -1), (5, E::NONE));
+    assert_eq!(delete("t", 1, 0), (-1, E::UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(delete("missing", 0, 0), (-1, E::UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(delete("compacted", 0, 0), (-1, E::POLICY_VIOLATION));
+}
+
+#[test]
+fn nobody_produces_to_the_metadata_log() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.produce("__cluster_metadata", 0, 1), E::UNKNOWN_TOPIC_OR_PARTITION);
 }

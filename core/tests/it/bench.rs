@@ -3,11 +3,14 @@
 use klamm_core::broker::io::{Effect, Input};
 use klamm_core::broker::{Broker, Config, RecoveredNode};
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
-use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, Ticket, Uuid};
+use klamm_core::error::ErrorCode;
+use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, PartitionIndex, Ticket, Uuid};
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
 use klamm_core::store::{StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
-use klamm_core::wire::batch::Batch;
+use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use klamm_core::wire::batch::{Batch, Compression};
+use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
 use klamm_core::wire::{Request, RequestHeader, Response};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -165,7 +168,11 @@ impl Bench {
                 // One at a time, so that whoever loads must go on.
                 Stored::Loaded(self.logs[&log].batches.iter().filter(inside).take(1).cloned().collect())
             }
-            StoreOp::Roll { .. } | StoreOp::Discard { .. } | StoreOp::Save { .. } | StoreOp::Remove { .. } => Stored::Done,
+            StoreOp::Discard { log, .. } => {
+                assert_ne!(self.logs[&log].name, "__cluster_metadata-0", "metadata is never cleaned away");
+                Stored::Done
+            }
+            StoreOp::Roll { .. } | StoreOp::Save { .. } | StoreOp::Remove { .. } => Stored::Done,
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
@@ -188,6 +195,32 @@ impl Bench {
         let correlation = self.send(CLIENT, version, body);
         self.settle();
         self.answer(correlation).unwrap_or_else(|| panic!("no answer; notes: {:?}, halted: {:?}", self.notes, self.halted))
+    }
+
+    /// Lets the wall clock and the other one go on, and the store do everything.
+    pub(crate) fn later(&mut self, by: Duration) {
+        let wall = Timestamp(self.now.wall.0 + i64::try_from(by.as_millis()).expect("not that long"));
+        self.now = Now { at: self.now.at.after(by), wall };
+        self.input(Input::Tick);
+        self.settle();
+    }
+
+    /// Produces one batch of `records` records to a partition with acks=all; its error code.
+    pub(crate) fn produce(&mut self, topic: &str, index: i32, records: i32) -> ErrorCode {
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
+        let partition = PartitionProduceData { index: PartitionIndex(index), ..Default::default() };
+        let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![partition], ..Default::default() };
+        let body = Request::from(ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() });
+        self.next += 1;
+        let correlation = CorrelationId(self.next);
+        let header = RequestHeader { api: body.api(), version: 9, correlation, client_id: None };
+        self.input(Input::Request { conn: CLIENT, header, body, batches: vec![Ok(builder.finish(Identity::NONE))] });
+        self.settle();
+        match self.answer(correlation) {
+            Some(Response::Produce(body)) => body.responses[0].partition_responses[0].error_code,
+            other => panic!("another answer: {other:?}"),
+        }
     }
 
     /// The answer to a request, if it has come.

@@ -177,6 +177,20 @@ fn topics_are_deleted_by_name_or_by_id() {
 }
 
 #[test]
+fn a_topic_that_is_asked_for_both_ways_stays() {
+    let mut bench = Bench::new();
+    let id = create(&mut bench, vec![topic("a", 1, 1)])[0].topic_id;
+    let by_name = DeleteTopicState { name: Some("a".to_owned()), topic_id: Uuid::ZERO };
+    let topics = vec![DeleteTopicState { name: None, topic_id: id }, by_name];
+    let responses = bench.run(|p| p.delete_topics(6, &DeleteTopicsRequest { topics, ..Default::default() })).responses;
+    assert_eq!(
+        responses.iter().map(|r| (r.name.as_deref(), r.topic_id, r.error_code)).collect::<Vec<_>>(),
+        [(Some("a"), id, E::INVALID_REQUEST)]
+    );
+    assert!(bench.controller.image().topic("a").is_some());
+}
+
+#[test]
 fn a_broker_that_may_not_delete_says_so() {
     let mut bench = Bench::with(&[("delete.topic.enable", "false")]);
     let request = DeleteTopicsRequest { topic_names: vec!["a".to_owned()], ..Default::default() };
