@@ -20,7 +20,7 @@ pub(super) struct Placed {
     pub(super) base: Offset,
     /// The offset behind it: what a watermark must reach before the batch may be acknowledged.
     pub(super) next: Offset,
-    /// Only for append times; else −1.
+    /// For append times, and a duplicate's original; else −1.
     pub(super) append_time: Timestamp,
 }
 
@@ -33,8 +33,8 @@ impl Broker {
         let appends_time = config.timestamp_type == TimestampType::Append;
         let leader = partition.leader_mut().ok_or(ErrorCode::KAFKA_STORAGE_ERROR)?;
         if let Verdict::Duplicate { base, last, timestamp } = leader.log.producers().judge(batch.header())? {
-            let append_time = if appends_time { timestamp } else { Timestamp::NONE };
-            return Ok(Placed { base, next: last.plus(1), append_time });
+            // As Kafka: with the original's time, whoever gave it.
+            return Ok(Placed { base, next: last.plus(1), append_time: timestamp });
         }
         let append_time = if appends_time { wall } else { Timestamp::NONE };
         let timed = appends_time.then(|| batch.append_time(wall));

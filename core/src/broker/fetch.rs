@@ -24,6 +24,7 @@ pub(super) struct Fetching {
     version: i16,
     context: Context,
     wants: Vec<Want>,
+    committed: bool,
     min_bytes: u64,
     max_bytes: u64,
     deadline: Instant,
@@ -53,6 +54,7 @@ impl Broker {
         let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
         let min_bytes = u64::try_from(body.min_bytes).unwrap_or(0);
         let max_bytes = u64::try_from(body.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+        let committed = body.isolation_level == 1;
         let (context, wants) = match self.sessions.open(version, body, self.now.at, &mut self.rng) {
             Ok(opened) => opened,
             Err(code) => {
@@ -61,7 +63,7 @@ impl Broker {
             }
         };
         let deadline = self.now.at.after(max_wait);
-        let fetching = Fetching { version, context, wants, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
+        let fetching = Fetching { version, context, wants, committed, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
         self.fetching.insert(token, fetching);
         if max_wait.is_zero() || self.has_enough(token) {
             return self.gather(token);
@@ -130,10 +132,12 @@ impl Broker {
         let Some(mut fetching) = self.fetching.remove(&token) else { return };
         self.timers.remove(&(fetching.deadline, Timer::Fetch(token)));
         let mut left = fetching.max_bytes;
-        let mut locates = Vec::new();
+        let (mut locates, mut first) = (Vec::new(), true);
         for (at, want) in fetching.wants.iter().enumerate() {
-            let first = left == fetching.max_bytes;
-            let (answer, locate) = self.gather_one(fetching.version, want, &mut left, first);
+            let (mut answer, locate) = self.gather_one(fetching.version, want, &mut left, first);
+            first &= locate.is_none() && answer.records.as_ref().is_none_or(Records::is_empty);
+            // Kafka lists aborted transactions only for those who asked for committed records.
+            answer.aborted_transactions = fetching.committed.then(Vec::new);
             fetching.answers.push(answer);
             locates.extend(locate.map(|op| (at, op)));
         }
@@ -152,11 +156,14 @@ impl Broker {
         answer.records = Some(Records::default());
         let id = self.wanted(version, want);
         let leader = id.and_then(|id| self.partitions.get(&id)).and_then(|p| p.leader());
-        if let Some(leader) = leader {
+        (answer.high_watermark, answer.last_stable_offset) = (Offset::UNKNOWN, Offset::UNKNOWN);
+        let found = self.find(version, want);
+        // As Kafka: an error says nothing about the log.
+        if let (Some(leader), false) = (leader, matches!(found, Found::Error(_))) {
             (answer.high_watermark, answer.last_stable_offset) = (leader.high(), leader.stable());
             answer.log_start_offset = leader.log.start();
         }
-        match self.find(version, want) {
+        match found {
             Found::Error(code) => answer.error_code = code,
             Found::Diverging { epoch, end } => {
                 probe!("a fetch is told where its epoch diverged");
@@ -164,7 +171,7 @@ impl Broker {
                 answer.diverging_epoch.end_offset = end;
             }
             Found::Empty => {}
-            Found::Some { .. } if *left == 0 => {}
+            Found::Some { .. } if *left == 0 && !first => {}
             Found::Some { .. } => {
                 let leader = leader.expect("only a leader has bytes");
                 return self.take(answer, want, leader, left, first);
@@ -292,6 +299,10 @@ pub(super) fn check_epoch(asked: LeaderEpoch, ours: LeaderEpoch) -> Result<(), E
 fn diverging(want: &Want, leader: &Leader) -> Option<Found> {
     if want.last_fetched_epoch.0 < 0 {
         return None;
+    }
+    // An epoch that never was here.
+    if want.last_fetched_epoch > leader.epoch {
+        return Some(Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE));
     }
     match leader.log.epochs().end_of(want.last_fetched_epoch, leader.log.end()) {
         Some((epoch, end)) if epoch < want.last_fetched_epoch || end < want.offset => Some(Found::Diverging { epoch, end }),

@@ -79,7 +79,7 @@ impl Sessions {
         rng: &mut Rng,
     ) -> Result<(Context, Vec<Want>), ErrorCode> {
         let (id, epoch) = if version >= 7 { (request.session_id, request.session_epoch) } else { (0, -1) };
-        if epoch > 0 && id != 0 {
+        if epoch > 0 {
             return self.go_on(version, id, epoch, &request, now);
         }
         if id != 0 {

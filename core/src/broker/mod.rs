@@ -21,6 +21,7 @@ mod produce;
 mod producer_ids;
 mod stored;
 mod topics;
+mod validate;
 
 use crate::config::BrokerConfig;
 use crate::coordinator::{Coordinator, GroupConfig};

@@ -1,9 +1,8 @@
 //! Produce: check what a client sent, append it, and answer when its acks are met.
 
 use super::boot::METADATA;
+use super::validate::{self, Faults, Refused, refused};
 use super::{Broker, Timer, Token};
-use crate::config::TopicConfig;
-use crate::config::topic::TimestampType;
 use crate::error::ErrorCode;
 use crate::id::{Offset, PartitionIndex, Uuid};
 use crate::partition::leader::ProduceWait;
@@ -12,7 +11,7 @@ use crate::probe;
 use crate::time::{Instant, Timestamp};
 use crate::wire::Response;
 use crate::wire::api::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
-use crate::wire::batch::{BadBatch, Batch, BatchHeader};
+use crate::wire::batch::{BadBatch, Batch};
 use std::time::Duration;
 
 /// A produce request that waits for its acks.
@@ -25,22 +24,6 @@ pub(super) struct Producing {
     open: Vec<bool>,
     deadline: Instant,
     acks: i16,
-}
-
-/// A refusal of one partition's batch.
-struct Refused {
-    code: ErrorCode,
-    why: Option<String>,
-}
-
-impl From<ErrorCode> for Refused {
-    fn from(code: ErrorCode) -> Self {
-        Self { code, why: None }
-    }
-}
-
-fn refused(code: ErrorCode, why: impl Into<String>) -> Refused {
-    Refused { code, why: Some(why.into()) }
 }
 
 impl Broker {
@@ -103,26 +86,23 @@ impl Broker {
         let leader = partition.leader().ok_or_else(|| not_led(partition))?;
         let start = leader.log.start();
         self.check_batch(partition, &batch)?;
-        let placed = self.append(id, &batch)?;
+        let at_start = |refused: Refused| Refused { start, ..refused };
+        validate::records(&batch, &partition.config, self.now.wall).map_err(at_start)?;
+        let batch = validate::recompressed(batch, &partition.config).map_err(at_start)?;
+        let placed = self.append(id, &batch).map_err(|code| at_start(code.into()))?;
         Ok((id, placed, start))
     }
 
-    /// What Kafka asks of a batch before it takes it (`LogValidator`, `UnifiedLog.analyzeAndValidateRecords`).
+    /// What Kafka asks of a batch before it looks into it (`UnifiedLog.analyzeAndValidateRecords`), and what our disk allows.
     fn check_batch(&self, partition: &Partition, batch: &Batch) -> Result<(), Refused> {
         let (header, config) = (batch.header(), &partition.config);
-        if header.is_control() {
-            return Err(refused(ErrorCode::INVALID_RECORD, "clients do not write control records"));
-        }
-        if header.is_idempotent() && (header.base_sequence.0 < 0 || header.producer_epoch.0 < 0) {
-            return Err(refused(ErrorCode::INVALID_RECORD, "an idempotent batch needs a sequence and an epoch"));
+        if header.is_transactional() {
+            // Without transactions nobody has the right to a transactional id.
+            return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED.into());
         }
         if header.bytes > config.max_message_bytes {
             let why = format!("the batch has {} bytes, `max.message.bytes` is {}", header.bytes, config.max_message_bytes);
             return Err(refused(ErrorCode::MESSAGE_TOO_LARGE, why));
-        }
-        if !in_time(header, config, self.now.wall) {
-            let why = format!("a record's time {} is out of range, the broker's is {}", header.max_timestamp.0, self.now.wall.0);
-            return Err(refused(ErrorCode::INVALID_TIMESTAMP, why));
         }
         if self.is_full(partition.dir) && partition.owner == Owner::Clients {
             probe!("produce is refused at the disk's reserve");
@@ -148,6 +128,8 @@ impl Broker {
             Err(refused) => {
                 answer.refuse(refused.code);
                 answer.error_message = refused.why;
+                answer.log_start_offset = refused.start;
+                answer.record_errors = refused.faults.map(Faults::into_errors).unwrap_or_default();
                 (answer, None)
             }
         }
@@ -189,17 +171,6 @@ impl Broker {
     }
 }
 
-/// Whether the times of a batch lie as near to the clock as its topic asks. Append times always do.
-fn in_time(header: &BatchHeader, config: &TopicConfig, wall: Timestamp) -> bool {
-    if config.timestamp_type == TimestampType::Append {
-        return true;
-    }
-    let early = |time: Timestamp| wall.0.saturating_sub(time.0) > config.timestamp_before_max_ms;
-    let late = |time: Timestamp| time.0.saturating_sub(wall.0) > config.timestamp_after_max_ms;
-    let times = [header.base_timestamp, header.max_timestamp];
-    times.into_iter().filter(|time| *time != Timestamp::NONE).all(|time| !early(time) && !late(time))
-}
-
 fn not_led(partition: &Partition) -> Refused {
     match &partition.role {
         crate::partition::Role::Offline { why } => refused(ErrorCode::KAFKA_STORAGE_ERROR, why.clone()),
@@ -207,14 +178,17 @@ fn not_led(partition: &Partition) -> Refused {
     }
 }
 
+/// The codes are Kafka's, which tells what it cannot delimit from what it delimits and finds wrong.
 fn of_bad_batch(bad: BadBatch) -> Refused {
     match bad {
         BadBatch::Crc { stored, actual } => {
             refused(ErrorCode::CORRUPT_MESSAGE, format!("the checksum is {actual:#x}, the batch says {stored:#x}"))
         }
-        BadBatch::Short | BadBatch::Length(_) => refused(ErrorCode::CORRUPT_MESSAGE, "the batch is cut off"),
+        BadBatch::Length(length) => refused(ErrorCode::CORRUPT_MESSAGE, format!("no batch has a length of {length}")),
+        BadBatch::Short => refused(ErrorCode::INVALID_RECORD, "the batch is cut off"),
         BadBatch::Magic(magic) => {
-            refused(ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT, format!("record batches must have magic 2, this one has {magic}"))
+            let code = if (0..2).contains(&magic) { ErrorCode::INVALID_RECORD } else { ErrorCode::CORRUPT_MESSAGE };
+            refused(code, format!("record batches must have magic 2, this one has {magic}"))
         }
         BadBatch::NotOne => refused(ErrorCode::INVALID_RECORD, "exactly one record batch is sent for a partition"),
         BadBatch::Count => refused(ErrorCode::INVALID_RECORD, "the record count does not fit the batch"),
