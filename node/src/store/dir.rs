@@ -34,14 +34,17 @@ pub(crate) struct DirState<F: Fs> {
     /// Logs that the next round shall sync.
     waiting: BTreeMap<LogId, Arc<Log<F>>>,
     in_round: bool,
+    /// Logs with sealed segments that are to be synced beside the rounds.
+    sealed: BTreeMap<LogId, Arc<Log<F>>>,
+    sealed_running: bool,
     /// Up to where each log is known to be durable and whole, as far as the checkpoint shall tell.
     points: BTreeMap<String, Offset>,
     points_saving: bool,
     /// Small files of the directory itself that wait to be saved or removed, in order.
     pub(crate) chores: VecDeque<super::side::Chore>,
     pub(crate) chores_running: bool,
-    /// Logs with unsynced data.
-    pub(crate) dirty: BTreeMap<LogId, Arc<Log<F>>>,
+    /// Logs that keep unsynced files open.
+    pub(crate) pinned: BTreeMap<LogId, Arc<Log<F>>>,
 }
 
 impl<F: Fs> Dir<F> {
@@ -51,11 +54,13 @@ impl<F: Fs> Dir<F> {
             held,
             waiting: BTreeMap::new(),
             in_round: false,
+            sealed: BTreeMap::new(),
+            sealed_running: false,
             points,
             points_saving: false,
             chores: VecDeque::new(),
             chores_running: false,
-            dirty: BTreeMap::new(),
+            pinned: BTreeMap::new(),
         };
         Self { id, fs, state: Mutex::new(state), saved: Signal::default() }
     }
@@ -63,7 +68,7 @@ impl<F: Fs> Dir<F> {
     /// Lets go of the logs that hold on to it, and of the lock.
     pub(crate) fn clear(&self) {
         let mut state = lock(&self.state);
-        let logs = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.dirty));
+        let logs = [std::mem::take(&mut state.waiting), std::mem::take(&mut state.sealed), std::mem::take(&mut state.pinned)];
         state.held = None;
         drop(state);
         drop(logs);
@@ -119,7 +124,7 @@ impl<F: Fs> Dir<F> {
 }
 
 /// Asks that everything written to `log` so far becomes durable; `slip` is answered then.
-pub(crate) fn request_sync<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Option<Slip>) {
+pub(crate) fn request_sync<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Slip) {
     {
         let mut state = lock(&log.state);
         state.syncs += 1;
@@ -151,13 +156,68 @@ async fn rounds<F: Fs>(shared: &Arc<Shared<F>>, dir: &Arc<Dir<F>>) {
         if moved.contains(&true) && dir.offline().is_none() {
             // Not awaited: the next round's acknowledgements do not wait for a checkpoint that only shortens recovery.
             let dir = Arc::clone(dir);
-            shared.spawner.spawn(async move {
-                if dir.save_points().await.is_err() {
-                    probe!("the recovery points could not be saved");
-                }
-            });
+            shared.spawner.spawn(async move { save_moved(&dir).await });
         }
     }
+}
+
+async fn save_moved<F: Fs>(dir: &Dir<F>) {
+    if dir.save_points().await.is_err() {
+        probe!("the recovery points could not be saved");
+    }
+}
+
+/// Has the sealed segments of `log` synced and its recovery point moved, beside the rounds: nobody's acknowledgement waits for a whole segment.
+pub(crate) fn request_sealed<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>) {
+    let start = {
+        let mut dir = lock(&log.dir.state);
+        if dir.sealed.insert(log.id, Arc::clone(log)).is_none() {
+            lock(&log.state).syncs += 1;
+        }
+        !std::mem::replace(&mut dir.sealed_running, true)
+    };
+    if !start {
+        return;
+    }
+    let (again, dir) = (Arc::clone(shared), Arc::clone(&log.dir));
+    shared.spawner.spawn(async move {
+        while let Some(log) = next_sealed(&dir) {
+            let moved = sync_sealed(&again, &log).await;
+            lock(&log.state).syncs -= 1;
+            log.idle.ring();
+            if moved && dir.offline().is_none() {
+                save_moved(&dir).await;
+            }
+        }
+    });
+}
+
+fn next_sealed<F: Fs>(dir: &Dir<F>) -> Option<Arc<Log<F>>> {
+    let mut state = lock(&dir.state);
+    let next = state.sealed.pop_first();
+    state.sealed_running = next.is_some();
+    next.map(|(_, log)| log)
+}
+
+/// Syncs the sealed segments of one log; tells whether its recovery point moved.
+async fn sync_sealed<F: Fs>(shared: &Shared<F>, log: &Arc<Log<F>>) -> bool {
+    // A round that has taken some of them moves the recovery point itself, when it ends.
+    log.idle.until(|| !lock(&log.state).in_round).await;
+    let Some(round) = lock(&log.state).begin_sealed() else { return false };
+    if make_durable(shared, log, &round).await.is_err() {
+        return false;
+    }
+    lock(&log.state).end_sealed(&round);
+    advance_point(log, &round)
+}
+
+/// Moves the recovery point to the active segment, when all sealed ones are durable; tells whether it moved.
+fn advance_point<F: Fs>(log: &Log<F>, round: &Round<F>) -> bool {
+    let moves = round.sealed && log.dir.point(&log.folder).is_none_or(|point| point < round.active);
+    if moves {
+        log.dir.set_point(&log.folder, round.active);
+    }
+    moves
 }
 
 /// Syncs one log and answers those who asked; tells whether its recovery point moved.
@@ -166,20 +226,14 @@ async fn sync_log<F: Fs>(shared: &Arc<Shared<F>>, log: Arc<Log<F>>) -> bool {
         let mut state = lock(&log.state);
         (std::mem::take(&mut state.sync_slips), state.begin_sync())
     };
-    lock(&log.dir.state).dirty.remove(&log.id);
+    lock(&log.dir.state).pinned.remove(&log.id);
     let asked = slips.len();
     let outcome = match &round {
-        Some(round) => make_durable(&log, round).await,
+        Some(round) => make_durable(shared, &log, round).await,
         None => Ok(()),
     };
-    let mut moved = false;
-    if let (Some(round), Ok(())) = (&round, &outcome) {
-        moved = round.sealed && log.dir.point(&log.folder).is_none_or(|point| point < round.active);
-        if moved {
-            log.dir.set_point(&log.folder, round.active);
-        }
-    }
-    for slip in slips.into_iter().flatten() {
+    let moved = matches!((&round, &outcome), (Some(round), Ok(())) if advance_point(&log, round));
+    for slip in slips {
         let answer = match (&outcome, &round) {
             (Err(fault), _) => Err(fault.clone()),
             (Ok(()), Some(round)) => Ok(Stored::Synced { end: round.end }),
@@ -187,7 +241,11 @@ async fn sync_log<F: Fs>(shared: &Arc<Shared<F>>, log: Arc<Log<F>>) -> bool {
         };
         shared.finish(slip, &log.dir, answer);
     }
-    lock(&log.state).syncs -= asked;
+    {
+        let mut state = lock(&log.state);
+        state.syncs -= asked;
+        state.in_round = false;
+    }
     log.idle.ring();
     moved
 }
@@ -201,17 +259,23 @@ pub(crate) struct Round<F: Fs> {
     /// Whether files of sealed segments are among them.
     pub(crate) sealed: bool,
     /// What is to be synced.
-    pub(crate) files: BTreeMap<(Offset, Kind), F::File>,
+    pub(crate) files: BTreeMap<(Offset, Kind), Option<F::File>>,
     /// Whether names in the folder changed.
     pub(crate) names: bool,
 }
 
-pub(crate) async fn make_durable<F: Fs>(log: &Arc<Log<F>>, round: &Round<F>) -> Result<(), StoreFault> {
+pub(crate) async fn make_durable<F: Fs>(shared: &Shared<F>, log: &Arc<Log<F>>, round: &Round<F>) -> Result<(), StoreFault> {
     if let Some(fault) = log.dir.offline() {
         return Err(fault);
     }
     for ((base, kind), file) in &round.files {
-        if let Err(error) = sync_file(file).await {
+        let synced = async {
+            match file {
+                Some(file) => sync_file(file).await,
+                None => sync_file(&shared.files.get(log.id, *base, *kind).await?).await,
+            }
+        };
+        if let Err(error) = synced.await {
             probe!("a sync failed");
             return Err(log.dir.take_offline(format!("syncing {}: {error}", kind.path(&log.folder, *base))));
         }

@@ -41,7 +41,9 @@ pub(crate) struct State<F: Fs> {
     pub(crate) predecessor: Option<Arc<Log<F>>>,
     /// Syncs asked for and not yet answered.
     pub(crate) syncs: usize,
-    pub(crate) sync_slips: Vec<Option<Slip>>,
+    pub(crate) sync_slips: Vec<Slip>,
+    /// Whether a round of group commit is syncing this log.
+    pub(crate) in_round: bool,
     /// Whether files are being cut or scanned: reads wait.
     pub(crate) reshaping: bool,
     /// Grows when files were cut, so that a read knows when it saw both sides of a cut.
@@ -64,8 +66,10 @@ pub(crate) struct Body<F: Fs> {
     pub(crate) tail: Tail,
     /// The written end.
     pub(crate) end: Offset,
-    /// Files with bytes that no sync has covered yet, kept open: a reopened file might not tell of an earlier write's failure.
-    pub(crate) dirty: BTreeMap<(Offset, Kind), F::File>,
+    /// Files with bytes that no sync has covered yet. Kept open while they are not too many: a reopened file may not tell of an earlier write's failure.
+    pub(crate) dirty: BTreeMap<(Offset, Kind), Option<F::File>>,
+    /// Whether the directory counts this log among those that keep dirty files open.
+    pub(crate) pinned: bool,
     /// Whether names in the folder changed since its last sync.
     pub(crate) names_dirty: bool,
 }
@@ -102,6 +106,7 @@ impl<F: Fs> Log<F> {
             predecessor: None,
             syncs: 0,
             sync_slips: Vec::new(),
+            in_round: false,
             reshaping: false,
             cuts: 0,
             start: Offset::ZERO,
@@ -169,7 +174,25 @@ impl<F: Fs> State<F> {
         let active = body.active.base;
         let sealed = body.dirty.keys().any(|(base, _)| *base != active);
         let files = std::mem::take(&mut body.dirty);
+        body.pinned = false;
+        self.in_round = true;
         Some(Round { end: body.end, active, sealed, files, names: std::mem::take(&mut body.names_dirty) })
+    }
+
+    /// What must be synced before the recovery point may move to the active segment; `None` where nothing must. A round may sync it as well.
+    pub(crate) fn begin_sealed(&mut self) -> Option<Round<F>> {
+        let body = self.body.as_ref()?;
+        let active = body.active.base;
+        let files: BTreeMap<_, _> =
+            body.dirty.iter().filter(|((base, _), _)| *base != active).map(|(key, file)| (*key, file.clone())).collect();
+        (!files.is_empty()).then_some(Round { end: active, active, sealed: true, files, names: body.names_dirty })
+    }
+
+    /// Forgets what was synced: a sealed segment is not written to again.
+    pub(crate) fn end_sealed(&mut self, round: &Round<F>) {
+        if let Some(body) = &mut self.body {
+            body.dirty.retain(|key, _| !round.files.contains_key(key));
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! | `log` | one log in memory, its queue of writes |
 //! | `write` `shape` `side` `read` | appends and rolls · create, truncate, delete · small files and unlinking · locate, load, find by time |
 //! | `index` `window` `files` | offset and time index · walking batches · the cache of open files |
-//! | `open` `recover` `replay` | a start: directories · one log from its files · epochs and producers |
+//! | `open` `recover` `inventory` `walk` `replay` | a start: directories · one log from its files · their names · their batches · epochs and producers |
 //! | `meta` | small text files, and how one is replaced |
 
 #[doc(hidden)]
@@ -19,6 +19,7 @@ pub mod contract;
 mod dir;
 mod files;
 mod index;
+mod inventory;
 mod log;
 mod meta;
 mod open;
@@ -28,6 +29,7 @@ mod replay;
 mod shape;
 mod side;
 mod tasks;
+mod walk;
 mod window;
 mod write;
 
@@ -131,7 +133,7 @@ impl<F: Fs> Shared<F> {
             logs.leaving.retain(|_, leaving| leaving.id != log.id);
         }
         self.files.forget_log(log.id);
-        lock(&log.dir.state).dirty.remove(&log.id);
+        lock(&log.dir.state).pinned.remove(&log.id);
     }
 }
 

@@ -301,7 +301,7 @@ async fn close_log<F: Fs>(shared: Arc<Shared<F>>, log: Arc<Log<F>>) -> Result<()
     log.alone().await;
     write::seal(&shared, &log).await.map_err(|fault| if fault == StoreFault::Gone { lock(&log.state).refusal() } else { fault })?;
     let Some(round) = lock(&log.state).begin_sync() else { return Err(StoreFault::Gone) };
-    dir::make_durable(&log, &round).await?;
+    dir::make_durable(&shared, &log, &round).await?;
     log.dir.set_point(&log.folder, round.end);
     Ok(())
 }

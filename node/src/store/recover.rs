@@ -6,12 +6,14 @@ use super::Options;
 use super::dir::Dir;
 use super::files::Kind;
 use super::index::{OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, Tail, TimeEntry, note_times, search};
+use super::inventory::Inventory;
 use super::log::Body;
 use super::meta::{read_small, read_text, remove_if_there, replace, sync_dir, sync_file};
 use super::replay::Replay;
 use super::side::unlink;
-use super::window::{Unreadable, Window};
-use crate::fs::{Entry, File, Fs, Open};
+use super::walk::{Walk, walk};
+use super::window::Window;
+use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
 use klamm_core::id::Offset;
 use klamm_core::log::Recovered;
@@ -19,9 +21,9 @@ use klamm_core::log::epochs::Epochs;
 use klamm_core::log::producers::Producers;
 use klamm_core::log::segments::Segment;
 use klamm_core::store::StoreFault;
-use klamm_core::wire::batch::{BatchHeader, HEADER_BYTES};
+use klamm_core::wire::batch::HEADER_BYTES;
 use klamm_core::{mutant, probe};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 
@@ -53,55 +55,6 @@ pub(crate) struct Loaded<F: Fs> {
     pub(crate) body: Body<F>,
     /// For the core.
     pub(crate) recovered: Recovered,
-}
-
-/// The files of a log's folder.
-#[derive(Default)]
-struct Inventory {
-    logs: BTreeMap<Offset, u64>,
-    indexes: BTreeSet<(Offset, Kind)>,
-    snapshots: BTreeSet<Offset>,
-    /// Left by operations that were interrupted.
-    junk: Vec<String>,
-}
-
-impl Inventory {
-    fn of(entries: Vec<Entry>) -> Self {
-        let mut inventory = Self::default();
-        for Entry { name, is_dir, len } in entries {
-            if is_dir {
-                continue;
-            }
-            let Some((stem, suffix)) = name.split_once('.') else { continue };
-            let base = (stem.len() == 20).then(|| stem.parse().ok().map(Offset)).flatten();
-            match (base, suffix) {
-                (Some(base), "log") => drop(inventory.logs.insert(base, len)),
-                (Some(base), "index") => drop(inventory.indexes.insert((base, Kind::Offsets))),
-                (Some(base), "timeindex") => drop(inventory.indexes.insert((base, Kind::Times))),
-                (Some(base), "snapshot") => drop(inventory.snapshots.insert(base)),
-                _ if [".tmp", ".deleted", ".cleaned"].iter().any(|end| name.ends_with(end)) => inventory.junk.push(name),
-                _ => {}
-            }
-        }
-        inventory
-    }
-}
-
-/// A walk through one segment.
-struct Walk {
-    segment: Segment,
-    tail: Tail,
-    /// The offset behind the last batch.
-    next: Offset,
-    /// Why the walk ended before the file did.
-    stopped: Option<Stop>,
-}
-
-/// Why a walk ended early.
-struct Stop {
-    /// Whether the disk could not read, which says nothing of what is there: such a tail is never cut.
-    unreadable: bool,
-    why: String,
 }
 
 /// Reads a log from its folder. `start` is the log start offset, as far as it is known.
@@ -337,7 +290,8 @@ impl<F: Fs> Loader<'_, F> {
             return Ok(walk);
         }
         probe!("the indexes of a sealed segment were rebuilt");
-        walk = self::walk(walk.segment, walk.tail, base, Window::new(file, bytes, WALK_BYTES), bytes, self.interval, false, None).await;
+        walk =
+            super::walk::walk(walk.segment, walk.tail, base, Window::new(file, bytes, WALK_BYTES), bytes, self.interval, false, None).await;
         if let Some(stop) = &walk.stopped {
             return Err(damaged(walk.next, &stop.why));
         }
@@ -547,6 +501,7 @@ impl<F: Fs> Loader<'_, F> {
             tail,
             end,
             dirty: BTreeMap::new(),
+            pinned: false,
             names_dirty: false,
         };
         Ok(Loaded { body, recovered: Recovered { start, end, segments, epochs, producers: replay.producers } })
@@ -595,49 +550,4 @@ fn damaged(at: Offset, why: impl Display) -> StoreFault {
 
 fn snapshot_path(folder: &str, offset: Offset) -> String {
     format!("{folder}/{:020}.snapshot", offset.0)
-}
-
-/// Walks a segment from its noted end on, taking each batch into its indexes.
-#[expect(clippy::too_many_arguments, reason = "one walk serves scans, rebuilds and openings")]
-async fn walk<F: File>(
-    segment: Segment,
-    tail: Tail,
-    next: Offset,
-    mut window: Window<F>,
-    bytes: u64,
-    interval: u64,
-    check: bool,
-    mut replay: Option<&mut Replay>,
-) -> Walk {
-    let mut walk = Walk { segment, tail, next, stopped: None };
-    while walk.segment.bytes < bytes {
-        let position = walk.segment.bytes;
-        let header = if check { window.checked(position).await } else { window.header(position).await };
-        let unreadable = matches!(header, Err(Unreadable::Io(_)));
-        match header.map_err(|why| why.to_string()).and_then(|header| sane(&walk, header)) {
-            Ok(header) => {
-                walk.tail.note(&mut walk.segment, &header, position, interval);
-                walk.next = header.next_offset();
-                if let Some(replay) = &mut replay {
-                    replay.visit(&header);
-                }
-            }
-            Err(why) => {
-                walk.stopped = Some(Stop { unreadable, why: format!("byte {position} of segment {}: {why}", walk.segment.base) });
-                break;
-            }
-        }
-    }
-    walk
-}
-
-/// The header, if its batch can stand where the walk is.
-fn sane(walk: &Walk, header: BatchHeader) -> Result<BatchHeader, String> {
-    if header.base_offset < walk.next {
-        return Err(format!("offset {} stands behind {}", header.base_offset, walk.next));
-    }
-    if header.last_offset().since(walk.segment.base) > i64::from(i32::MAX) || walk.segment.bytes > u64::from(u32::MAX) {
-        return Err(format!("offset {} does not fit the segment", header.last_offset()));
-    }
-    Ok(header)
 }

@@ -68,6 +68,7 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
             tail: Tail::new(Offset::ZERO),
             end: Offset::ZERO,
             dirty: BTreeMap::new(),
+            pinned: false,
             names_dirty: false,
         });
     }
@@ -265,7 +266,12 @@ async fn cut<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, to: Offset) -> R
     }
     for ((base, kind), file) in dirty {
         if base <= kept {
-            sync_file(&file).await.map_err(|error| failed(&format!("syncing {} of", kind.path(&log.folder, base)), &error))?;
+            let failed = |error: io::Error| failed(&format!("syncing {} of", kind.path(&log.folder, base)), &error);
+            let file = match file {
+                Some(file) => file,
+                None => shared.files.get(log.id, base, kind).await.map_err(failed)?,
+            };
+            sync_file(&file).await.map_err(failed)?;
         }
     }
     sync_dir(fs, &log.folder).await.map_err(|error| failed("syncing folder", &error))

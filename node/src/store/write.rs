@@ -1,6 +1,6 @@
 //! Appends, syncs and rolls: what changes the end of a log.
 
-use super::dir::request_sync;
+use super::dir::{request_sealed, request_sync};
 use super::files::Kind;
 use super::index::Tail;
 use super::log::{Append, Log};
@@ -116,29 +116,35 @@ fn note<F: Fs>(shared: &Shared<F>, log: &Log<F>, run: &[Append], end: Offset) {
     body.end = end;
 }
 
-/// Notes that a file has bytes which no sync has covered. When many logs have, they are synced, so that their files need not stay open.
+/// Notes that a file has bytes which no sync has covered.
 fn soil<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, base: Offset, kind: Kind, file: F::File) {
-    let first = {
+    let pinned = {
         let mut state = lock(&log.state);
         let body = state.body.as_mut().expect("only the writer takes it away");
-        let first = body.dirty.is_empty();
-        body.dirty.insert((base, kind), file);
-        first
+        body.dirty.insert((base, kind), Some(file));
+        std::mem::replace(&mut body.pinned, true)
     };
-    if !first {
-        return;
+    if !pinned {
+        pin(shared, log);
     }
-    let crowd: Vec<Arc<Log<F>>> = {
+}
+
+/// Notes that a log keeps unsynced files open. When too many logs do, they are closed.
+fn pin<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>) {
+    let crowd = {
         let mut dir = lock(&log.dir.state);
-        dir.dirty.insert(log.id, Arc::clone(log));
-        if dir.dirty.len() <= shared.options.open_files / 2 {
+        dir.pinned.insert(log.id, Arc::clone(log));
+        if dir.pinned.len() <= shared.options.open_files / 2 {
             return;
         }
-        std::mem::take(&mut dir.dirty).into_values().collect()
+        std::mem::take(&mut dir.pinned)
     };
-    probe!("so many logs were dirty that they were synced");
-    for log in crowd {
-        request_sync(shared, &log, None);
+    probe!("so many logs were dirty that their files were closed");
+    for log in crowd.into_values() {
+        if let Some(body) = &mut lock(&log.state).body {
+            body.dirty.values_mut().for_each(|file| *file = None);
+            body.pinned = false;
+        }
     }
 }
 
@@ -155,7 +161,7 @@ pub(crate) fn sync<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Slip
     };
     match refused {
         Some(fault) => shared.finish(slip, &log.dir, Err(fault)),
-        None => request_sync(shared, log, Some(slip)),
+        None => request_sync(shared, log, slip),
     }
 }
 
@@ -195,7 +201,7 @@ async fn begin_segment<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, at: Of
         body.names_dirty = true;
     }
     soil(shared, log, at, Kind::Log, file);
-    request_sync(shared, log, None);
+    request_sealed(shared, log);
     Ok(())
 }
 

@@ -1,0 +1,74 @@
+//! A walk through one segment file, batch by batch: how far it is whole, and its indexes.
+
+use super::index::Tail;
+use super::replay::Replay;
+use super::window::{Unreadable, Window};
+use crate::fs::File;
+use klamm_core::id::Offset;
+use klamm_core::log::segments::Segment;
+use klamm_core::wire::batch::BatchHeader;
+
+/// A walk through one segment.
+pub(crate) struct Walk {
+    /// What it has seen of the segment.
+    pub(crate) segment: Segment,
+    /// The indexes of that.
+    pub(crate) tail: Tail,
+    /// The offset behind the last batch.
+    pub(crate) next: Offset,
+    /// Why the walk ended before the file did.
+    pub(crate) stopped: Option<Stop>,
+}
+
+/// Why a walk ended early.
+pub(crate) struct Stop {
+    /// Whether the disk could not read, which says nothing of what is there: such a tail is never cut.
+    pub(crate) unreadable: bool,
+    /// What is wrong, and where.
+    pub(crate) why: String,
+}
+
+/// Walks a segment from its noted end on, taking each batch into its indexes.
+#[expect(clippy::too_many_arguments, reason = "one walk serves scans, rebuilds and openings")]
+pub(crate) async fn walk<F: File>(
+    segment: Segment,
+    tail: Tail,
+    next: Offset,
+    mut window: Window<F>,
+    bytes: u64,
+    interval: u64,
+    check: bool,
+    mut replay: Option<&mut Replay>,
+) -> Walk {
+    let mut walk = Walk { segment, tail, next, stopped: None };
+    while walk.segment.bytes < bytes {
+        let position = walk.segment.bytes;
+        let header = if check { window.checked(position).await } else { window.header(position).await };
+        let unreadable = matches!(header, Err(Unreadable::Io(_)));
+        match header.map_err(|why| why.to_string()).and_then(|header| sane(&walk, header)) {
+            Ok(header) => {
+                walk.tail.note(&mut walk.segment, &header, position, interval);
+                walk.next = header.next_offset();
+                if let Some(replay) = &mut replay {
+                    replay.visit(&header);
+                }
+            }
+            Err(why) => {
+                walk.stopped = Some(Stop { unreadable, why: format!("byte {position} of segment {}: {why}", walk.segment.base) });
+                break;
+            }
+        }
+    }
+    walk
+}
+
+/// The header, if its batch can stand where the walk is.
+fn sane(walk: &Walk, header: BatchHeader) -> Result<BatchHeader, String> {
+    if header.base_offset < walk.next {
+        return Err(format!("offset {} stands behind {}", header.base_offset, walk.next));
+    }
+    if header.last_offset().since(walk.segment.base) > i64::from(i32::MAX) || walk.segment.bytes > u64::from(u32::MAX) {
+        return Err(format!("offset {} does not fit the segment", header.last_offset()));
+    }
+    Ok(header)
+}
