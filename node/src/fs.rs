@@ -133,8 +133,11 @@ mod real {
     }
 
     /// Runs `work` on a thread that may wait.
+    ///
+    /// Exempt from tokio's budget: the store polls many such futures in one turn, and a future that is pending only because the budget of that
+    /// turn is spent wakes itself at once, so that the turn would never end.
     async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|lost| Err(io::Error::other(lost)))
+        tokio::task::unconstrained(tokio::task::spawn_blocking(work)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)))
     }
 
     impl Fs for Disk {
