@@ -1,6 +1,8 @@
 //! The command line: one file per command. Teaches by examples; an error says what to do next.
 
 mod ask;
+mod bench;
+mod consume;
 mod format;
 mod group;
 mod logging;
@@ -38,7 +40,9 @@ enum Command {
     Format(format::Format),
     Topic(topic::Topic),
     Produce(produce::Produce),
+    Consume(consume::Consume),
     Group(group::Group),
+    Bench(bench::Bench),
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  klamm completions bash > ~/.local/share/bash-completion/completions/klamm")]
     Completions {
@@ -56,7 +60,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Format(format) => format.run(),
         Command::Topic(topic) => topic.run(),
         Command::Produce(produce) => produce.run(),
+        Command::Consume(consume) => consume.run(),
         Command::Group(group) => group.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "klamm", &mut std::io::stdout());
             Ok(())

@@ -6,6 +6,7 @@ pub mod admin;
 mod link;
 
 use crate::clock::Clock;
+use klamm_core::client::consumer::{self, Consumer};
 use klamm_core::client::io::{Effect, Input};
 use klamm_core::client::producer::{self, Producer};
 use klamm_core::id::ConnId;
@@ -35,6 +36,23 @@ pub trait Machine {
 impl Machine for Producer {
     type Command = producer::Command;
     type Event = producer::Event;
+
+    fn handle(&mut self, now: Now, input: Input<Self::Command>) {
+        self.handle(now, input);
+    }
+
+    fn poll(&mut self) -> Option<Effect<Self::Event>> {
+        self.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline().map(|(at, _)| at)
+    }
+}
+
+impl Machine for Consumer {
+    type Command = consumer::Command;
+    type Event = consumer::Event;
 
     fn handle(&mut self, now: Now, input: Input<Self::Command>) {
         self.handle(now, input);
