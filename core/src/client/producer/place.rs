@@ -54,7 +54,8 @@ impl Chooser {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|record| record.deadline).min()
+        // Records come in the order of their deadlines.
+        self.waiting.front().map(|record| record.deadline)
     }
 
     pub(super) fn drain(&mut self) -> VecDeque<Waiting> {
@@ -97,15 +98,17 @@ impl Producer {
         };
         self.cluster.want(&record.topic);
         let queue_up = self.topics.get(&record.topic).is_some_and(|chooser| !chooser.waiting.is_empty());
-        if !queue_up {
-            match self.place(now.at, &record.topic, waiting) {
-                Ok(opened) => return opened,
-                Err(unplaced) => self.wait(&record.topic, *unplaced),
-            }
-        } else {
+        if queue_up {
             self.wait(&record.topic, waiting);
+            return false;
         }
-        true
+        match self.place(now.at, &record.topic, waiting) {
+            Ok(opened) => opened,
+            Err(unplaced) => {
+                self.wait(&record.topic, *unplaced);
+                true
+            }
+        }
     }
 
     fn chooser(&mut self, topic: &Topic) -> &mut Chooser {
@@ -123,6 +126,10 @@ impl Producer {
         let waiting: Vec<Topic> = self.topics.iter().filter(|(_, c)| !c.waiting.is_empty()).map(|(topic, _)| Topic::clone(topic)).collect();
         for topic in waiting {
             let fatal = self.cluster.metadata().trouble(&topic).filter(|error| !error.is_retriable());
+            let late = self.topics.get(&topic).and_then(Chooser::deadline).is_some_and(|deadline| deadline <= now.at);
+            if fatal.is_none() && !late && self.cluster.metadata().topic(&topic).is_none() {
+                continue;
+            }
             for record in self.chooser(&topic).drain() {
                 self.buffered -= record.bytes;
                 if let Some(error) = fatal {

@@ -171,7 +171,7 @@ impl Queue {
 
     /// Whether everything in flight is on `conn`. Elsewhere it might yet fail, while what follows would be taken here.
     pub(super) fn is_bound_to(&self, conn: ConnId) -> bool {
-        !self.batches.iter().any(|batch| matches!(batch.state, State::InFlight(other) if other != conn))
+        !self.sent().any(|batch| matches!(batch.state, State::InFlight(other) if other != conn))
     }
 
     /// Bytes of the batch at a position, before compression.
@@ -198,9 +198,12 @@ impl Queue {
     /// When to look again: something may be sent, or must be given up. What was due by `now` and was not sent waits for something else.
     pub(super) fn deadline(&self, now: Instant, linger: Linger) -> Option<Instant> {
         let at = self.batches.iter().position(|batch| !matches!(batch.state, State::InFlight(_)))?;
-        let waiting = self.batches.iter().filter(|batch| !batch.is_in_flight());
-        let given_up = waiting.map(|batch| batch.deadline).min();
-        given_up.into_iter().chain([self.due(at, linger)]).filter(|at| *at > now).min()
+        [self.batches[at].deadline, self.due(at, linger)].into_iter().filter(|at| *at > now).min()
+    }
+
+    /// The batches that were sent at least once: the first ones, and few.
+    fn sent(&self) -> impl Iterator<Item = &Pending> {
+        self.batches.iter().take_while(|batch| batch.state != State::Fresh)
     }
 
     /// Whether the next batch may be given a sequence under `line`: not while others are under way that were numbered under another.
@@ -241,7 +244,7 @@ impl Queue {
 
     /// Whether anything is in flight.
     pub(super) fn is_in_flight(&self) -> bool {
-        self.batches.iter().any(|batch| matches!(batch.state, State::InFlight(_)))
+        self.sent().any(Pending::is_in_flight)
     }
 
     /// Whether `no` is the oldest batch that is still under way: none before it can explain a gap in the sequences.
@@ -277,13 +280,14 @@ impl Queue {
 
     /// Takes out what waits beyond its time.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Pending> {
-        let late = |batch: &Pending| batch.deadline <= now && !matches!(batch.state, State::InFlight(_));
-        if !self.batches.iter().any(late) {
-            return Vec::new();
+        let mut gone = Vec::new();
+        // Batches stand in the order of their deadlines.
+        while let Some(at) = self.batches.iter().position(|batch| !batch.is_in_flight())
+            && self.batches[at].deadline <= now
+        {
+            gone.extend(self.batches.remove(at));
         }
-        let (gone, kept) = std::mem::take(&mut self.batches).into_iter().partition(late);
-        self.batches = kept;
-        gone.into()
+        gone
     }
 
     /// Everything that waits or is in flight is given up.
