@@ -217,6 +217,12 @@ impl Image {
         self.names.range::<str, _>(from).map(|(_, id)| self.topics.get(id).expect("each name has its topic"))
     }
 
+    /// How many topics, configured resources and brokers there are, and the next producer id: a quick look whether two images may be the same.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize, i64) {
+        (self.topics.len(), self.configs.len(), self.brokers.len(), self.next_producer_id)
+    }
+
     /// What was set for `resource`.
     #[must_use]
     pub fn properties(&self, resource: &Resource) -> &Properties {

@@ -123,10 +123,18 @@ impl Controller {
         done
     }
 
-    /// What must hold after every step. Reads all metadata: for simulation and tests.
+    /// What must hold after every step.
     pub fn check(&self) {
         assert!(self.in_flight.iter().zip(self.in_flight.iter().skip(1)).all(|(a, b)| a.id < b.id && a.end <= b.end));
         // While the log is loaded only one image grows.
+        if self.is_quiet() && self.next > 0 {
+            assert_eq!(self.committed.counts(), self.planned.counts(), "everything is committed, and the images differ");
+        }
+    }
+
+    /// The same of every topic, partition and setting: for tests, since it reads all metadata.
+    pub fn check_all(&self) {
+        self.check();
         if self.is_quiet() && self.next > 0 {
             assert!(self.committed == self.planned, "everything is committed, and the images differ");
         }

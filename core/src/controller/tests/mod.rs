@@ -54,7 +54,7 @@ impl Bench {
     pub(super) fn commit(&mut self) {
         let end = self.controller.end();
         self.controller.commit(end);
-        self.controller.check();
+        self.controller.check_all();
     }
 
     /// Plans, appends and commits.

@@ -116,7 +116,7 @@ proptest! {
         let mut bench = Bench::new();
         for step in steps {
             take(&mut bench, step);
-            bench.controller.check();
+            bench.controller.check_all();
         }
         bench.commit();
         let mut again = Controller::default();
