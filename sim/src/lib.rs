@@ -3,3 +3,6 @@
 pub mod cluster;
 pub mod disk;
 pub mod trace;
+pub mod workload;
+pub mod plan;
+pub mod run;

@@ -1,3 +1,7 @@
-//! Not written yet.
+//! `cargo sim`: run a seed, sweep many, and look for mutants.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -214,6 +214,14 @@ impl Mesh {
         self.end_links_of(id);
     }
 
+    /// A node that is down loses its power too.
+    pub fn power_off(&mut self, id: u32) {
+        let host = self.hosts.get_mut(&id).expect("a node of this mesh");
+        assert!(host.node.is_down(), "a running node crashes");
+        host.node.crash(true);
+        self.trace.note(self.timeline.now(), id, "power off", &());
+    }
+
     /// Crashes a node in the middle of what it does: after so many more effects.
     pub fn crash_after(&mut self, id: u32, effects: u64, power: bool) {
         self.hosts.get_mut(&id).expect("a node of this mesh").crash_after = Some((effects, power));

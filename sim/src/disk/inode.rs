@@ -92,14 +92,9 @@ impl Inode {
     }
 
     /// Leaves what is durable and any part of what is not.
-    pub(super) fn crash(&mut self, keep_all: bool, rng: &mut Rng) -> Lost {
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> Lost {
         let mut changes: Vec<Change> = self.unsynced.drain(..).map(|(_, change)| change).collect();
         let mut lost = Lost::default();
-        if keep_all {
-            // The page cache outlives the process, failed syncs included.
-            self.durable = self.seen.clone();
-            return lost;
-        }
         // A quarter of the crashes keep the order, as a disk without a cache would.
         if rng.random_ratio(3, 4) {
             changes.shuffle(rng);

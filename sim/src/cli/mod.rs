@@ -1,0 +1,212 @@
+//! The command line of the simulator.
+
+mod mutants;
+mod sweep;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use klamm_core::probe::{self, Mutant};
+use klamm_sim::plan::Plan;
+use klamm_sim::run::{self, Outcome};
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Runs whole klamm nodes deterministically: the same seed and commit give the same run, byte for byte.
+#[derive(Parser)]
+#[command(name = "cargo sim", version, after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim mutants")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed. The last line tells verdict and trace hash; exit 1 on a violation.
+    Run {
+        /// Which seed.
+        #[arg(long)]
+        seed: u64,
+        #[command(flatten)]
+        how: How,
+        /// Write the history of the clients there, as JSON lines.
+        #[arg(long)]
+        history: Option<PathBuf>,
+        /// Print what the broker said to its operator.
+        #[arg(long)]
+        notes: bool,
+    },
+    /// Run many seeds on all cores. The last line is a summary; exit 1 on any violation.
+    Sweep {
+        /// From the first up to, not including, the last: `0..1000`.
+        #[arg(long, value_parser = seeds)]
+        seeds: Range<u64>,
+        #[command(flatten)]
+        how: How,
+        /// How many at once; all cores without it.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Go on after a violation, and list all.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Put each historic bug back, and count the seeds until it is found. Exit 1 where one is missed.
+    Mutants {
+        /// Seeds to try for each.
+        #[arg(long, default_value_t = 20_000)]
+        seeds: u64,
+        /// Only this one.
+        #[arg(long, value_parser = mutant)]
+        only: Option<Mutant>,
+        /// How many seeds at once; all cores without it.
+        #[arg(long)]
+        jobs: Option<usize>,
+    },
+}
+
+/// What is simulated, and with which bug put back.
+#[derive(clap::Args, Clone, Copy)]
+struct How {
+    /// Cores and stores on an event loop of our own, or whole nodes on madsim.
+    #[arg(long, default_value = "mesh")]
+    tier: Tier,
+    /// Take one guard away.
+    #[arg(long, value_parser = mutant)]
+    mutant: Option<Mutant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    Mesh,
+    Madsim,
+}
+
+impl Tier {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mesh => "mesh",
+            Self::Madsim => "madsim",
+        }
+    }
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || format!("`{text}` is not a range of seeds; write it as 0..1000");
+    let (first, last) = text.split_once("..").ok_or_else(wrong)?;
+    let range = first.parse().map_err(|_| wrong())?..last.parse().map_err(|_| wrong())?;
+    if range.is_empty() { Err(wrong()) } else { Ok(range) }
+}
+
+fn mutant(text: &str) -> Result<Mutant, String> {
+    let names = || Mutant::ALL.iter().map(|mutant| mutant.name()).collect::<Vec<_>>().join(", ");
+    Mutant::ALL.iter().copied().find(|mutant| mutant.name() == text).ok_or_else(|| format!("no mutant is called `{text}`; there are {}", names()))
+}
+
+/// One seed's outcome, or the panic it ended in.
+struct Ran {
+    outcome: Result<Outcome, String>,
+    wall: Duration,
+}
+
+impl Ran {
+    fn violations(&self) -> Vec<String> {
+        match &self.outcome {
+            Ok(outcome) => outcome.violations.clone(),
+            Err(panic) => vec![format!("panic: {panic}")],
+        }
+    }
+}
+
+/// Runs one seed in this thread.
+#[expect(clippy::disallowed_methods, reason = "the wall time of a run is measured from outside")]
+fn run_one(seed: u64, how: How) -> Ran {
+    let before = Instant::now();
+    switch(how.mutant);
+    let outcome = std::panic::catch_unwind(|| run_tier(seed, how.tier));
+    switch(None);
+    let text = |panic: Box<dyn std::any::Any + Send>| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    };
+    Ran { outcome: outcome.map_err(text), wall: before.elapsed() }
+}
+
+fn run_tier(seed: u64, tier: Tier) -> Outcome {
+    match tier {
+        Tier::Mesh => run::run(Plan::general(seed)),
+        Tier::Madsim => madsim_tier(seed),
+    }
+}
+
+#[cfg(madsim)]
+fn madsim_tier(seed: u64) -> Outcome {
+    klamm_sim::cluster::madsim::run(Plan::general(seed))
+}
+
+#[cfg(not(madsim))]
+fn madsim_tier(_: u64) -> Outcome {
+    eprintln!("this build has no madsim tier: run it by `cargo sim`, with no RUSTFLAGS in the environment");
+    std::process::exit(2)
+}
+
+#[cfg(feature = "sim")]
+fn switch(mutant: Option<Mutant>) {
+    probe::switch(mutant);
+}
+
+#[cfg(not(feature = "sim"))]
+fn switch(mutant: Option<Mutant>) {
+    let _ = probe::is_on;
+    if mutant.is_some() {
+        eprintln!("this build has no mutants: run it by `cargo sim`, or with `--features sim`");
+        std::process::exit(2);
+    }
+}
+
+pub(super) fn main() -> ExitCode {
+    // Panics are verdicts here; the report names them.
+    std::panic::set_hook(Box::new(|_| {}));
+    match Cli::parse().command {
+        Command::Run { seed, how, history, notes } => run_and_tell(seed, how, history, notes),
+        Command::Sweep { seeds, how, jobs, all } => sweep::sweep(seeds, how, jobs, all),
+        Command::Mutants { seeds, only, jobs } => mutants::mutants(seeds, only, jobs),
+    }
+}
+
+fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool) -> ExitCode {
+    let ran = run_one(seed, how);
+    let violations = ran.violations();
+    if let Ok(outcome) = &ran.outcome {
+        if notes {
+            for (at, node, level, text) in &outcome.notes {
+                println!("{:10.6}s node {node} {level:?} {text}", *at as f64 / 1e9);
+            }
+        }
+        if let Some(path) = history {
+            if let Err(error) = write_history(outcome, &path) {
+                eprintln!("cannot write the history to {}: {error}", path.display());
+                return ExitCode::from(2);
+            }
+        }
+    }
+    violations.iter().for_each(|violation| println!("violation: {violation}"));
+    let (trace, events, virtual_ns) =
+        ran.outcome.as_ref().map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
+    println!(
+        "seed {seed} tier {} verdict {} trace {trace:016x} events {events} virtual {:.1}s wall {:.1}s",
+        how.tier.name(),
+        if violations.is_empty() { "clean" } else { "violation" },
+        virtual_ns as f64 / 1e9,
+        ran.wall.as_secs_f64(),
+    );
+    ExitCode::from(u8::from(!violations.is_empty()))
+}
+
+fn write_history(outcome: &Outcome, path: &std::path::Path) -> std::io::Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for op in outcome.history.ops() {
+        klamm_jepsen::history::write_json_line(op, &mut file)?;
+    }
+    file.flush()
+}

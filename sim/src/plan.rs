@@ -1,0 +1,229 @@
+//! What a seed decides: the shape of a run, its knobs, and which faults strike when. Every concern draws from a stream of its own, so that a new one
+//! does not shift the others.
+
+use klamm_core::config::Durability;
+use klamm_core::rng::{self, Rng};
+use klamm_core::wire::batch::Compression;
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
+use std::time::Duration;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// How long clients are at work before the run heals and drains.
+pub const LOAD: u64 = 32 * SECOND;
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The process dies after so many more effects; it starts again after `down`.
+    Kill {
+        /// Effects carried out before.
+        after: u64,
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// The machine loses power after so many more effects.
+    PowerLoss {
+        /// Effects carried out before.
+        after: u64,
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// A clean stop, and a start after `down`.
+    Restart {
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// Nothing reaches the node for so long, in ns.
+    Pause(u64),
+    /// Nothing reaches one client for so long, in ns.
+    PauseClient(u64),
+    /// One client is cut from the node for so long, in ns.
+    Cut(u64),
+    /// So many connections are reset.
+    Reset(u32),
+    /// The disk is so many times as slow for so long, in ns.
+    SlowDisk {
+        /// How many times.
+        factor: u32,
+        /// For how long, in ns.
+        lasts: u64,
+    },
+    /// The next sync fails; the machine is then started anew, since what the operating system holds can no longer be trusted.
+    FailSync,
+    /// The next write fails.
+    FailWrite,
+    /// The next reads fail.
+    FailReads(u32),
+    /// The disk has only so many bytes left, for so long, in ns.
+    FillDisk {
+        /// Bytes left.
+        left: u64,
+        /// For how long, in ns.
+        lasts: u64,
+    },
+    /// The node's wall clock jumps by so many ms.
+    ClockJump(i64),
+}
+
+impl Fault {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill { .. } => "kill",
+            Self::PowerLoss { .. } => "power-loss",
+            Self::Restart { .. } => "restart",
+            Self::Pause(_) => "pause",
+            Self::PauseClient(_) => "pause-client",
+            Self::Cut(_) => "cut",
+            Self::Reset(_) => "reset",
+            Self::SlowDisk { .. } => "slow-disk",
+            Self::FailSync => "fail-sync",
+            Self::FailWrite => "fail-write",
+            Self::FailReads(_) => "fail-reads",
+            Self::FillDisk { .. } => "fill-disk",
+            Self::ClockJump(_) => "clock-jump",
+        }
+    }
+}
+
+/// A producer client.
+#[derive(Clone, Debug)]
+pub struct ProducerKnobs {
+    /// 0, 1 or −1.
+    pub acks: i16,
+    /// Whether it is idempotent (only with acks −1).
+    pub idempotent: bool,
+    /// Processes that share it.
+    pub processes: usize,
+    /// `linger.ms`
+    pub linger: Duration,
+    /// `batch.size`
+    pub batch_size: usize,
+    /// `compression.type`
+    pub compression: Compression,
+    /// `request.timeout.ms`
+    pub request_timeout: Duration,
+    /// `delivery.timeout.ms`
+    pub delivery_timeout: Duration,
+    /// Pause between sends, at most.
+    pub think: Duration,
+    /// Records are padded up to this.
+    pub record_bytes: usize,
+}
+
+/// Everything a seed decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How many keys there are; two share a topic.
+    pub keys: u32,
+    /// When an append counts as done.
+    pub durability: Durability,
+    /// `internal.segment.bytes` of the topics.
+    pub segment_bytes: u32,
+    /// Bytes the broker holds of the newest batches.
+    pub tail_bytes: u64,
+    /// Bytes between index entries.
+    pub index_interval: u64,
+    /// Files kept open.
+    pub open_files: usize,
+    /// Requests and answers pass through the codec.
+    pub codec: bool,
+    /// Network delay between these, in ns.
+    pub delay: (u64, u64),
+    /// Producers.
+    pub producers: Vec<ProducerKnobs>,
+    /// How many readers read along.
+    pub readers: u32,
+    /// When which fault strikes, in order.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+impl Plan {
+    /// What `seed` decides, in general: a swarm of knobs and a random subset of the faults.
+    #[must_use]
+    pub fn general(seed: u64) -> Self {
+        let mut rng = rng::stream(seed, "plan");
+        let rng = &mut rng;
+        let durability = if rng.random_ratio(3, 4) { Durability::Fsync } else { Durability::PageCache };
+        let producers = (0..rng.random_range(1..=3)).map(|at| producer(at == 0, rng)).collect();
+        Self {
+            seed,
+            keys: rng.random_range(1..=4),
+            durability,
+            segment_bytes: *pick(rng, &[1_000, 4_000, 20_000, 1 << 20]),
+            tail_bytes: *pick(rng, &[0, 2_000, 50_000, 16 << 20]),
+            index_interval: *pick(rng, &[1, 200, 4_096]),
+            open_files: *pick(rng, &[2, 8, 512]),
+            codec: rng.random_ratio(1, 4),
+            delay: *pick(rng, &[(20_000, 100_000), (50_000, 500_000), (200_000, 5_000_000), (1_000, 40_000_000)]),
+            producers,
+            readers: rng.random_range(1..=2),
+            faults: faults(durability, &mut rng::stream(seed, "faults")),
+        }
+    }
+}
+
+fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[rng.random_range(0..from.len())]
+}
+
+/// The first producer of a run is always one whose records must not be lost.
+fn producer(first: bool, rng: &mut Rng) -> ProducerKnobs {
+    let acks = if first { -1 } else { *pick(rng, &[-1, -1, 1, 0]) };
+    let request_timeout = Duration::from_millis(*pick(rng, &[500, 1_000, 3_000, 10_000]));
+    ProducerKnobs {
+        acks,
+        idempotent: acks == -1 && (first || rng.random_ratio(3, 4)),
+        processes: rng.random_range(2..=8),
+        linger: Duration::from_millis(*pick(rng, &[0, 0, 1, 5, 20])),
+        batch_size: *pick(rng, &[1, 200, 2_000, 16_384]),
+        compression: *pick(rng, &[Compression::None, Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]),
+        request_timeout,
+        delivery_timeout: request_timeout * rng.random_range(3..20),
+        think: Duration::from_millis(*pick(rng, &[5, 30, 100])),
+        record_bytes: *pick(rng, &[0, 20, 200, 2_000]),
+    }
+}
+
+/// A random subset of the faults the atlas allows: with a single replica in page-cache mode no power may be lost.
+fn faults(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    let mut kinds: Vec<u32> = (0..13).filter(|kind| durability == Durability::Fsync || ![1, 8].contains(kind)).collect();
+    kinds.shuffle(rng);
+    kinds.truncate(rng.random_range(2..=6));
+    let mut all = Vec::new();
+    for kind in kinds {
+        for _ in 0..rng.random_range(1..=4) {
+            all.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), fault(kind, rng)));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+fn fault(kind: u32, rng: &mut Rng) -> Fault {
+    let after = rng.random_range(0..200);
+    let down = rng.random_range(10 * MS..3 * SECOND);
+    let lasts = rng.random_range(50 * MS..4 * SECOND);
+    match kind {
+        0 => Fault::Kill { after, down },
+        1 => Fault::PowerLoss { after, down },
+        2 => Fault::Restart { down },
+        3 => Fault::Pause(lasts),
+        4 => Fault::PauseClient(lasts),
+        5 => Fault::Cut(lasts),
+        6 => Fault::Reset(rng.random_range(1..=3)),
+        7 => Fault::SlowDisk { factor: rng.random_range(3..60), lasts },
+        8 => Fault::FailSync,
+        9 => Fault::FailWrite,
+        10 => Fault::FailReads(rng.random_range(1..=3)),
+        11 => Fault::FillDisk { left: rng.random_range(0..20_000), lasts },
+        12 => Fault::ClockJump(*pick(rng, &[-3_600_000, -5_000, -50, 50, 5_000, 3_000_000])),
+        _ => unreachable!("thirteen kinds"),
+    }
+}

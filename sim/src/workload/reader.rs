@@ -1,0 +1,264 @@
+//! Readers that speak the wire by themselves, so that no verdict depends on the client machines: each polls its keys from the beginning, in order,
+//! and checks what a client can check of every answer.
+
+use super::{Book, decode, place};
+use crate::cluster::client::{Actor, FromClient, ToClient};
+use klamm_core::client::io::Address;
+use klamm_core::error::ErrorCode;
+use klamm_core::id::{BrokerId, CallId, ConnId, Offset, PartitionIndex};
+use klamm_core::time::{Instant, Now};
+use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use klamm_core::wire::batch::Batch;
+use klamm_core::wire::record::Records;
+use klamm_core::wire::{Request, Response};
+use klamm_jepsen::history::{self, Action, Completion, Key, Polled, Process, Record};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+const VERSION: i16 = 12;
+const TIMEOUT: Duration = Duration::from_secs(10);
+const BACKOFF: Duration = Duration::from_millis(200);
+
+/// How a reader behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it reads.
+    pub from: Address,
+    /// What it reads.
+    pub keys: Vec<Key>,
+    /// It waits so long between polls.
+    pub think: Duration,
+    /// `max.wait.ms` of its fetches.
+    pub max_wait: Duration,
+    /// It stops when it has reached the end of every key; before that, it goes on for ever.
+    pub until_end: bool,
+    /// Records may be deleted under it.
+    pub retention: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle { until: Instant },
+    Connecting { since: Instant },
+    Ready { from: Instant },
+    Asked { call: CallId, since: Instant },
+    Finished,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
+    next: i64,
+    high: i64,
+    start: i64,
+    /// The end was seen since the run is draining.
+    ended: bool,
+}
+
+/// A reader.
+pub struct ReaderActor {
+    options: Options,
+    book: Book,
+    process: Process,
+    state: State,
+    conn: ConnId,
+    calls: u64,
+    positions: BTreeMap<Key, Position>,
+    started: bool,
+    out: VecDeque<FromClient>,
+}
+
+impl ReaderActor {
+    /// A reader that has read nothing yet.
+    #[must_use]
+    pub fn new(options: Options, book: Book) -> Self {
+        let positions = options.keys.iter().map(|key| (*key, Position::default())).collect();
+        let process = book.borrow_mut().process();
+        let state = State::Idle { until: Instant::default() };
+        Self { options, book, process, state, conn: ConnId(0), calls: 0, positions, started: false, out: VecDeque::new() }
+    }
+
+    fn begin(&mut self, now: Now) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        let action = Action::Assign { keys: self.options.keys.clone(), seek_to_beginning: true };
+        let mut book = self.book.borrow_mut();
+        book.recorder.invoke(now.at.0, self.process, action.clone());
+        book.recorder.complete(now.at.0, self.process, Completion::ok(action));
+    }
+
+    fn connect(&mut self, now: Now) {
+        self.conn = ConnId(self.conn.0 + 1);
+        self.state = State::Connecting { since: now.at };
+        self.out.push_back(FromClient::Connect { conn: self.conn, to: self.options.from.clone() });
+    }
+
+    fn ask(&mut self, now: Now) {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        self.state = State::Asked { call, since: now.at };
+        self.book.borrow_mut().recorder.invoke(now.at.0, self.process, Action::poll());
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for (key, position) in &self.positions {
+            let (topic, partition) = place(*key);
+            if topics.last().is_none_or(|last| last.topic != topic) {
+                topics.push(FetchTopic { topic, ..Default::default() });
+            }
+            topics.last_mut().expect("pushed above").partitions.push(FetchPartition {
+                partition: PartitionIndex(partition),
+                fetch_offset: Offset(position.next),
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            });
+        }
+        let request = FetchRequest {
+            replica_id: BrokerId(-1),
+            max_wait_ms: i32::try_from(self.options.max_wait.as_millis()).expect("a short wait"),
+            min_bytes: 1,
+            max_bytes: 50 << 20,
+            session_epoch: -1,
+            topics,
+            ..Default::default()
+        };
+        let request = Box::new(Request::Fetch(request));
+        self.out.push_back(FromClient::Send { conn: self.conn, call, version: VERSION, request, answered: true });
+    }
+
+    fn give_up(&mut self, now: Now, why: &str) {
+        if let State::Asked { .. } = self.state {
+            self.book.borrow_mut().recorder.complete(now.at.0, self.process, Completion::fail(why));
+        }
+        self.out.push_back(FromClient::Close { conn: self.conn });
+        self.state = State::Idle { until: now.at.after(BACKOFF) };
+    }
+
+    fn answered(&mut self, now: Now, response: FetchResponse) {
+        let mut polled = Polled::new();
+        for topic in response.responses {
+            for partition in topic.partitions {
+                let Some(key) = self.key_of(&topic.topic, partition.partition_index) else { continue };
+                let records = self.read(key, &partition);
+                if !records.is_empty() {
+                    polled.insert(key, records);
+                }
+            }
+        }
+        self.book.borrow_mut().recorder.complete(now.at.0, self.process, Completion::ok(Action::polled(polled)));
+        let ended = self.positions.values().all(|position| position.ended);
+        self.state = if self.options.until_end && ended { State::Finished } else { State::Ready { from: now.at.after(self.options.think) } };
+    }
+
+    fn key_of(&self, topic: &str, partition: PartitionIndex) -> Option<Key> {
+        self.options.keys.iter().copied().find(|key| place(*key) == (topic.to_owned(), partition.0))
+    }
+
+    /// Takes in one partition's answer, and checks it.
+    fn read(&mut self, key: Key, answer: &PartitionData) -> Vec<Record> {
+        let mut position = self.positions[&key];
+        let records = match answer.error_code {
+            ErrorCode::NONE => self.decoded(key, position.next, answer),
+            ErrorCode::OFFSET_OUT_OF_RANGE if self.options.retention => {
+                position.next = answer.log_start_offset.0;
+                Vec::new()
+            }
+            ErrorCode::OFFSET_OUT_OF_RANGE => {
+                self.violation(format!("{key:?}: offset {} is out of range, the log is {}..{}", position.next, answer.log_start_offset, answer.high_watermark));
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        if answer.error_code == ErrorCode::NONE {
+            let (high, start) = (answer.high_watermark.0, answer.log_start_offset.0);
+            if high < position.high || start < position.start {
+                self.violation(format!("{key:?}: bounds went back from {}..{} to {start}..{high}", position.start, position.high));
+            }
+            if let Some(last) = records.last() {
+                position.next = offset_of(last) + 1;
+                if position.next > high {
+                    self.violation(format!("{key:?}: read offset {} at or above the high watermark {high}", offset_of(last)));
+                }
+            } else if position.next < high && answer.records.as_ref().is_none_or(klamm_core::wire::Records::is_empty) {
+                self.violation(format!("{key:?}: an empty answer at {} below the high watermark {high} it names", position.next));
+            }
+            if let Some(first) = records.first()
+                && offset_of(first) < start
+            {
+                self.violation(format!("{key:?}: a record at {} below the log start {start} that comes with it", offset_of(first)));
+            }
+            (position.high, position.start) = (high, start);
+            position.ended = self.book.borrow().draining && position.next >= high;
+        }
+        self.positions.insert(key, position);
+        records
+    }
+
+    fn decoded(&self, key: Key, from: i64, answer: &PartitionData) -> Vec<Record> {
+        let Some(bytes) = answer.records.as_ref().and_then(|records| records.bytes()) else { return Vec::new() };
+        let batches = match Batch::all(&bytes) {
+            Ok(batches) => batches,
+            Err(bad) => {
+                self.violation(format!("{key:?}: a consumer was sent a damaged batch: {bad:?}"));
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for record in batches.iter().flat_map(|batch| Records::of(batch, 16 << 20).into_iter().flatten()) {
+            match record {
+                Ok(record) if record.offset.0 < from => {}
+                Ok(record) => match record.payload.value.as_deref().and_then(decode) {
+                    Some(value) => found.push(Record::at(history::Offset(record.offset.0), value)),
+                    None => self.violation(format!("{key:?}: offset {} holds what nobody wrote", record.offset)),
+                },
+                Err(bad) => self.violation(format!("{key:?}: a record cannot be read: {bad:?}")),
+            }
+        }
+        found
+    }
+
+    fn violation(&self, what: String) {
+        self.book.borrow_mut().violations.push(what);
+    }
+}
+
+fn offset_of(record: &Record) -> i64 {
+    record.offset.expect("a polled record has its offset").0
+}
+
+impl Actor for ReaderActor {
+    fn handle(&mut self, now: Now, input: ToClient) {
+        self.begin(now);
+        match (self.state, input) {
+            (State::Idle { until }, ToClient::Tick) if until <= now.at => self.connect(now),
+            (State::Connecting { .. }, ToClient::Connected { conn }) if conn == self.conn => self.ask(now),
+            (State::Ready { from }, ToClient::Tick) if from <= now.at => self.ask(now),
+            (State::Connecting { .. } | State::Ready { .. } | State::Asked { .. }, ToClient::Closed { conn }) if conn == self.conn => {
+                self.give_up(now, "the connection was lost");
+            }
+            (State::Connecting { since } | State::Asked { since, .. }, ToClient::Tick) if since.after(TIMEOUT) <= now.at => {
+                self.give_up(now, "timed out");
+            }
+            (State::Asked { call, .. }, ToClient::Answer { call: answered, response }) if call == answered => {
+                let Response::Fetch(response) = *response else { return self.give_up(now, "an answer to something else") };
+                self.answered(now, response);
+                if self.state == State::Finished {
+                    self.book.borrow_mut().finished += 1;
+                    self.out.push_back(FromClient::Close { conn: self.conn });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self) -> Option<FromClient> {
+        self.out.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Idle { until } => Some(until),
+            State::Ready { from } => Some(from),
+            State::Connecting { since } | State::Asked { since, .. } => Some(since.after(TIMEOUT)),
+            State::Finished => None,
+        }
+    }
+}
