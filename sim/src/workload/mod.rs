@@ -31,6 +31,8 @@ pub struct Shared {
     pub open: u32,
     /// No more sends are begun.
     pub draining: bool,
+    /// What the last reader saw last, by key: for the report of a reader that is stuck.
+    pub last_seen: BTreeMap<Key, String>,
     /// Readers that have reached the end of everything.
     pub finished: u32,
 }

@@ -167,6 +167,10 @@ impl ReaderActor {
             }
             _ => Vec::new(),
         };
+        if self.options.until_end {
+            let text = format!("at {} of {}..{}: {:?}", position.next, answer.log_start_offset, answer.high_watermark, answer.error_code);
+            self.book.borrow_mut().last_seen.insert(key, text);
+        }
         if answer.error_code == ErrorCode::NONE {
             let (high, start) = (answer.high_watermark.0, answer.log_start_offset.0);
             if high < position.high || start < position.start {
