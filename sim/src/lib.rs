@@ -2,7 +2,7 @@
 
 pub mod cluster;
 pub mod disk;
-pub mod trace;
-pub mod workload;
 pub mod plan;
 pub mod run;
+pub mod trace;
+pub mod workload;

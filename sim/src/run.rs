@@ -95,6 +95,8 @@ struct Runner {
     mesh: Mesh,
     plan: Plan,
     book: Book,
+    /// What producers that are not idempotent do: judged by the broker's own invariants only.
+    side: Book,
     alarms: BTreeMap<u64, Alarm>,
     next_alarm: u64,
     start_is_set: bool,
@@ -106,6 +108,9 @@ struct Runner {
     last_bites: Bites,
     violations: Vec<String>,
     healed: bool,
+    /// The disk was made small, or will not read: what is offline since comes back with the next start.
+    is_filled: bool,
+    wants_restart: bool,
     rng: rng::Rng,
 }
 
@@ -131,6 +136,7 @@ impl Runner {
         let mut runner = Self {
             mesh,
             book: Book::default(),
+            side: Book::default(),
             alarms: BTreeMap::new(),
             next_alarm: 0,
             start_is_set: false,
@@ -140,6 +146,8 @@ impl Runner {
             last_bites: Bites::default(),
             violations: Vec::new(),
             healed: false,
+            is_filled: false,
+            wants_restart: false,
             rng: rng::stream(plan.seed, "runner"),
             plan,
         };
@@ -156,14 +164,20 @@ impl Runner {
         (0..self.plan.keys).map(Key).collect()
     }
 
+    /// Keys of producers that are not idempotent.
+    fn side_keys(&self) -> Vec<Key> {
+        let first = self.plan.keys.next_multiple_of(PARTITIONS);
+        (first..first + PARTITIONS).map(Key).collect()
+    }
+
     fn add_clients(&mut self) {
-        let topics = (0..self.plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
+        let topics = (0..=self.plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
         let configs = vec![("internal.segment.bytes".to_owned(), self.plan.segment_bytes.to_string())];
         let admin = AdminActor::new(Mesh::address(NODE), topics, configs, self.book.clone());
         self.mesh.add_client(ClientId(100), Box::new(admin));
         for (at, knobs) in self.plan.producers.clone().iter().enumerate() {
-            let options = producer_options(knobs, self.keys());
-            let actor = ProducerActor::new(options, self.book.clone(), self.plan.seed ^ (at as u64 + 1));
+            let (keys, book) = if knobs.idempotent { (self.keys(), &self.book) } else { (self.side_keys(), &self.side) };
+            let actor = ProducerActor::new(producer_options(knobs, keys), book.clone(), self.plan.seed ^ (at as u64 + 1));
             self.mesh.add_client(ClientId(200 + at as u32), Box::new(actor));
         }
         for at in 0..self.plan.readers {
@@ -194,15 +208,24 @@ impl Runner {
         self.healed = true;
         self.mesh.node(NODE).pace().slow_down(1.0);
         self.mesh.node(NODE).disk().faults(|faults| *faults = Default::default());
+        if self.wants_restart && self.mesh.node(NODE).broker().is_some() {
+            self.down = 100_000_000;
+            self.mesh.stop(NODE);
+        }
         self.book.borrow_mut().draining = true;
+        self.side.borrow_mut().draining = true;
     }
 
     fn drain(&mut self) {
         let limit = LOAD + DRAIN_LIMIT;
-        while self.book.borrow().open > 0 && self.step(limit) {}
-        if self.book.borrow().open > 0 {
+        while self.open() > 0 && self.step(limit) {}
+        if self.open() > 0 {
             self.violations.push("liveness: sends are still open long after everything was healed".to_owned());
         }
+    }
+
+    fn open(&self) -> u32 {
+        self.book.borrow().open + self.side.borrow().open
     }
 
     fn read_all(&mut self) {
@@ -219,6 +242,10 @@ impl Runner {
     /// Goes on by one event; false when nothing more comes before `limit`, or a violation ends the run.
     fn step(&mut self, limit: u64) -> bool {
         match self.mesh.step(limit) {
+            Step::Idle if self.mesh.is_dead() => {
+                self.violations.push(format!("nothing is to come any more: {}", self.mesh.node(NODE).describe()));
+                return false;
+            }
             Step::Idle => return false,
             Step::Event | Step::Opened(_) => {}
             Step::Due(number) => {
@@ -247,13 +274,21 @@ impl Runner {
                 }
             }
             Alarm::Unslow => self.mesh.node(NODE).pace().slow_down(1.0),
-            Alarm::Empty => self.mesh.node(NODE).disk().faults(|faults| faults.capacity = None),
+            Alarm::Empty => {
+                self.is_filled = false;
+                self.mesh.node(NODE).disk().faults(|faults| faults.capacity = None);
+            }
         }
     }
 
     /// The node stopped itself: as it was asked to, or since a disk failed.
     fn halted(&mut self, why: &str) {
         if why == "stopped" {
+            return;
+        }
+        // Without room the metadata log takes nothing: the broker stops, as Kafka does, and starts again when the operator has made room.
+        if self.is_filled && why.contains("metadata log") {
+            self.down = 200_000_000;
             return;
         }
         // A fault that strikes while the node recovers, or closes, is seen by the store before the broker.
@@ -330,10 +365,14 @@ impl Runner {
             }
             Fault::FailSync => self.fail(true, |faults| faults.failing_syncs = 1),
             Fault::FailWrite => self.fail(false, |faults| faults.failing_writes = 1),
-            Fault::FailReads(count) => self.fail(false, |faults| faults.failing_reads = count),
+            Fault::FailReads(count) => {
+                self.wants_restart = true;
+                self.fail(false, |faults| faults.failing_reads = count);
+            }
             Fault::FillDisk { left, lasts } => {
                 let used = self.mesh.node(NODE).disk().used();
                 self.mesh.node(NODE).disk().faults(|faults| faults.capacity = Some(used + left));
+                self.is_filled = true;
                 self.alarm(now + lasts, Alarm::Empty);
                 self.bit(fault.name());
             }
@@ -404,8 +443,12 @@ fn spec(plan: &Plan) -> Spec {
         Durability::Fsync => "fsync",
         Durability::PageCache => "page-cache",
     };
-    let properties =
-        [("log.durability", durability), ("num.partitions", "2"), ("offsets.topic.num.partitions", "2"), ("group.initial.rebalance.delay.ms", "0")];
+    let properties = [
+        ("log.durability", durability),
+        ("num.partitions", "2"),
+        ("offsets.topic.num.partitions", "2"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ];
     let fixed = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: format!("node-{NODE}"), port: 9092, security: 0 };
     let dir = LogDir { path: "data".to_owned(), id: Uuid([7; 16]) };

@@ -15,7 +15,11 @@ use std::time::{Duration, Instant};
 
 /// Runs whole klamm nodes deterministically: the same seed and commit give the same run, byte for byte.
 #[derive(Parser)]
-#[command(name = "cargo sim", version, after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim mutants")]
+#[command(
+    name = "cargo sim",
+    version,
+    after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim mutants"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -100,7 +104,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn mutant(text: &str) -> Result<Mutant, String> {
     let names = || Mutant::ALL.iter().map(|mutant| mutant.name()).collect::<Vec<_>>().join(", ");
-    Mutant::ALL.iter().copied().find(|mutant| mutant.name() == text).ok_or_else(|| format!("no mutant is called `{text}`; there are {}", names()))
+    Mutant::ALL
+        .iter()
+        .copied()
+        .find(|mutant| mutant.name() == text)
+        .ok_or_else(|| format!("no mutant is called `{text}`; there are {}", names()))
 }
 
 /// One seed's outcome, or the panic it ended in.
@@ -191,8 +199,7 @@ fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool) -> E
         }
     }
     violations.iter().for_each(|violation| println!("violation: {violation}"));
-    let (trace, events, virtual_ns) =
-        ran.outcome.as_ref().map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
+    let (trace, events, virtual_ns) = ran.outcome.as_ref().map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
     println!(
         "seed {seed} tier {} verdict {} trace {trace:016x} events {events} virtual {:.1}s wall {:.1}s",
         how.tier.name(),

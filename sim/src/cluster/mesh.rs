@@ -266,6 +266,12 @@ impl Mesh {
         self.end_link(link, true);
     }
 
+    /// Whether nothing is to come, ever.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.timeline.is_empty()
+    }
+
     /// Goes on by one event that comes no later than `until`.
     pub fn step(&mut self, until: u64) -> Step {
         let Some(event) = self.timeline.next(until) else { return Step::Idle };

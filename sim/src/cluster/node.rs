@@ -110,6 +110,17 @@ impl Node {
         matches!(self.life, Life::Down)
     }
 
+    /// What it is doing, for a report.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.life {
+            Life::Down => "the node is down".to_owned(),
+            Life::Recovering(_) => "the node recovers".to_owned(),
+            Life::Closing(_) => "the node closes".to_owned(),
+            Life::Up(up) => format!("the node is up, {:?} outstanding in its store", up.store.outstanding()),
+        }
+    }
+
     /// How many lives it has had.
     #[must_use]
     pub fn lives(&self) -> u64 {

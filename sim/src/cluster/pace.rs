@@ -44,6 +44,12 @@ impl<E> Timeline<E> {
         self.at(self.now.saturating_add(delay), event);
     }
 
+    /// Whether nothing is to come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// Goes on to the next event that comes no later than `until`.
     pub fn next(&mut self, until: u64) -> Option<E> {
         let Reverse((at, made)) = *self.order.peek()?;

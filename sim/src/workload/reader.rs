@@ -145,7 +145,8 @@ impl ReaderActor {
         }
         self.book.borrow_mut().recorder.complete(now.at.0, self.process, Completion::ok(Action::polled(polled)));
         let ended = self.positions.values().all(|position| position.ended);
-        self.state = if self.options.until_end && ended { State::Finished } else { State::Ready { from: now.at.after(self.options.think) } };
+        self.state =
+            if self.options.until_end && ended { State::Finished } else { State::Ready { from: now.at.after(self.options.think) } };
     }
 
     fn key_of(&self, topic: &str, partition: PartitionIndex) -> Option<Key> {
@@ -162,7 +163,10 @@ impl ReaderActor {
                 Vec::new()
             }
             ErrorCode::OFFSET_OUT_OF_RANGE => {
-                self.violation(format!("{key:?}: offset {} is out of range, the log is {}..{}", position.next, answer.log_start_offset, answer.high_watermark));
+                self.violation(format!(
+                    "{key:?}: offset {} is out of range, the log is {}..{}",
+                    position.next, answer.log_start_offset, answer.high_watermark
+                ));
                 Vec::new()
             }
             _ => Vec::new(),
