@@ -24,7 +24,7 @@ use rand::Rng as _;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 const NODE: u32 = 1;
@@ -485,7 +485,7 @@ fn format(disk: &Disk, pace: &DiskPace) {
     let properties = MetaProperties { cluster_id: CLUSTER.to_owned(), node_id: NODE as i32, directory_id: Uuid([7; 16]) };
     let mut work = Box::pin(klamm::store::format(disk, &properties));
     let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Pending = work.as_mut().poll(&mut cx) {
+    while work.as_mut().poll(&mut cx).is_pending() {
         pace.begun().into_iter().for_each(|(number, _)| pace.finish(number));
     }
 }

@@ -91,10 +91,4 @@ impl Conn {
             });
         }
     }
-
-    /// The version a request was asked in.
-    pub(super) fn version(&self, token: Token) -> i16 {
-        let at = usize::try_from(token.seq - self.answered).expect("fewer slots than usize");
-        self.slots.get(at).expect("a request under way has a slot").version
-    }
 }

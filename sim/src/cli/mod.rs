@@ -191,11 +191,11 @@ fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool) -> E
                 println!("{:10.6}s node {node} {level:?} {text}", *at as f64 / 1e9);
             }
         }
-        if let Some(path) = history {
-            if let Err(error) = write_history(outcome, &path) {
-                eprintln!("cannot write the history to {}: {error}", path.display());
-                return ExitCode::from(2);
-            }
+        if let Some(path) = history
+            && let Err(error) = write_history(outcome, &path)
+        {
+            eprintln!("cannot write the history to {}: {error}", path.display());
+            return ExitCode::from(2);
         }
     }
     violations.iter().for_each(|violation| println!("violation: {violation}"));
