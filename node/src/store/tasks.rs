@@ -5,10 +5,14 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How often one turn looks for tasks that were woken meanwhile.
+const PASSES_PER_TURN: usize = 64;
 
 /// Takes a lock that nobody holds across a panic or an await.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -43,11 +47,16 @@ impl Spawner {
 /// Wakes one task.
 struct Bell {
     slot: usize,
+    /// Whether the slot is among the woken: however often it rings, the task is polled once.
+    rung: AtomicBool,
     inbox: Arc<Mutex<Inbox>>,
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
+        if self.rung.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let driver = {
             let mut inbox = lock(&self.inbox);
             inbox.woken.push_back(self.slot);
@@ -64,7 +73,7 @@ impl Wake for Bell {
 pub(crate) struct Tasks {
     spawner: Spawner,
     slots: Vec<Option<Task>>,
-    bells: Vec<Waker>,
+    bells: Vec<(Arc<Bell>, Waker)>,
     free: Vec<usize>,
 }
 
@@ -74,9 +83,10 @@ impl Tasks {
         self.spawner.clone()
     }
 
-    /// Polls what was started or woken, until nothing is; then `cx` will be woken when there is more.
+    /// Polls what was started or woken; `cx` will be woken when there is more. Ends after a while even if tasks wake each other without end: what
+    /// they wait for may want the thread (a runtime that doles out polls, for one).
     pub(crate) fn turn(&mut self, cx: &Context<'_>) {
-        loop {
+        for _ in 0..PASSES_PER_TURN {
             let (born, woken) = {
                 let mut inbox = lock(&self.spawner.0);
                 if inbox.born.is_empty() && inbox.woken.is_empty() {
@@ -93,6 +103,7 @@ impl Tasks {
                 self.poll(slot);
             }
         }
+        cx.waker().wake_by_ref();
     }
 
     /// Drops all tasks.
@@ -109,13 +120,16 @@ impl Tasks {
         }
         let slot = self.slots.len();
         self.slots.push(Some(task));
-        self.bells.push(Arc::new(Bell { slot, inbox: Arc::clone(&self.spawner.0) }).into());
+        let bell = Arc::new(Bell { slot, rung: AtomicBool::new(false), inbox: Arc::clone(&self.spawner.0) });
+        self.bells.push((Arc::clone(&bell), bell.into()));
         slot
     }
 
     fn poll(&mut self, slot: usize) {
+        let (bell, waker) = &self.bells[slot];
+        bell.rung.store(false, Ordering::Relaxed);
         let Some(task) = &mut self.slots[slot] else { return };
-        if task.as_mut().poll(&mut Context::from_waker(&self.bells[slot])).is_ready() {
+        if task.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
             self.slots[slot] = None;
             self.free.push(slot);
         }
@@ -140,7 +154,11 @@ impl Signal {
             if ready() {
                 return Poll::Ready(());
             }
-            lock(&self.0).push(cx.waker().clone());
+            let mut waiting = lock(&self.0);
+            // One task may wait for several signals, and is polled for each.
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
