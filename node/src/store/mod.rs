@@ -173,7 +173,7 @@ impl<F: Fs> Store<F> {
         lock(&self.shared.desk).done.pop_front()
     }
 
-    /// What has been submitted and not been answered. A driver holds back when it is too much.
+    /// What has been submitted and has not ended; outcomes that wait to be taken do not count. A driver holds back when it is too much.
     #[must_use]
     pub fn outstanding(&self) -> Outstanding {
         lock(&self.shared.desk).outstanding

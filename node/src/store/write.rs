@@ -230,11 +230,12 @@ async fn write_indexes<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>) -> Res
         (body.active.base, body.tail.unwritten_times(), body.tail.unwritten_offsets())
     };
     for (kind, (at, bytes)) in [(Kind::Times, times), (Kind::Offsets, offsets)] {
+        let path = kind.path(&log.folder, base);
+        // An index without entries is made as well: Kafka's tools want both.
+        let file = open_index(shared, log, base, kind).await.map_err(|error| log.dir.fault("opening", &path, &error))?;
         if bytes.is_empty() {
             continue;
         }
-        let path = kind.path(&log.folder, base);
-        let file = open_index(shared, log, base, kind).await.map_err(|error| log.dir.fault("opening", &path, &error))?;
         if let Err(error) = file.write_at(at, &[bytes]).await {
             if is_full(&error) {
                 probe!("an index did not fit the disk");
