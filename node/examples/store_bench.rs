@@ -52,14 +52,14 @@ impl Bench {
         log
     }
 
-    /// Keeps `DEPTH` appends under way until `bytes` were written, rolling at 1 GiB; with a sync behind each if asked. The time, and how many appends.
+    /// Keeps `DEPTH` appends under way until `bytes` were written, rolling a little above 1 GiB; with a sync behind each if asked. The time, and how many appends.
     async fn append(&mut self, log: LogId, batch: &Batch, bytes: u64, sync: bool) -> (Duration, u64) {
         let size = u64::from(batch.header().bytes);
         let records = batch.header().next_offset().since(batch.header().base_offset);
         let (mut at, mut written, mut segment, mut appends) = (0, 0, 0, 0);
         let begun = now();
         while written < bytes {
-            if segment + size > 1 << 30 {
+            if segment + size > (1 << 30) + (64 << 20) {
                 self.submit(StoreOp::Roll { log, at: Offset(at) });
                 segment = 0;
             }
