@@ -190,8 +190,8 @@ proptest! {
         }
         world.bench.make_all_safe();
         world.hear();
-        for group in 0..GROUPS.len() {
-            let offset = world.bench.offset(GROUPS[group]);
+        for (group, name) in GROUPS.iter().enumerate() {
+            let offset = world.bench.offset(name);
             let accepted = world.groups[group].accepted;
             world.check_seen(group, offset.expect("everything is safe, and nothing loads"), accepted);
         }
