@@ -42,7 +42,7 @@ class Load(threading.Thread):
     """One idempotent producer: counts up in each partition; what is acknowledged is kept as a set of numbers."""
 
     def __init__(self, word):
-        super().__init__()
+        super().__init__(daemon=True)
         self.word, self.stop, self.sent = word, threading.Event(), defaultdict(int)
         self.acked, self.failed = defaultdict(list), []
         config = {"bootstrap.servers": BOOTSTRAP, "enable.idempotence": True, "acks": "all", "linger.ms": 2, "compression.type": "lz4"}
