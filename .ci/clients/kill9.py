@@ -81,7 +81,7 @@ class Load(threading.Thread):
 
 def read_back():
     """Every message of every partition, up to the end at this moment, as {(topic, partition): [value]}."""
-    config = {"bootstrap.servers": BOOTSTRAP, "group.id": "kill9", "auto.offset.reset": "error", "enable.auto.commit": False, "fetch.wait.max.ms": 50}
+    config = {"bootstrap.servers": BOOTSTRAP, "group.id": "kill9", "auto.offset.reset": "error", "enable.auto.commit": False, "fetch.wait.max.ms": 50, "log_level": 0}
     consumer, found = Consumer(config), {}
     parts = [(t, p) for t, count in TOPICS.items() for p in range(count)]
     ends = {tp: consumer.get_watermark_offsets(TopicPartition(*tp), timeout=30)[1] for tp in parts}
