@@ -82,6 +82,10 @@ impl Broker {
         }
         let unknown = if version >= 13 { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
         let partition = self.partitions.get(&id).ok_or(unknown)?;
+        if partition.owner != Owner::Clients {
+            // Coordinators alone write what they read back.
+            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION.into());
+        }
         let batch = batch.map_err(of_bad_batch)?;
         let leader = partition.leader().ok_or_else(|| not_led(partition))?;
         let start = leader.log.start();
@@ -104,7 +108,7 @@ impl Broker {
             let why = format!("the batch has {} bytes, `max.message.bytes` is {}", header.bytes, config.max_message_bytes);
             return Err(refused(ErrorCode::MESSAGE_TOO_LARGE, why));
         }
-        if self.is_full(partition.dir) && partition.owner == Owner::Clients {
+        if self.is_full(partition.dir) {
             probe!("produce is refused at the disk's reserve");
             return Err(refused(ErrorCode::KAFKA_STORAGE_ERROR, "the disk is nearly full: free space, or delete topics or records"));
         }
