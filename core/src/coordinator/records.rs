@@ -149,7 +149,8 @@ mod tests {
     use bytes::Bytes;
 
     fn bytes(hex: &str) -> Bytes {
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).map(|d| char::from(d).to_digit(16).unwrap() as u8).collect();
+        let digits: Vec<u8> =
+            hex.bytes().filter(u8::is_ascii_hexdigit).map(|d| u8::try_from(char::from(d).to_digit(16).unwrap()).unwrap()).collect();
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 

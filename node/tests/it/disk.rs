@@ -90,3 +90,28 @@ fn a_lock_is_held_until_its_handle_is_dropped() {
         disk.lock(".lock").await.unwrap();
     });
 }
+
+/// Tokio lets a task poll only so many of its own resources before it must return to the runtime; the store polls all of its work in one turn.
+#[test]
+fn a_long_turn_of_many_operations_gets_on() {
+    use std::future::poll_fn;
+    use std::task::Poll;
+    let dir = TempDir::new("turn");
+    block_on(async {
+        let disk = Disk::new(&dir.0).unwrap();
+        let (mut done, mut idle) = (0, 0);
+        poll_fn(|cx| {
+            while done < 300 && idle < 20_000 {
+                let mut operation = Box::pin(disk.list(""));
+                while operation.as_mut().poll(cx).is_pending() && idle < 20_000 {
+                    idle += 1;
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                done += 1;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!(idle < 20_000, "after {done} operations none ended any more");
+    });
+}
