@@ -106,7 +106,8 @@ impl Consume {
         let mut client = Client::new(Consumer::new(config, seed()), Clock::new(), "klamm-consume");
         self.begin(&mut admin, &mut client).await?;
         client.tell(Command::Poll { max_records: RECORDS_AT_ONCE });
-        while !self.is_done(&client, &printer) {
+        loop {
+            // What was handed on counts as read: print it before asking whether the end is reached.
             while let Some(event) = client.take_event() {
                 self.take(&mut client, &mut printer, event)?;
             }
