@@ -414,7 +414,9 @@ fn records_are_deleted_up_to_the_high_watermark_and_no_further() {
 }
 
 #[test]
-fn nobody_produces_to_the_metadata_log() {
+fn nobody_produces_to_what_is_not_theirs() {
     let mut bench = Bench::new(&[]);
+    metadata(&mut bench, 12, MetadataRequest { allow_auto_topic_creation: true, ..named(&["__consumer_offsets"]) });
+    assert_eq!(bench.produce("__consumer_offsets", 0, 1), E::INVALID_TOPIC_EXCEPTION);
     assert_eq!(bench.produce("__cluster_metadata", 0, 1), E::UNKNOWN_TOPIC_OR_PARTITION);
 }
