@@ -2,7 +2,9 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod outcome;
 pub mod plan;
 pub mod run;
+mod stage;
 pub mod trace;
 pub mod workload;

@@ -5,8 +5,9 @@ mod sweep;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use klamm_core::probe::{self, Mutant};
+use klamm_sim::outcome::Outcome;
 use klamm_sim::plan::Plan;
-use klamm_sim::run::{self, Outcome};
+use klamm_sim::run;
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;

@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod link;
+#[cfg(madsim)]
+pub mod madsim;
 pub mod mesh;
 pub mod node;
 pub mod pace;

@@ -75,19 +75,53 @@ struct Pacer {
 #[derive(Clone, Debug)]
 pub struct DiskPace {
     shared: Arc<Mutex<Pacer>>,
-    speed: Arc<Mutex<(Rng, f64)>>,
+    speed: Arc<Mutex<Speed>>,
+}
+
+/// How long a disk takes for what it does.
+#[derive(Debug)]
+pub(super) struct Speed {
+    rng: Rng,
+    factor: f64,
+}
+
+impl Speed {
+    /// Latencies drawn from `rng`.
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { rng, factor: 1.0 }
+    }
+
+    /// Makes every operation `factor` times as slow as usual.
+    pub(super) fn slow_down(&mut self, factor: f64) {
+        self.factor = factor;
+    }
+
+    /// How long the next operation takes, in ns.
+    pub(super) fn duration(&mut self, cost: Cost) -> u64 {
+        let (base, bytes_per_us) = match cost {
+            Cost::Meta => (5_000, None),
+            Cost::Read(bytes) => (20_000, Some((bytes, 500))),
+            Cost::Write(bytes) => (5_000, Some((bytes, 1_000))),
+            Cost::Sync(bytes) => (600_000, Some((bytes, 200))),
+        };
+        let transfer = bytes_per_us.map_or(0, |(bytes, rate)| bytes * 1_000 / rate);
+        let jitter = self.rng.random_range(0.5..2.0);
+        // One in a hundred hits a bad moment.
+        let hiccup = if self.rng.random_ratio(1, 100) { 20.0 } else { 1.0 };
+        ((base + transfer) as f64 * jitter * hiccup * self.factor) as u64
+    }
 }
 
 impl DiskPace {
     /// A disk whose latencies are drawn from `rng`.
     #[must_use]
     pub fn new(rng: Rng) -> Self {
-        Self { shared: Arc::default(), speed: Arc::new(Mutex::new((rng, 1.0))) }
+        Self { shared: Arc::default(), speed: Arc::new(Mutex::new(Speed::new(rng))) }
     }
 
     /// Makes every operation `factor` times as slow as usual.
     pub fn slow_down(&self, factor: f64) {
-        self.speed.lock().expect("nothing panics holding it").1 = factor;
+        self.speed.lock().expect("nothing panics holding it").slow_down(factor);
     }
 
     fn shared(&self) -> MutexGuard<'_, Pacer> {
@@ -109,21 +143,6 @@ impl DiskPace {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    fn duration(&self, cost: Cost) -> u64 {
-        let mut speed = self.speed.lock().expect("nothing panics holding it");
-        let (base, bytes_per_us) = match cost {
-            Cost::Meta => (5_000, None),
-            Cost::Read(bytes) => (20_000, Some((bytes, 500))),
-            Cost::Write(bytes) => (5_000, Some((bytes, 1_000))),
-            Cost::Sync(bytes) => (600_000, Some((bytes, 200))),
-        };
-        let transfer = bytes_per_us.map_or(0, |(bytes, rate)| bytes * 1_000 / rate);
-        let jitter = speed.0.random_range(0.5..2.0);
-        // One in a hundred hits a bad moment.
-        let hiccup = if speed.0.random_ratio(1, 100) { 20.0 } else { 1.0 };
-        ((base + transfer) as f64 * jitter * hiccup * speed.1) as u64
     }
 }
 
@@ -147,7 +166,7 @@ impl Future for Pass {
 
 impl Pace for DiskPace {
     fn pass(&self, cost: Cost) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let duration = self.duration(cost);
+        let duration = self.speed.lock().expect("nothing panics holding it").duration(cost);
         let mut shared = self.shared();
         let number = shared.next;
         shared.next += 1;

@@ -20,7 +20,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 /// What an operation costs the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cost {
     /// A look at names or sizes.
     Meta,

@@ -1,3 +1,5 @@
 //! The simulator's integration tests, in one binary.
 
+mod nested;
+mod seeds;
 mod store;

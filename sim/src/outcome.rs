@@ -1,0 +1,91 @@
+//! What a run came to, on either tier, and the verdict over what its clients saw.
+
+use crate::cluster::mesh::Counts;
+use crate::stage::SECOND;
+use crate::trace::Trace;
+use crate::workload::Shared;
+use klamm_core::broker::io::Level;
+use klamm_jepsen::check::{self, Report, Verdict as Judgement};
+use klamm_jepsen::history::History;
+use std::collections::BTreeMap;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What no run may show; empty if it is clean.
+    pub violations: Vec<String>,
+    /// The trace's hash.
+    pub trace: u64,
+    /// How many events the trace holds.
+    pub events: u64,
+    /// Virtual nanoseconds.
+    pub virtual_ns: u64,
+    /// How much was done.
+    pub counts: Counts,
+    /// Sends acknowledged under acks=all.
+    pub acknowledged: u64,
+    /// By fault: how often it was planned, and how often it bit.
+    pub faults: BTreeMap<&'static str, (u64, u64)>,
+    /// What clients did and saw.
+    pub history: History,
+    /// What the broker said to its operator.
+    pub notes: Vec<(u64, u32, Level, String)>,
+}
+
+/// What is left when the curtain falls.
+pub(crate) struct Ending {
+    /// The seed.
+    pub(crate) seed: u64,
+    /// What the runner found.
+    pub(crate) violations: Vec<String>,
+    /// What the clients found, and their history.
+    pub(crate) book: Shared,
+    pub(crate) trace: Trace,
+    pub(crate) virtual_ns: u64,
+    pub(crate) counts: Counts,
+    pub(crate) faults: BTreeMap<&'static str, (u64, u64)>,
+    pub(crate) notes: Vec<(u64, u32, Level, String)>,
+}
+
+impl Outcome {
+    /// Judges what the clients saw, unless worse was found already.
+    pub(crate) fn of(ending: Ending) -> Self {
+        let Ending { seed, mut violations, book, trace, virtual_ns, counts, faults, notes } = ending;
+        let history = book.recorder.finish();
+        violations.extend(book.violations);
+        if violations.is_empty() {
+            let report = check::check(&history, &check::Options::default());
+            violations.extend(words(&report));
+        }
+        let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
+        Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, history, notes }
+    }
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// Faults that bit.
+    #[must_use]
+    pub fn bites(&self) -> u64 {
+        self.faults.values().map(|(_, bit)| bit).sum()
+    }
+
+    /// Whether the run is of the size that a seed must have: 30 virtual seconds under load, 200 acknowledged records, two faults that bit.
+    #[must_use]
+    pub fn is_full_size(&self) -> bool {
+        self.virtual_ns >= 30 * SECOND && self.acknowledged >= 200 && self.bites() >= 2
+    }
+}
+
+fn words(report: &Report) -> Vec<String> {
+    if report.verdict == Judgement::Undecided {
+        return vec!["undecided: no send and no poll ended well".to_owned()];
+    }
+    let first = |kind: check::Kind| report.found[&kind].cases.first().map(|case| case.what.clone()).unwrap_or_default();
+    report.bad().map(|kind| format!("{}: {}", kind.name(), first(kind))).collect()
+}

@@ -1,0 +1,187 @@
+//! What both tiers put on stage from a plan: the node's settings, its clients, and the ledger of the faults that struck.
+
+use crate::cluster::client::{Actor, ClientId};
+use crate::disk::Bites;
+use crate::plan::{Plan, ProducerKnobs};
+use crate::workload::admin::AdminActor;
+use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
+use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
+use crate::workload::{Book, PARTITIONS};
+use klamm::store::{MetaProperties, Options as StoreOptions};
+use klamm_core::client::io::{Address, Common};
+use klamm_core::client::producer::{Acks, Config as ProducerConfig};
+use klamm_core::config::Durability;
+use klamm_core::id::Uuid;
+use klamm_core::rng::Rng;
+use klamm_jepsen::history::Key;
+use rand::Rng as _;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The node's number.
+pub(crate) const NODE: u32 = 1;
+/// The cluster's id.
+pub(crate) const CLUSTER: &str = "klamm-simulation-00000";
+/// The id of the log directory.
+pub(crate) const DIRECTORY: Uuid = Uuid([7; 16]);
+/// Below so many free bytes a simulated broker takes no more records.
+pub(crate) const RESERVE_BYTES: u64 = 8_000;
+/// Nanoseconds.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+/// After the load everything must have settled within this.
+pub(crate) const DRAIN_LIMIT: u64 = 400 * SECOND;
+/// A healed node must show everything within this.
+pub(crate) const READ_LIMIT: u64 = 60 * SECOND;
+/// So long a node is down that stopped itself.
+pub(crate) const HALTED_DOWN: u64 = SECOND / 5;
+
+/// An actor on stage.
+pub(crate) type Player = Box<dyn Actor>;
+
+/// The node's properties.
+pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 4] {
+    let durability = match plan.durability {
+        Durability::Fsync => "fsync",
+        Durability::PageCache => "page-cache",
+    };
+    [
+        ("log.durability", durability),
+        ("num.partitions", "2"),
+        ("offsets.topic.num.partitions", "2"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ]
+}
+
+/// How the node's store works.
+pub(crate) fn store_options(plan: &Plan) -> StoreOptions {
+    StoreOptions { index_interval_bytes: plan.index_interval, open_files: plan.open_files, recoveries: 2 }
+}
+
+/// What a format of the disk writes down.
+pub(crate) fn meta() -> MetaProperties {
+    MetaProperties { cluster_id: CLUSTER.to_owned(), node_id: NODE as i32, directory_id: DIRECTORY }
+}
+
+fn keys(plan: &Plan) -> Vec<Key> {
+    (0..plan.keys).map(Key).collect()
+}
+
+/// Keys of producers that are not idempotent.
+fn side_keys(plan: &Plan) -> Vec<Key> {
+    let first = plan.keys.next_multiple_of(PARTITIONS);
+    (first..first + PARTITIONS).map(Key).collect()
+}
+
+/// The clients of a run, who find the node `at` that address. What producers do that are not idempotent is written into `side`.
+pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
+    let topics = (0..=plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
+    let configs = vec![("internal.segment.bytes".to_owned(), plan.segment_bytes.to_string())];
+    let mut cast: Vec<(ClientId, Player)> = Vec::new();
+    cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, configs, book.clone()))));
+    for (number, knobs) in plan.producers.iter().enumerate() {
+        let (keys, book) = if knobs.idempotent { (keys(plan), book) } else { (side_keys(plan), side) };
+        let options = producer_options(knobs, at.clone(), keys);
+        let actor = ProducerActor::new(options, book.clone(), plan.seed ^ (number as u64 + 1));
+        cast.push((ClientId(200 + number as u32), Box::new(actor)));
+    }
+    for number in 0..plan.readers {
+        let max_wait = Duration::from_millis(rng.random_range(0..1_000));
+        let think = Duration::from_millis(rng.random_range(1..300));
+        let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: false, retention: false };
+        cast.push((ClientId(300 + number), Box::new(ReaderActor::new(options, book.clone()))));
+    }
+    cast
+}
+
+/// Who reads everything when all is healed.
+pub(crate) fn last_reader(plan: &Plan, at: &Address, book: &Book) -> (ClientId, Player) {
+    let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
+    let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: true, retention: false };
+    (ClientId(400), Box::new(ReaderActor::new(options, book.clone())))
+}
+
+/// A producer or reader, by chance.
+pub(crate) fn some_client(plan: &Plan, rng: &mut Rng) -> ClientId {
+    let producers = plan.producers.len() as u32;
+    let at = rng.random_range(0..producers + plan.readers);
+    ClientId(if at < producers { 200 + at } else { 300 + at - producers })
+}
+
+fn producer_options(knobs: &ProducerKnobs, at: Address, keys: Vec<Key>) -> ProducerOptions {
+    let common = Common { request_timeout: knobs.request_timeout, auto_create_topics: false, ..Common::new(vec![at]) };
+    let acks = match knobs.acks {
+        0 => Acks::None,
+        1 => Acks::Leader,
+        _ => Acks::All,
+    };
+    let config = ProducerConfig {
+        acks,
+        idempotent: knobs.idempotent,
+        linger: knobs.linger,
+        batch_size: knobs.batch_size,
+        compression: knobs.compression,
+        delivery_timeout: knobs.delivery_timeout,
+        ..ProducerConfig::new(common)
+    };
+    ProducerOptions { config, processes: knobs.processes, keys, think: knobs.think, record_bytes: knobs.record_bytes }
+}
+
+/// How often each fault was planned and bit, and whether a disk fault excuses that a node stops itself.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    struck: BTreeMap<&'static str, (u64, u64)>,
+    /// A disk fault was injected, so that a halt is the right reaction; with true, the machine must be started anew.
+    halt_is_due: Option<bool>,
+    last_bites: Bites,
+    /// The disk was made small.
+    pub(crate) is_filled: bool,
+    /// The disk would not read: what is offline since comes back with the next start.
+    pub(crate) wants_restart: bool,
+}
+
+impl Ledger {
+    /// A fault strikes.
+    pub(crate) fn planned(&mut self, name: &'static str) {
+        self.struck.entry(name).or_default().0 += 1;
+    }
+
+    /// A fault bites.
+    pub(crate) fn bit(&mut self, name: &'static str) {
+        self.struck.entry(name).or_default().1 += 1;
+    }
+
+    /// A disk fault strikes after which the node may stop itself; with `power`, what the operating system holds can then no longer be trusted.
+    pub(crate) fn disk_fault(&mut self, power: bool) {
+        self.halt_is_due = Some(power || self.halt_is_due == Some(true));
+    }
+
+    /// The node has stopped itself. Says whether the machine must be started anew.
+    ///
+    /// # Errors
+    /// It had no reason.
+    pub(crate) fn halted(&mut self, why: &str) -> Result<bool, String> {
+        // Without room the metadata log takes nothing: the broker stops, as Kafka does, and starts again when the operator has made room.
+        if self.is_filled && why.contains("metadata log") {
+            return Ok(false);
+        }
+        // A fault that strikes while the node recovers, or closes, is seen by the store before the broker.
+        if self.halt_is_due.is_none() && why.contains("injected") {
+            return Ok(false);
+        }
+        self.halt_is_due.take().ok_or_else(|| format!("the node stopped itself without a disk fault: {why}"))
+    }
+
+    /// Injected I/O errors bite when the store runs into them.
+    pub(crate) fn count(&mut self, bites: Bites) {
+        let errors = bites.io_errors - self.last_bites.io_errors;
+        if errors > 0 {
+            self.struck.entry("io-error").or_default().1 += errors;
+        }
+        self.last_bites = bites;
+    }
+
+    /// By fault: how often it was planned, and how often it bit.
+    pub(crate) fn into_struck(self) -> BTreeMap<&'static str, (u64, u64)> {
+        self.struck
+    }
+}

@@ -1,0 +1,71 @@
+//! The tier that needs `--cfg madsim`: built by a nested cargo, exactly as `cargo sim` does it and in the same folder, then run for a few seeds.
+
+use crate::seeds::kept;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How many seeds of a sweep are run here; `cargo sim sweep --tier madsim` is for more.
+const SEEDS: u64 = 6;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace")
+}
+
+/// The words of `cargo sim`, out of the file that defines it.
+fn alias() -> Vec<String> {
+    let config = std::fs::read_to_string(root().join(".cargo/config.toml")).expect("the workspace has aliases");
+    let line = config.lines().find(|line| line.starts_with("sim = ")).expect("`cargo sim` is an alias");
+    line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Builds the simulator, showing how it goes, and says where it is.
+fn build() -> PathBuf {
+    let alias = alias();
+    let after = |word: &str| alias.iter().skip_while(|w| *w != word).nth(1).expect("the alias says so").clone();
+    let words = alias.iter().map(String::as_str).filter(|word| !["--quiet", "--"].contains(word));
+    let words = words.map(|word| if word == "run" { "build" } else { word });
+    eprintln!("building the simulator in {}; the first time takes some minutes", after("--target-dir"));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Whatever flags the outer build has, they would take the place of the alias's.
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        cargo.env_remove(variable);
+    }
+    let status = cargo.current_dir(root()).args(words).status().expect("cargo starts");
+    assert!(status.success(), "the simulator does not build");
+    root().join(after("--target-dir")).join(after("--profile")).join(after("--bin"))
+}
+
+/// Runs the simulator; its output, and whether it ended well.
+fn sim(binary: &Path, words: &[&str]) -> (String, bool) {
+    let output = Command::new(binary).args(words).output().expect("it was built");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (text, output.status.success())
+}
+
+/// The last line without the wall time, which alone may differ.
+fn line(output: &str) -> &str {
+    let line = output.lines().rfind(|line| line.starts_with("seed ")).unwrap_or_else(|| panic!("no line of a run in:\n{output}"));
+    line.split_once(" wall ").expect("it ends with the wall time").0
+}
+
+#[test]
+fn whole_nodes_are_clean_and_the_same_in_another_process() {
+    let binary = build();
+    let (output, clean) = sim(&binary, &["sweep", "--tier", "madsim", "--seeds", &format!("0..{SEEDS}"), "--all"]);
+    assert!(clean, "{output}");
+    let mut seeds = kept("madsim");
+    seeds.push((8, "a second one, that must differ"));
+    let mut lines = Vec::new();
+    for (seed, why) in seeds {
+        let words = ["run", "--tier", "madsim", "--seed", &seed.to_string()];
+        let (one, clean) = sim(&binary, &words);
+        assert!(clean, "seed {seed} ({why}):\n{one}");
+        let (other, _) = sim(&binary, &words);
+        assert_eq!(line(&one), line(&other), "seed {seed} ({why})");
+        lines.push(line(&one).to_owned());
+    }
+    let all = lines.len();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "different seeds give different runs");
+}
