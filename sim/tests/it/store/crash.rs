@@ -71,6 +71,8 @@ struct Model {
     sequence: i32,
     created: bool,
     deleting: bool,
+    /// Whether its deletion was acknowledged.
+    deleted: bool,
 }
 
 enum Pending {
@@ -348,7 +350,7 @@ impl World {
         let pending = self.pending.remove(&ticket).ok_or("answered twice")?;
         match (pending, outcome) {
             (Pending::Create(at), Ok(Stored::Done)) => self.logs[at].created = true,
-            (Pending::Delete(at), Ok(Stored::Done)) => self.logs[at].created = false,
+            (Pending::Delete(at), Ok(Stored::Done)) => self.logs[at].deleted = true,
             (Pending::Append { at, cuts }, Ok(Stored::Appended { end })) => {
                 let log = &mut self.logs[at];
                 log.written = log.written.max(log.uncut(end.0, cuts));
@@ -390,7 +392,7 @@ impl World {
         for FoundLog { log: id, name, topic, state } in found.logs {
             let position = self.logs.iter().position(|log| log.topic == topic).ok_or_else(|| format!("{name} is not known"))?;
             let model = self.logs.remove(position);
-            if model.deleting && !model.created {
+            if model.deleted {
                 return Err(format!("{name} was deleted and is back"));
             }
             let recovered = state.map_err(|fault| format!("{name}, synced to {}: {fault:?}", model.synced))?;
