@@ -165,7 +165,7 @@ async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: sto
     let mut found = Vec::new();
     for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
         let dir = dir.map_err(|e| format!("cannot use {}: {e}", path.display()))?;
-        if dir.clean.is_none() {
+        if dir.clean.is_none() && !dir.logs.is_empty() {
             info!("{} was not closed cleanly: its logs were scanned", path.display());
         }
         found.push(dir);

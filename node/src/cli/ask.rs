@@ -30,10 +30,13 @@ impl Bootstrap {
     }
 }
 
-/// Runs `work` on this thread.
+/// Runs `work` on this thread, and its connections on another: work that never pauses must not hold them up.
 pub(super) fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| vec![format!("cannot start a thread: {e}")])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|e| vec![format!("cannot start a thread: {e}")])?;
     runtime.block_on(work).map_err(|e| vec![e])
 }
 

@@ -242,6 +242,10 @@ async fn produce(mut client: Client<Producer>, topic: &Arc<str>, count: u64, siz
             if sent == count {
                 client.tell(producer::Command::Flush { token: Token(u64::MAX) });
             }
+            // Until the topic's leaders are known, the machine looks at all records again with each new one.
+            if settled == 0 {
+                break;
+            }
         }
         client.turn().await;
         let now = client.now().at;

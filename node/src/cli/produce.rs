@@ -207,6 +207,11 @@ impl Produce {
                 let record = self.record(&topic, Token(tally.sent), line);
                 send(&mut client, &mut tally, record).await;
                 tally.sent += 1;
+                // Until the topic's leaders are known, the machine looks at all records again with each new one.
+                while tally.settled() == 0 {
+                    let event = client.event().await;
+                    tally.take(event);
+                }
             }
             take_events(&mut client, &mut tally);
         }

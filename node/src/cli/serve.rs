@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+/// Threads that may wait for the disk at once: enough to keep it busy, few enough to cost no memory.
+const BLOCKING_THREADS: usize = 32;
+
 /// Run a node
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -50,8 +53,11 @@ impl Serve {
         self.logging.start()?;
         loaded.warnings.iter().for_each(|line| warn!("{line}"));
         let config = loaded.config;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| vec![format!("cannot start threads: {e}")])?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .enable_all()
+            .build()
+            .map_err(|e| vec![format!("cannot start threads: {e}")])?;
         runtime.block_on(self.serve(&config)).map_err(|e| vec![e])
     }
 
