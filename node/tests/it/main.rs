@@ -1,5 +1,6 @@
 //! The node's integration tests, in one binary.
 
+mod clients;
 mod disk;
 mod node;
 mod store;
