@@ -36,10 +36,9 @@ async fn produce(broker: &Address, topic: &str, values: &[String]) {
     }
     let mut acknowledged = 0;
     while acknowledged < values.len() {
-        match client.event().await {
-            producer::Event::Settled { records, outcome: Ok(_), .. } => acknowledged += records.len(),
-            other => panic!("{other:?}"),
-        }
+        let event = client.event().await;
+        let producer::Event::Settled { records, outcome: Ok(_), .. } = event else { panic!("{event:?}") };
+        acknowledged += records.len();
     }
 }
 
