@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const LENGTH_BYTES: usize = 4;
 /// The room that an idle connection keeps.
 const ROOM_MIN: usize = 4 << 10;
+/// A smaller rest of memory is not worth a read.
+const REST_MIN: usize = 512;
 /// The room that a busy connection reads into, unless a frame is longer.
 const ROOM_MAX: usize = 64 << 10;
 
@@ -59,13 +61,17 @@ impl<'a> Frames<'a> {
         self.reader
     }
 
-    /// Reads once, with room for `whole` bytes in all.
+    /// Reads once, with room for `whole` bytes in all. Fills the memory it has before it takes more: what small frames are cut from stays as long
+    /// as the last of them is kept.
     async fn fill(&mut self, whole: usize) -> io::Result<usize> {
-        self.buf.reserve((whole - self.buf.len()).max(self.room));
+        let missing = whole - self.buf.len();
+        if self.buf.capacity() - self.buf.len() < missing.max(REST_MIN) {
+            self.buf.reserve(missing.max(self.room));
+        }
         let offered = self.buf.capacity() - self.buf.len();
         let got = self.reader.read(&mut self.buf).await?;
         self.moves.fetch_add(1, Ordering::Relaxed);
-        if got == offered {
+        if got == offered && offered >= self.room {
             self.room = (self.room * 2).min(ROOM_MAX);
         } else if got < self.room / 8 {
             self.room = (self.room / 2).max(ROOM_MIN);
