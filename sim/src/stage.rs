@@ -161,7 +161,8 @@ impl Ledger {
     /// It had no reason.
     pub(crate) fn halted(&mut self, why: &str) -> Result<bool, String> {
         // Without room the metadata log takes nothing: the broker stops, as Kafka does, and starts again when the operator has made room.
-        if self.is_filled && why.contains("metadata log") {
+        // Nor is there room for the mark of a clean end: the next start scans the logs.
+        if self.is_filled && (why.contains("metadata log") || why.ends_with("Full")) {
             return Ok(false);
         }
         // A fault that strikes while the node recovers, or closes, is seen by the store before the broker.

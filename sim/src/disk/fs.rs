@@ -1,6 +1,6 @@
 //! The `Fs` over the faulty state: each operation takes its time, then happens at once.
 
-use super::{Bites, Cost, Faults, NameChange, Pace, State, folder_of, is_below};
+use super::{Bites, Cost, Faults, NameChange, Pace, State, below, folder_of};
 use crate::disk::inode::Inode;
 use bytes::{Bytes, BytesMut};
 use klamm::fs::{Entry, File, Fs, Open};
@@ -201,7 +201,7 @@ impl Fs for Disk {
         if state.names.get(path) != Some(&None) {
             return Err(ErrorKind::NotFound.into());
         }
-        if state.names.keys().any(|other| is_below(other, path)) {
+        if below(&state.names, path).next().is_some() {
             return Err(ErrorKind::DirectoryNotEmpty.into());
         }
         state.change(NameChange::Remove { path: path.to_owned() });
@@ -214,7 +214,9 @@ impl Fs for Disk {
         if !path.is_empty() && state.names.get(path) != Some(&None) {
             return Err(ErrorKind::NotFound.into());
         }
-        let inside = state.names.iter().filter(|(other, _)| folder_of(other) == path);
+        let all: Box<dyn Iterator<Item = _> + Send> =
+            if path.is_empty() { Box::new(state.names.iter()) } else { Box::new(below(&state.names, path)) };
+        let inside = all.filter(|(other, _)| folder_of(other) == path);
         let entry = |(other, node): (&String, &Option<u64>)| Entry {
             name: other.rsplit('/').next().expect("a split has a last part").to_owned(),
             is_dir: node.is_none(),

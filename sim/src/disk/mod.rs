@@ -105,10 +105,21 @@ fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// Everything below `folder`; without looking at the rest, since a run may have thousands of files.
+fn below<'a, T>(names: &'a BTreeMap<String, T>, folder: &str) -> impl Iterator<Item = (&'a String, &'a T)> {
+    // `0` follows `/`.
+    names.range(format!("{folder}/")..format!("{folder}0"))
+}
+
+/// `path`, if it is there, and everything below it.
+fn from_path<T>(names: &BTreeMap<String, T>, path: &str) -> Vec<String> {
+    let itself = names.get_key_value(path);
+    itself.into_iter().chain(below(names, path)).map(|(path, _)| path.clone()).collect()
+}
+
 /// Moves `from`, and everything below it, to `to`.
 fn rename_in(names: &mut BTreeMap<String, Option<Ino>>, from: &str, to: &str) {
-    let moved: Vec<String> = names.keys().filter(|path| *path == from || is_below(path, from)).cloned().collect();
-    for path in moved {
+    for path in from_path(names, from) {
         let node = names.remove(&path).expect("listed above");
         names.insert(format!("{to}{}", &path[from.len()..]), node);
     }
@@ -209,8 +220,7 @@ fn has_folders(path: &str, names: &BTreeMap<String, Option<Ino>>) -> bool {
 
 /// The unsynced changes of a renamed folder go with it.
 fn rename_in_keys(changes: &mut BTreeMap<String, Vec<NameChange>>, from: &str, to: &str) {
-    let moved: Vec<String> = changes.keys().filter(|folder| *folder == from || is_below(folder, from)).cloned().collect();
-    for folder in moved {
+    for folder in from_path(changes, from) {
         let list = changes.remove(&folder).expect("listed above");
         let renamed =
             |path: &str| if path == from || is_below(path, from) { format!("{to}{}", &path[from.len()..]) } else { path.to_owned() };
