@@ -186,7 +186,7 @@ impl Runner {
         if why == "stopped" {
             return;
         }
-        match self.ledger.halted(why) {
+        match self.ledger.halted(why, self.mesh.node(NODE).disk().bites()) {
             Err(violation) => self.violations.push(violation),
             Ok(power) => {
                 self.down = stage::HALTED_DOWN;

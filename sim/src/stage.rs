@@ -133,6 +133,8 @@ pub(crate) struct Ledger {
     /// A disk fault was injected, so that a halt is the right reaction; with true, the machine must be started anew.
     halt_is_due: Option<bool>,
     last_bites: Bites,
+    /// Writes that found the disk full, when the node last stopped itself.
+    full_excused: u64,
     /// The disk was made small.
     pub(crate) is_filled: bool,
     /// The disk would not read: what is offline since comes back with the next start.
@@ -159,10 +161,13 @@ impl Ledger {
     ///
     /// # Errors
     /// It had no reason.
-    pub(crate) fn halted(&mut self, why: &str) -> Result<bool, String> {
+    pub(crate) fn halted(&mut self, why: &str, bites: Bites) -> Result<bool, String> {
+        // A halt is heard of when the last answers have left, which may be after room was made.
+        let was_full = self.is_filled || bites.full > self.full_excused;
+        self.full_excused = bites.full;
         // Without room the metadata log takes nothing: the broker stops, as Kafka does, and starts again when the operator has made room.
         // Nor is there room for the mark of a clean end: the next start scans the logs.
-        if self.is_filled && (why.contains("metadata log") || why.ends_with("Full")) {
+        if was_full && (why.contains("metadata log") || why.ends_with("Full")) {
             return Ok(false);
         }
         // A fault that strikes while the node recovers, or closes, is seen by the store before the broker.

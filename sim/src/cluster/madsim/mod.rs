@@ -298,7 +298,7 @@ impl Runner {
             }
             News::Ended { life, .. } if self.alive != Some(life) => {}
             News::Ended { outcome: Ok(()), .. } => self.go_down(false),
-            News::Ended { outcome: Err(why), .. } => match self.ledger.halted(&why) {
+            News::Ended { outcome: Err(why), .. } => match self.ledger.halted(&why, self.host.disk().bites()) {
                 Ok(power) => {
                     self.down = stage::HALTED_DOWN;
                     self.go_down(power);
