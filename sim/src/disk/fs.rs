@@ -230,6 +230,7 @@ impl Fs for Disk {
         self.pace.pass(Cost::Sync(64 * count as u64)).await;
         let mut state = self.alive()?;
         if state.bites(|faults| &mut faults.failing_syncs) {
+            state.poisoned = true;
             return Err(io_error());
         }
         state.sync_names(path);
@@ -317,6 +318,7 @@ impl File for Handle {
         self.disk.pace.pass(Cost::Sync(dirty)).await;
         let mut state = self.disk.alive()?;
         let failed = state.bites(|faults| &mut faults.failing_syncs);
+        state.poisoned |= failed;
         self.inode(&mut state)?.synced(count, failed);
         if failed { Err(io_error()) } else { Ok(()) }
     }
