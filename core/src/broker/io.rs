@@ -3,6 +3,7 @@
 //! No effect depends on the completion of another: what must wait is held inside until its `Stored` arrives. So a driver may start each effect
 //! as soon as it is polled, in order per connection and per log.
 
+use crate::client::io::Address;
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, ListenerId, Ticket};
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::batch::{BadBatch, Batch};
@@ -69,6 +70,32 @@ pub enum Input {
     Stop,
 }
 
+/// Another node, and what is asked of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// Its id; negative where only its address is known (`controller.quorum.bootstrap.servers`).
+    pub id: BrokerId,
+    /// Where it listens.
+    pub address: Address,
+    /// What a connection to it is for.
+    pub lane: Lane,
+}
+
+/// Connections to one peer: what may wait long on one must not hold back what is urgent on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Votes, and news of leaders, of the metadata quorum.
+    Quorum,
+    /// Fetches of the metadata log.
+    Metadata,
+    /// A broker's talk with the active controller: registration, heartbeats, ISR changes.
+    Control,
+    /// Fetches of partitions' logs.
+    Replica,
+    /// Requests that are forwarded for clients.
+    Forward,
+}
+
 /// Why a call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unreachable {
@@ -111,14 +138,21 @@ pub enum Effect {
         /// Which.
         conn: ConnId,
     },
-    /// Asks another broker; the core owns the time-out.
+    /// Asks another node; the core owns the time-out. Calls to one peer arrive in the order in which they were made, and are answered in it.
     Call {
         /// Comes back with the answer.
         call: CallId,
-        /// Whom.
-        to: BrokerId,
+        /// Whom, and by which of its connections.
+        to: Peer,
+        /// In the highest version that `ApiKey::versions` names, unless the peer is told to be older.
+        version: i16,
         /// What.
         body: Request,
+    },
+    /// The core no longer waits for this call: the connection that it is outstanding on is closed, and what else waits there comes back as lost.
+    HangUp {
+        /// Which.
+        call: CallId,
     },
     /// Asks the store.
     Store {

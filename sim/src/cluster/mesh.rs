@@ -483,7 +483,7 @@ impl Mesh {
                 return self.halt(id, why);
             }
             // Flow control is the business of the driver, which the madsim tier runs; there is no other broker to call yet.
-            Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } => {}
+            Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } | Effect::HangUp { .. } => {}
         }
         None
     }
