@@ -31,13 +31,40 @@ impl Broker {
             min_version_level: *level,
         };
         ApiVersionsResponse {
-            api_keys: ApiKey::ALL.iter().map(|key| range(*key)).collect(),
+            api_keys: ApiKey::ALL.iter().filter(|key| !is_of_clusters(**key)).map(|key| range(*key)).collect(),
             supported_features: vec![supported],
             finalized_features_epoch: self.metadata_epoch(),
             finalized_features: self.image().features().iter().map(finalized).collect(),
             ..Default::default()
         }
     }
+}
+
+/// What a cluster of one does not need, and this broker does not serve.
+fn is_of_clusters(key: ApiKey) -> bool {
+    use ApiKey as K;
+    matches!(
+        key,
+        K::AlterReplicaLogDirs
+            | K::AlterPartitionReassignments
+            | K::Vote
+            | K::BeginQuorumEpoch
+            | K::EndQuorumEpoch
+            | K::DescribeQuorum
+            | K::AlterPartition
+            | K::UpdateFeatures
+            | K::Envelope
+            | K::FetchSnapshot
+            | K::BrokerRegistration
+            | K::BrokerHeartbeat
+            | K::UnregisterBroker
+            | K::AllocateProducerIds
+            | K::ControllerRegistration
+            | K::AssignReplicasToDirs
+            | K::AddRaftVoter
+            | K::RemoveRaftVoter
+            | K::UpdateRaftVoter
+    )
 }
 
 fn range(key: ApiKey) -> ApiVersion {

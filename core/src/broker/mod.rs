@@ -257,6 +257,25 @@ impl Broker {
             Request::OffsetDelete(body) => {
                 self.ask_groups(token, header, |groups, now, caller, topics| groups.delete_offsets(now, &caller, &body, topics));
             }
+            Request::AlterReplicaLogDirs(_)
+            | Request::AlterPartitionReassignments(_)
+            | Request::Vote(_)
+            | Request::BeginQuorumEpoch(_)
+            | Request::EndQuorumEpoch(_)
+            | Request::DescribeQuorum(_)
+            | Request::AlterPartition(_)
+            | Request::UpdateFeatures(_)
+            | Request::Envelope(_)
+            | Request::FetchSnapshot(_)
+            | Request::BrokerRegistration(_)
+            | Request::BrokerHeartbeat(_)
+            | Request::UnregisterBroker(_)
+            | Request::AllocateProducerIds(_)
+            | Request::ControllerRegistration(_)
+            | Request::AssignReplicasToDirs(_)
+            | Request::AddRaftVoter(_)
+            | Request::RemoveRaftVoter(_)
+            | Request::UpdateRaftVoter(_) => self.close(token.conn, "a cluster's API is not served here"),
         }
     }
 

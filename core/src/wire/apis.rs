@@ -148,16 +148,35 @@ apis! {
     23 OffsetForLeaderEpoch: 2..=4, flexible 4, offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
     32 DescribeConfigs: 1..=4, flexible 4, describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
     33 AlterConfigs: 0..=2, flexible 2, alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+    34 AlterReplicaLogDirs: 1..=2, flexible 2, alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
     35 DescribeLogDirs: 1..=5, flexible 2, describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
     37 CreatePartitions: 0..=3, flexible 2, create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
     42 DeleteGroups: 0..=2, flexible 2, delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
     43 ElectLeaders: 0..=2, flexible 2, elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
     44 IncrementalAlterConfigs: 0..=1, flexible 1, incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+    45 AlterPartitionReassignments: 0..=1, flexible 0, alter_partition_reassignments::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
     46 ListPartitionReassignments: 0..=0, flexible 0, list_partition_reassignments::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
     47 OffsetDelete: 0..=0, flexible i16::MAX, offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
+    52 Vote: 0..=2, flexible 0, vote::{VoteRequest, VoteResponse};
+    53 BeginQuorumEpoch: 0..=1, flexible 1, begin_quorum_epoch::{BeginQuorumEpochRequest, BeginQuorumEpochResponse};
+    54 EndQuorumEpoch: 0..=1, flexible 1, end_quorum_epoch::{EndQuorumEpochRequest, EndQuorumEpochResponse};
+    55 DescribeQuorum: 0..=2, flexible 0, describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
+    56 AlterPartition: 2..=3, flexible 0, alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
+    57 UpdateFeatures: 0..=2, flexible 0, update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+    58 Envelope: 0..=0, flexible 0, envelope::{EnvelopeRequest, EnvelopeResponse};
+    59 FetchSnapshot: 0..=1, flexible 0, fetch_snapshot::{FetchSnapshotRequest, FetchSnapshotResponse};
     60 DescribeCluster: 0..=2, flexible 0, describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+    62 BrokerRegistration: 0..=4, flexible 0, broker_registration::{BrokerRegistrationRequest, BrokerRegistrationResponse};
+    63 BrokerHeartbeat: 0..=2, flexible 0, broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+    64 UnregisterBroker: 0..=0, flexible 0, unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+    67 AllocateProducerIds: 0..=0, flexible 0, allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
+    70 ControllerRegistration: 0..=0, flexible 0, controller_registration::{ControllerRegistrationRequest, ControllerRegistrationResponse};
+    73 AssignReplicasToDirs: 0..=0, flexible 0, assign_replicas_to_dirs::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse};
     74 ListConfigResources: 0..=1, flexible 0, list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
     75 DescribeTopicPartitions: 0..=0, flexible 0, describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+    80 AddRaftVoter: 0..=1, flexible 0, add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
+    81 RemoveRaftVoter: 0..=0, flexible 0, remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
+    82 UpdateRaftVoter: 0..=0, flexible 0, update_raft_voter::{UpdateRaftVoterRequest, UpdateRaftVoterResponse};
 }
 
 impl ApiKey {

@@ -98,7 +98,7 @@ impl Bench {
                 Effect::Note { text, .. } => self.notes.push(text),
                 Effect::Halt { why } => self.halted = Some(format!("{why:?}")),
                 Effect::Close { why, .. } => self.notes.push(format!("closed: {why}")),
-                Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } => {}
+                Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } | Effect::HangUp { .. } => {}
             }
         }
         self.broker.check();
