@@ -57,6 +57,14 @@ mutants! {
     TimeIndexStale = "time-index-stale",
     /// A bumped producer epoch goes on with the old sequence (KIP-360).
     EpochBumpKeepsSeq = "epoch-bump-keeps-seq",
+    /// A vote is given before it is durable, and so perhaps twice in an epoch (KIP-595).
+    VoteForgotten = "vote-forgotten",
+    /// A leader that restarts goes on leading its epoch, though it lost the log's unsynced tail (KAFKA-10527).
+    SameEpochLeader = "same-epoch-leader",
+    /// A leader's high watermark passes records of older epochs before one of its own holds them (KIP-595).
+    CommitOldEpoch = "commit-old-epoch",
+    /// Observers, removed voters and a leader that is none count for the high watermark (KAFKA-16530, KIP-853).
+    HwNotVoters = "hw-not-voters",
 }
 
 #[cfg(feature = "sim")]

@@ -5,77 +5,116 @@
 //! ```text
 //! after each input of the broker's:  facts and requests in;  while let Some(action) = quorum.poll() { … };  tick at quorum.deadline()
 //! ```
+//!
+//! Whatever leaves (an answer, a call, a leadership) waits inside until the epoch and the vote that it depends on are durable.
 
+mod ballot;
+mod calls;
+mod change;
+mod describe;
 mod election;
+mod epoch;
+mod facts;
 mod io;
 mod json;
+mod lead;
+mod replies;
+mod role;
+mod round;
+mod turn;
 mod voters;
 
 pub use election::{BadElection, Election};
 pub use io::{Action, Config, Tail};
+pub use role::State;
 pub use voters::{Replica, Voter, Voters};
 
-use crate::broker::io::{Peer, Unreachable};
 use crate::client::io::Address;
 use crate::id::{BrokerId, CallId, LeaderEpoch, Offset};
-use crate::request::Token;
+use crate::mutant;
 use crate::rng::Rng;
-use crate::time::{Instant, Now};
-use crate::wire::Response;
-use crate::wire::api::add_raft_voter::AddRaftVoterRequest;
-use crate::wire::api::begin_quorum_epoch::BeginQuorumEpochRequest;
-use crate::wire::api::describe_quorum::DescribeQuorumRequest;
-use crate::wire::api::end_quorum_epoch::EndQuorumEpochRequest;
-use crate::wire::api::remove_raft_voter::RemoveRaftVoterRequest;
-use crate::wire::api::update_raft_voter::UpdateRaftVoterRequest;
-use crate::wire::api::vote::VoteRequest;
-use std::collections::VecDeque;
+use crate::time::Instant;
+use calls::{Called, Pace};
+use rand::Rng as _;
+use role::{Follower, Known, Role, Unattached};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-/// What this node is in the quorum, for views and metrics. A node without a vote is `Unattached` or a `Follower`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// Knows no leader, and waits for one.
-    Unattached,
-    /// Asks whether it would be elected.
-    Prospective,
-    /// Stands for election.
-    Candidate,
-    /// Leads.
-    Leader,
-    /// Fetches from a leader.
-    Follower,
-    /// Led, and leads no more.
-    Resigned,
-}
+/// A node that has just started, or lost its leader to a vacancy, stands after at most this long: enough to let another be first.
+const SOON: Duration = Duration::from_millis(50);
 
 /// One node's part in the metadata quorum.
 #[derive(Debug)]
 pub struct Quorum {
     config: Config,
     election: Election,
-    voters: Voters,
+    role: Role,
+    /// The voters from each voters record on; those that the node started with stand before the log.
+    voters: BTreeMap<Offset, Voters>,
     tail: Tail,
     rng: Rng,
+    /// The node is about to stop, and stands for nothing.
+    stopping: bool,
+    /// What `Action::Follow` or `Action::Lead` told last.
+    told: (LeaderEpoch, Option<BrokerId>),
+    calls: BTreeMap<CallId, Called>,
+    next_call: u64,
+    /// Whom to fetch from, and when.
+    pace: Pace,
+    last_save: u64,
+    saved: u64,
+    /// What waits for a `Save`, in order.
+    held: VecDeque<(u64, Action)>,
     actions: VecDeque<Action>,
 }
 
 impl Quorum {
-    /// A node that has just started. `voters` are those of the log's last voters record, else those that the node was formatted or configured with.
+    /// A node that has just started. `voters` are those that it was formatted or configured with, or those of its snapshot; for each voters record
+    /// that the log holds, `voters_changed` follows.
     #[must_use]
-    pub fn new(config: Config, election: Election, voters: Voters, tail: Tail, now: Instant, rng: Rng) -> Self {
-        let _ = now;
-        Self { config, election, voters, tail, rng, actions: VecDeque::new() }
+    pub fn new(config: Config, election: Election, voters: Voters, tail: Tail, now: Instant, mut rng: Rng) -> Self {
+        let until = now.after(SOON.mul_f64(rng.random_range(0.0..1.0)));
+        let mut quorum = Self {
+            election,
+            role: Role::Unattached(Unattached { until, lost: 0 }),
+            voters: BTreeMap::from([(Offset::UNKNOWN, voters)]),
+            tail,
+            rng,
+            stopping: false,
+            told: (election.epoch, None),
+            calls: BTreeMap::new(),
+            next_call: 1,
+            pace: Pace::new(now),
+            last_save: 0,
+            saved: 0,
+            held: VecDeque::new(),
+            actions: VecDeque::new(),
+            config,
+        };
+        quorum.start(now, until);
+        quorum
     }
 
-    /// Time passed.
-    pub fn tick(&mut self, now: Instant, tail: Tail) {
-        let _ = (now, tail);
+    fn start(&mut self, now: Instant, until: Instant) {
+        if self.tail.epoch > self.election.epoch {
+            // The file was lost or is older than the log: whoever wrote that epoch's records was elected in it.
+            self.save(Election { epoch: self.tail.epoch, leader: None, voted: None });
+        }
+        let Some(leader) = self.election.leader else { return };
+        if leader == self.config.me {
+            // KAFKA-10527: this node's log may have lost what it acknowledged as leader of this epoch. It never leads it again.
+            self.role = if mutant!(SameEpochLeader) { self.led_before(now) } else { self.resigned(now, Vec::new(), until) };
+        } else if let Some(voter) = self.voters().get(leader) {
+            let known = Known { id: leader, address: voter.address.clone() };
+            self.role = Role::Follower(Follower { leader: known, until: now.after(self.config.fetch_timeout), hears: false });
+        }
+        self.tell();
     }
 
     /// When `tick` is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        self.timers().into_iter().flatten().min()
     }
 
     /// What is to be done next.
@@ -83,119 +122,10 @@ impl Quorum {
         self.actions.pop_front()
     }
 
-    /// A peer asks for a vote.
-    pub fn vote(&mut self, now: Instant, token: Token, body: VoteRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// A peer says that it leads.
-    pub fn begin_epoch(&mut self, now: Instant, token: Token, body: BeginQuorumEpochRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// A peer says that it leads no more.
-    pub fn end_epoch(&mut self, now: Instant, token: Token, body: EndQuorumEpochRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// Somebody wants to see the quorum.
-    pub fn describe(&mut self, now: Now, token: Token, body: DescribeQuorumRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// An operator adds a voter (KIP-853).
-    pub fn add_voter(&mut self, now: Instant, token: Token, body: AddRaftVoterRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// An operator removes a voter (KIP-853).
-    pub fn remove_voter(&mut self, now: Instant, token: Token, body: RemoveRaftVoterRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// A voter tells its endpoint (KIP-853).
-    pub fn update_voter(&mut self, now: Instant, token: Token, body: UpdateRaftVoterRequest, tail: Tail) {
-        let _ = (now, token, body, tail);
-    }
-
-    /// A call came back, or did not. Calls that nobody waits for any more are passed over.
-    pub fn answered(&mut self, now: Instant, call: CallId, outcome: Result<Response, Unreachable>, tail: Tail) {
-        let _ = (now, call, outcome, tail);
-    }
-
-    /// The election of `Action::Save { number }` is durable, and so is each before it.
-    pub fn saved(&mut self, now: Instant, number: u64) {
-        let _ = (now, number);
-    }
-
-    /// The log grew or was cut.
-    pub fn appended(&mut self, now: Instant, tail: Tail) {
-        let _ = (now, tail);
-    }
-
-    /// The durable end moved.
-    pub fn durable(&mut self, now: Instant, tail: Tail) {
-        let _ = (now, tail);
-    }
-
-    /// Leader only: a replica asked, in this node's epoch, for what follows `offset`, so it has everything below durable. Not told of a fetch that
-    /// was answered with a diverging epoch or an error.
-    pub fn fetched(&mut self, now: Now, replica: Replica, offset: Offset) {
-        let _ = (now, replica, offset);
-    }
-
-    /// An answer or a request tells an epoch and its leader. A newer epoch is taken up.
-    pub fn heard(&mut self, now: Instant, epoch: LeaderEpoch, leader: Option<BrokerId>, address: Option<Address>) {
-        let _ = (now, epoch, leader, address);
-    }
-
-    /// The leader of `epoch` answered a fetch without an error, a diverging epoch included: it is alive.
-    pub fn fetch_answered(&mut self, now: Instant, epoch: LeaderEpoch) {
-        let _ = (now, epoch);
-    }
-
-    /// A fetch from `fetch_target` came to nothing: the next one waits a little.
-    pub fn fetch_failed(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// A voters record was appended at `at` (by this node or by its leader): it holds from now on.
-    pub fn voters_changed(&mut self, now: Instant, at: Offset, voters: Voters) {
-        let _ = (now, at, voters);
-    }
-
-    /// The log was cut to end at `to`: voters records from there on never were.
-    pub fn truncated(&mut self, now: Instant, to: Offset) {
-        let _ = (now, to);
-    }
-
-    /// The connection to `peer` closed and a new one was refused: its process is gone. A voter that follows it pre-votes at once.
-    pub fn gone(&mut self, now: Instant, peer: BrokerId) {
-        let _ = (now, peer);
-    }
-
-    /// The node wants to stop: a leader hands over, and nobody stands for election any more.
-    pub fn resign(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// Whether no call is outstanding: a node that resigned may stop now.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        true
-    }
-
-    /// Whom a node that does not lead should fetch from: the leader, or, while none is known, one of the voters and bootstrap servers by chance.
-    /// `None` while there is nobody, while it is too early (`deadline` says when to ask again), and while an election is not yet durable.
-    pub fn fetch_target(&mut self, now: Instant) -> Option<Peer> {
-        let _ = now;
-        None
-    }
-
     /// What this node is.
     #[must_use]
     pub fn role(&self) -> State {
-        State::Unattached
+        self.role.state()
     }
 
     /// The newest epoch known.
@@ -207,35 +137,94 @@ impl Quorum {
     /// The leader of that epoch, if known: its id and its controller listener.
     #[must_use]
     pub fn leader(&self) -> Option<(BrokerId, Address)> {
-        None
+        if self.is_leader() {
+            return Some((self.config.me, self.config.address.clone()));
+        }
+        self.role.leader().map(|known| (known.id, known.address.clone()))
     }
 
     /// Leader only: what is committed; `None` until an entry of its epoch is.
     #[must_use]
     pub fn high(&self) -> Option<Offset> {
-        None
+        match &self.role {
+            Role::Leader(leader) => leader.high,
+            Role::Unattached(_) | Role::Prospective(_) | Role::Candidate(_) | Role::Follower(_) | Role::Resigned(_) => None,
+        }
     }
 
-    /// Whether this node leads.
+    /// Whether this node leads, and `Action::Lead` was handed out.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        false
+        matches!(&self.role, Role::Leader(leader) if leader.start.is_some())
     }
 
     /// Whether this node has a vote.
     #[must_use]
     pub fn is_voter(&self) -> bool {
-        self.config.may_vote && self.voters.contains((self.config.me, self.config.directory))
+        self.config.may_vote && self.voters().contains(self.me())
     }
 
     /// The voters as this node's log has them.
     #[must_use]
     pub fn voters(&self) -> &Voters {
-        &self.voters
+        self.voters.values().next_back().expect("the first voters are never cut")
+    }
+
+    /// Whether no call is outstanding: a node that resigned may stop now.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.calls.is_empty() && self.held.is_empty()
     }
 
     /// Panics if something that must hold does not.
     pub fn check(&self) {
+        let Election { epoch, leader, voted } = self.election;
         assert!(self.tail.durable <= self.tail.end, "durable end {} passed the end {}", self.tail.durable, self.tail.end);
+        assert!(self.tail.epoch <= epoch, "the log is at epoch {}, the quorum at {epoch}", self.tail.epoch);
+        assert!(self.saved <= self.last_save, "save {} is durable, but the last was {}", self.saved, self.last_save);
+        assert!(self.held.iter().all(|(number, _)| *number > self.saved), "something waits for a durable save: {:?}", self.held);
+        match &self.role {
+            Role::Leader(it) => {
+                assert_eq!(leader, Some(self.config.me), "leads epoch {epoch}");
+                assert!(it.high <= Some(self.tail.end), "high {:?} passed the end {}", it.high, self.tail.end);
+            }
+            Role::Follower(it) => assert_eq!(leader, Some(it.leader.id), "follows in epoch {epoch}"),
+            Role::Candidate(_) => assert_eq!((leader, voted), (None, Some(self.me())), "stands in epoch {epoch}"),
+            Role::Resigned(_) => assert_eq!(leader, Some(self.config.me), "resigned from epoch {epoch}"),
+            Role::Unattached(_) | Role::Prospective(_) => {}
+        }
+    }
+
+    fn me(&self) -> Replica {
+        (self.config.me, self.config.directory)
+    }
+
+    /// Whether this node may stand for election.
+    fn may_stand(&self) -> bool {
+        self.is_voter() && !self.stopping
+    }
+
+    fn is_only_voter(&self) -> bool {
+        self.is_voter() && self.voters().len() == 1
+    }
+
+    /// The ids of the other voters.
+    fn others(&self) -> Vec<BrokerId> {
+        self.voters().iter().filter(|voter| !voter.is(self.me())).map(|voter| voter.id).collect()
+    }
+
+    fn save(&mut self, election: Election) {
+        assert!(election.epoch >= self.election.epoch, "epoch {} after {}", election.epoch, self.election.epoch);
+        if election == self.election {
+            return;
+        }
+        self.election = election;
+        self.last_save += 1;
+        self.actions.push_back(Action::Save { number: self.last_save, election });
+    }
+
+    /// Lets something leave, once what it depends on is durable.
+    fn emit(&mut self, action: Action) {
+        if self.saved < self.last_save { self.held.push_back((self.last_save, action)) } else { self.actions.push_back(action) }
     }
 }
