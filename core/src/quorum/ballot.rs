@@ -93,7 +93,7 @@ impl Quorum {
                 self.save(Election { epoch, leader: None, voted: Some(candidate) });
                 // It may take as long as an election takes until the winner tells.
                 let until = now.after(self.election_timeout());
-                self.turn_into(now, Role::Unattached(Unattached { until, lost: 0 }))
+                self.turn_into(Role::Unattached(Unattached { until, lost: 0 }))
             }
         }
     }

@@ -174,8 +174,8 @@ impl Quorum {
         let voters = self.voters().iter().filter(|voter| !voter.is(self.me())).map(|voter| (voter.id, voter.address.clone()));
         let mut peers: Vec<(BrokerId, Address)> = voters.collect();
         for address in &self.config.bootstrap {
-            let known = peers.iter().any(|(_, other)| other == address);
-            if !known && !(self.config.may_vote && *address == self.config.address) {
+            let mine = self.config.may_vote && *address == self.config.address;
+            if !mine && peers.iter().all(|(_, other)| other != address) {
                 peers.push((BrokerId(-1), address.clone()));
             }
         }

@@ -72,7 +72,7 @@ impl Quorum {
         // A voter that lags would hold the high watermark back, or leave it without a spare.
         let Role::Leader(leader) = &self.role else { return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
         let caught_up = leader.progress(&voter).and_then(|progress| progress.caught_up);
-        if !caught_up.is_some_and(|then| now.since(then.at) < CAUGHT_UP_WITHIN) {
+        if caught_up.is_none_or(|then| now.since(then.at) >= CAUGHT_UP_WITHIN) {
             return Err(ErrorCode::REQUEST_TIMED_OUT);
         }
         Ok(self.voters().with(voter))
@@ -222,7 +222,7 @@ impl Quorum {
     }
 
     /// This node leads no more: what becomes of the change is for others to see.
-    pub(super) fn give_up_change(&mut self, _now: Instant) {
+    pub(super) fn give_up_change(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let waiter = match std::mem::replace(&mut leader.change, Change::None) {
             Change::None => None,

@@ -68,7 +68,7 @@ impl Quorum {
         {
             self.fetch_went_well(now);
             let until = now.after(self.config.fetch_timeout);
-            self.turn_into(now, Role::Follower(Follower { leader, until, hears: true }));
+            self.turn_into(Role::Follower(Follower { leader, until, hears: true }));
         }
         self.advance(now);
     }
@@ -156,14 +156,14 @@ impl Quorum {
             probe!("a leader was told of its own forgotten epoch");
             let until = now.after(self.election_timeout());
             let role = self.resigned(now, Vec::new(), until);
-            self.turn_into(now, role);
+            self.turn_into(role);
         } else if let Some(known) = known {
             self.fetch_went_well(now);
             self.follow(now, known);
         } else {
             // A newer epoch alone is no reason to wait anew: whoever began it may be unable to win.
             let until = until.unwrap_or(now.after(self.election_timeout()));
-            self.turn_into(now, Role::Unattached(Unattached { until, lost: 0 }));
+            self.turn_into(Role::Unattached(Unattached { until, lost: 0 }));
         }
     }
 

@@ -24,6 +24,9 @@ mod round;
 mod turn;
 mod voters;
 
+#[cfg(test)]
+mod tests;
+
 pub use election::{BadElection, Election};
 pub use io::{Action, Config, Tail};
 pub use role::State;

@@ -40,7 +40,7 @@ impl Quorum {
             Role::Candidate(it) if it.until <= now || it.ballots.refused() > self.voters().len() - self.voters().majority() => {
                 probe!("an election was lost");
                 let (lost, wait) = (it.lost + 1, self.lost(it.lost));
-                self.turn_into(now, Role::Unattached(Unattached { until: now.after(wait), lost }))
+                self.turn_into(Role::Unattached(Unattached { until: now.after(wait), lost }))
             }
             Role::Follower(it) if it.until <= now => {
                 probe!("a leader fell silent");
@@ -65,7 +65,7 @@ impl Quorum {
     fn sound_out(&mut self, now: Instant, leader: Option<Known>, lost: u32) -> bool {
         let ballots = Round::new(self.others(), now);
         let until = now.after(self.election_timeout());
-        self.turn_into(now, Role::Prospective(Prospective { ballots, until, leader, lost }))
+        self.turn_into(Role::Prospective(Prospective { ballots, until, leader, lost }))
     }
 
     fn stand(&mut self, now: Instant, lost: u32) -> bool {
@@ -74,7 +74,7 @@ impl Quorum {
         let ballots = Round::new(self.others(), now);
         let until = now.after(self.election_timeout());
         let own = self.last_save;
-        self.turn_into(now, Role::Candidate(Candidate { ballots, until, lost, own }))
+        self.turn_into(Role::Candidate(Candidate { ballots, until, lost, own }))
     }
 
     fn lead(&mut self, now: Instant) -> bool {
@@ -85,7 +85,7 @@ impl Quorum {
         // On the disk before the first record is: so that a restart knows that this epoch was led (KAFKA-10527).
         self.save(Election { leader: Some(self.config.me), ..self.election });
         let leader = Leader::new(self.me(), self.voters(), now);
-        self.turn_into(now, Role::Leader(Box::new(leader)));
+        self.turn_into(Role::Leader(Box::new(leader)));
         self.emit(Action::Lead { epoch: self.election.epoch, granting });
         true
     }
@@ -145,7 +145,7 @@ impl Quorum {
         let successors = leader.successors(self.me(), self.voters());
         let until = now.after(self.election_timeout());
         let role = self.resigned(now, successors, until);
-        self.turn_into(now, role)
+        self.turn_into(role)
     }
 
     pub(super) fn resigned(&self, now: Instant, successors: Vec<Replica>, until: Instant) -> Role {
@@ -155,18 +155,18 @@ impl Quorum {
     /// Knows no leader, and waits for one.
     pub(super) fn wait(&mut self, now: Instant, lost: u32) -> bool {
         let until = now.after(self.election_timeout());
-        self.turn_into(now, Role::Unattached(Unattached { until, lost }))
+        self.turn_into(Role::Unattached(Unattached { until, lost }))
     }
 
     pub(super) fn follow(&mut self, now: Instant, leader: Known) -> bool {
         let until = now.after(self.config.fetch_timeout);
-        self.turn_into(now, Role::Follower(Follower { leader, until, hears: false }))
+        self.turn_into(Role::Follower(Follower { leader, until, hears: false }))
     }
 
     /// The one place where the role changes.
-    pub(super) fn turn_into(&mut self, now: Instant, role: Role) -> bool {
+    pub(super) fn turn_into(&mut self, role: Role) -> bool {
         if matches!(self.role, Role::Leader(_)) {
-            self.give_up_change(now);
+            self.give_up_change();
             // It must not begin to lead after it stopped to: a record that it appends now could be counted although this node votes for another.
             self.held.retain(|(_, action)| !matches!(action, Action::Lead { .. } | Action::Change { .. }));
             self.actions.retain(|action| !matches!(action, Action::Lead { .. } | Action::Change { .. } | Action::High(_)));
