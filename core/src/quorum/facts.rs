@@ -73,6 +73,18 @@ impl Quorum {
         self.advance(now);
     }
 
+    /// The leader told its high watermark, and this node has everything below it: so it knows whether the voters it knows are settled.
+    pub fn committed(&mut self, now: Instant, high: Offset) {
+        self.settle(high.min(self.tail.end));
+        self.advance(now);
+    }
+
+    pub(super) fn settle(&mut self, high: Offset) {
+        self.committed = self.committed.max(high);
+        let settled = self.voters.range(..self.committed).next_back().map(|(at, _)| *at);
+        self.voters.retain(|at, _| Some(*at) >= settled);
+    }
+
     /// A voters record was appended at `at` (by this node or by its leader): it holds from now on.
     pub fn voters_changed(&mut self, now: Instant, at: Offset, voters: Voters) {
         self.voters.retain(|other, _| *other < at);

@@ -55,6 +55,8 @@ pub struct Quorum {
     /// The voters from each voters record on; those that the node started with stand before the log.
     voters: BTreeMap<Offset, Voters>,
     tail: Tail,
+    /// What this node knows to be committed.
+    committed: Offset,
     rng: Rng,
     /// The node is about to stop, and stands for nothing.
     stopping: bool,
@@ -82,6 +84,7 @@ impl Quorum {
             role: Role::Unattached(Unattached { until, lost: 0 }),
             voters: BTreeMap::from([(Offset::UNKNOWN, voters)]),
             tail,
+            committed: Offset::ZERO,
             rng,
             stopping: false,
             told: (election.epoch, None),
@@ -204,7 +207,15 @@ impl Quorum {
 
     /// Whether this node may stand for election.
     fn may_stand(&self) -> bool {
-        self.is_voter() && !self.stopping
+        (self.is_voter() || self.may_be_needed()) && !self.stopping
+    }
+
+    /// Whether this node was removed by a record that may not be committed. If only this node has it, the voters left lack its vote, which it
+    /// cannot give, being ahead of them; so it must be able to lead until the record is committed (Ongaro's dissertation, 4.2.2).
+    fn may_be_needed(&self) -> bool {
+        let mut newest = self.voters.iter().rev();
+        let removed = newest.next().is_some_and(|(at, voters)| *at >= self.committed && !voters.contains(self.me()));
+        removed && self.config.may_vote && newest.next().is_some_and(|(_, voters)| voters.contains(self.me()))
     }
 
     fn is_only_voter(&self) -> bool {

@@ -36,7 +36,7 @@ impl Quorum {
             Role::Prospective(_) | Role::Candidate(_) if !self.may_stand() => self.wait(now, 0),
             Role::Prospective(it) if self.elects(&it.ballots, true) => self.stand(now, it.lost),
             Role::Prospective(it) if it.until <= now => self.sound_out(now, it.leader.clone(), it.lost),
-            Role::Candidate(it) if self.elects(&it.ballots, self.saved >= it.own) => self.lead(now),
+            Role::Candidate(it) if self.saved >= it.own && self.elects(&it.ballots, true) => self.lead(now),
             Role::Candidate(it) if it.until <= now || it.ballots.refused() > self.voters().len() - self.voters().majority() => {
                 probe!("an election was lost");
                 let (lost, wait) = (it.lost + 1, self.lost(it.lost));
@@ -53,7 +53,8 @@ impl Quorum {
 
     /// Whether these voters and, with its own vote, this node are a majority of the voters.
     fn elects(&self, ballots: &Round, own: bool) -> bool {
-        ballots.yes().filter(|id| self.voters().get(*id).is_some()).count() + usize::from(own) >= self.voters().majority()
+        let others = ballots.yes().filter(|id| self.voters().get(*id).is_some()).count();
+        others + usize::from(own && self.is_voter()) >= self.voters().majority()
     }
 
     /// The leader of this node is silent, or gone: stop waiting for it. A voter sees whether the others think so too (KIP-996).
@@ -108,6 +109,7 @@ impl Quorum {
         let Role::Leader(leader) = &mut self.role else { return false };
         leader.prune(&voters, now);
         if let Some(high) = leader.advance(me, &voters, tail) {
+            self.settle(high);
             self.actions.push_back(Action::High(high));
         }
         self.tell_again(now);

@@ -32,7 +32,25 @@ fn nothing_that_was_committed_is_lost_on_any_schedule() {
         total.events += seen.events;
     }
     assert!(failed.is_empty(), "seeds {failed:?} failed");
+    // A test in which nothing goes wrong proves nothing.
     println!("{total:?}");
+    assert!(total.elections > 1000 && total.committed > 20_000 && total.crashes > 4000, "{total:?}");
+    assert!(total.lost_records > 80 && total.lost_elections > 40 && total.truncations > 100, "{total:?}");
+    assert!(total.changes > 100 && total.wipes > 10, "{total:?}");
+}
+
+/// Each guard of the quorum's, when it is taken away, is missed.
+#[cfg(feature = "sim")]
+#[test]
+fn each_missing_guard_is_noticed() {
+    use crate::probe::{Mutant, switch};
+    for mutant in [Mutant::VoteForgotten, Mutant::SameEpochLeader, Mutant::CommitOldEpoch, Mutant::HwNotVoters] {
+        switch(Some(mutant));
+        let caught = (0..seeds(2000)).find(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
+        switch(None);
+        println!("{}: {caught:?}", mutant.name());
+        assert!(caught.is_some(), "{} went unnoticed", mutant.name());
+    }
 }
 
 #[test]

@@ -138,7 +138,11 @@ impl World {
         let follows = self.with(i, |quorum, now, _| {
             quorum.heard(now.at, epoch, leader.as_ref().map(|(id, _)| *id), leader.map(|(_, address)| address));
             let follows = !quorum.is_leader() && quorum.epoch() == epoch && quorum.leader().is_some_and(|(leader, _)| leader == id);
-            if refused || !follows { quorum.fetch_failed(now.at) } else { quorum.fetch_answered(now.at, epoch) }
+            if refused || !follows {
+                quorum.fetch_failed(now.at)
+            } else {
+                quorum.fetch_answered(now.at, epoch)
+            }
             follows
         });
         match outcome {
@@ -175,5 +179,6 @@ impl World {
         let node = &mut self.nodes[i];
         let reached = high.unwrap_or_default().min(offset(node.disk.log.len()));
         node.high = node.high.max(reached);
+        self.with(i, |quorum, now, _| quorum.committed(now.at, reached));
     }
 }

@@ -40,7 +40,10 @@ enum Event {
     Saved(u64),
     /// The log is durable up to here, unless it was cut meanwhile: the second number tells.
     Synced(usize, u64),
-    Arrive { from: usize, message: Message },
+    Arrive {
+        from: usize,
+        message: Message,
+    },
     /// The wait for a fetch's answer, or a parked fetch's patience, is over.
     FetchLate(u64),
     Unpark(u64),

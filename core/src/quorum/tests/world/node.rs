@@ -163,8 +163,14 @@ impl World {
                 let body = RemoveRaftVoterRequest { cluster_id: None, voter_id, voter_directory_id };
                 quorum.remove_voter(now.at, token, body, disk.tail());
             } else {
-                let body =
-                    AddRaftVoterRequest { timeout_ms: 300, voter_id, voter_directory_id, listeners, cluster_id: None, ack_when_committed: true };
+                let body = AddRaftVoterRequest {
+                    timeout_ms: 300,
+                    voter_id,
+                    voter_directory_id,
+                    listeners,
+                    cluster_id: None,
+                    ack_when_committed: true,
+                };
                 quorum.add_voter(now.at, token, body, disk.tail());
             }
         });
