@@ -3,7 +3,7 @@
 use super::calls::{Called, Kind};
 use super::replies::{self, News};
 use super::role::{Known, Role, Unattached};
-use super::{Action, Election, Quorum, Replica, Tail};
+use super::{Action, Election, NO_EPOCH, Quorum, Replica, Tail};
 use crate::broker::io::Unreachable;
 use crate::client::io::Address;
 use crate::error::ErrorCode;
@@ -54,7 +54,12 @@ impl Quorum {
     fn judge_candidate(&mut self, now: Instant, voter: BrokerId, ask: &PartitionData) -> Result<bool, ErrorCode> {
         // Who stands does so in a newer epoch than any record's; who only sounds out does so in an epoch that may have records.
         let newest = LeaderEpoch(ask.replica_epoch.0.saturating_sub(i32::from(!ask.pre_vote)));
-        if ask.last_offset.0 < 0 || ask.last_offset_epoch.0 < 0 || ask.last_offset_epoch > newest || ask.replica_id.0 < 0 {
+        if ask.replica_epoch == NO_EPOCH
+            || ask.last_offset.0 < 0
+            || ask.last_offset_epoch.0 < 0
+            || ask.last_offset_epoch > newest
+            || ask.replica_id.0 < 0
+        {
             return Err(ErrorCode::INVALID_REQUEST);
         }
         if ask.replica_epoch < self.election.epoch {

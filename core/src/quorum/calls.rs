@@ -171,7 +171,7 @@ impl Quorum {
     }
 
     fn somebody(&mut self) -> Option<Peer> {
-        let voters = self.voters().iter().filter(|voter| !voter.is(self.me())).map(|voter| (voter.id, voter.address.clone()));
+        let voters = self.voters().iter().filter(|voter| voter.id != self.config.me).map(|voter| (voter.id, voter.address.clone()));
         let mut peers: Vec<(BrokerId, Address)> = voters.collect();
         for address in &self.config.bootstrap {
             let mine = self.config.may_vote && *address == self.config.address;

@@ -2,7 +2,7 @@
 
 use super::replies;
 use super::role::Role;
-use super::{Action, Quorum, Replica, Tail};
+use super::{Action, NO_EPOCH, Quorum, Replica, Tail};
 use crate::client::io::Address;
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Uuid};
@@ -77,7 +77,7 @@ impl Quorum {
             return Err(ErrorCode::FENCED_LEADER_EPOCH);
         }
         let other = epoch == self.election.epoch && self.election.leader.is_some_and(|known| known != leader);
-        if leader.0 < 0 || leader == self.config.me || other {
+        if leader.0 < 0 || leader == self.config.me || other || epoch == NO_EPOCH {
             probe!("a second leader of an epoch spoke, or none");
             return Err(ErrorCode::INVALID_REQUEST);
         }

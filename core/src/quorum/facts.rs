@@ -1,7 +1,7 @@
 //! What the broker tells: time, the disk, the log, and news of other leaders.
 
 use super::role::{Follower, Known, Role, Unattached};
-use super::{Action, Election, Quorum, Replica, Tail, Voters};
+use super::{Action, Election, NO_EPOCH, Quorum, Replica, Tail, Voters};
 use crate::client::io::Address;
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::probe;
@@ -144,7 +144,7 @@ impl Quorum {
     }
 
     pub(super) fn learn(&mut self, now: Instant, epoch: LeaderEpoch, leader: Option<BrokerId>, address: Option<Address>) {
-        if epoch < self.election.epoch {
+        if epoch < self.election.epoch || epoch == NO_EPOCH {
             return;
         }
         let known = leader.and_then(|id| self.known(id, address));
@@ -195,6 +195,7 @@ impl Quorum {
             Role::Prospective(_) | Role::Candidate(_) | Role::Unattached(_) => {}
         }
         self.save(Election { leader: Some(known.id), ..self.election });
+        self.pace.next = now;
         self.follow(now, known);
     }
 }

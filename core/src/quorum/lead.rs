@@ -44,7 +44,7 @@ pub(super) struct Progress {
 
 impl Leader {
     pub(super) fn new(me: Replica, voters: &Voters, now: Instant) -> Self {
-        let others: Vec<BrokerId> = voters.iter().filter(|voter| !voter.is(me)).map(|voter| voter.id).collect();
+        let others: Vec<BrokerId> = voters.iter().map(|voter| voter.id).filter(|id| *id != me.0).collect();
         Self {
             start: None,
             high: None,
@@ -124,7 +124,7 @@ impl Leader {
 
     /// The voters changed while this node leads.
     pub(super) fn keep(&mut self, me: Replica, voters: &Voters, now: Instant) {
-        let others: Vec<BrokerId> = voters.iter().filter(|voter| !voter.is(me)).map(|voter| voter.id).collect();
+        let others: Vec<BrokerId> = voters.iter().map(|voter| voter.id).filter(|id| *id != me.0).collect();
         self.telling.keep(others.iter().copied(), now);
         self.since.retain(|id, _| others.contains(id));
         for id in others {

@@ -25,6 +25,7 @@ mod turn;
 mod voters;
 
 #[cfg(test)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "of all the wire's messages, the quorum's are looked at")]
 mod tests;
 
 pub use election::{BadElection, Election};
@@ -45,6 +46,9 @@ use std::time::Duration;
 
 /// A node that has just started, or lost its leader to a vacancy, stands after at most this long: enough to let another be first.
 const SOON: Duration = Duration::from_millis(50);
+
+/// No epoch follows this one, so nobody is believed to be in it.
+const NO_EPOCH: LeaderEpoch = LeaderEpoch(i32::MAX);
 
 /// One node's part in the metadata quorum.
 #[derive(Debug)]
@@ -224,7 +228,7 @@ impl Quorum {
 
     /// The ids of the other voters.
     fn others(&self) -> Vec<BrokerId> {
-        self.voters().iter().filter(|voter| !voter.is(self.me())).map(|voter| voter.id).collect()
+        self.voters().iter().map(|voter| voter.id).filter(|id| *id != self.config.me).collect()
     }
 
     fn save(&mut self, election: Election) {

@@ -171,7 +171,7 @@ impl Quorum {
             self.give_up_change();
             // It must not begin to lead after it stopped to: a record that it appends now could be counted although this node votes for another.
             self.held.retain(|(_, action)| !matches!(action, Action::Lead { .. } | Action::Change { .. }));
-            self.actions.retain(|action| !matches!(action, Action::Lead { .. } | Action::Change { .. } | Action::High(_)));
+            self.actions.retain(|action| !matches!(action, Action::Lead { .. } | Action::Change { .. }));
         }
         self.role = role;
         self.tell();

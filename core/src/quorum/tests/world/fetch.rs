@@ -136,12 +136,14 @@ impl World {
         }
         let (id, refused) = (self.id(from), matches!(outcome, Outcome::Refused));
         let follows = self.with(i, |quorum, now, _| {
+            // Before the news: if they name a leader, it is asked at once.
+            if refused {
+                quorum.fetch_failed(now.at);
+            }
             quorum.heard(now.at, epoch, leader.as_ref().map(|(id, _)| *id), leader.map(|(_, address)| address));
             let follows = !quorum.is_leader() && quorum.epoch() == epoch && quorum.leader().is_some_and(|(leader, _)| leader == id);
-            if refused || !follows {
-                quorum.fetch_failed(now.at)
-            } else {
-                quorum.fetch_answered(now.at, epoch)
+            if follows && !refused {
+                quorum.fetch_answered(now.at, epoch);
             }
             follows
         });

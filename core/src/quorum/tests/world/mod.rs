@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    pub(super) fn after(&mut self, delay: Duration, i: usize, event: Event) {
+    fn after(&mut self, delay: Duration, i: usize, event: Event) {
         let life = self.nodes[i].life;
         self.seq += 1;
         self.queue.insert((self.now.after(delay), self.seq), (i, life, event));
@@ -194,7 +194,7 @@ impl World {
         while self.now < end {
             let pause = ms(self.rng.random_range(1..60));
             self.run_until(self.now.after(pause));
-            self.trouble(seed);
+            self.trouble();
             self.work();
         }
         self.heal(seed);
@@ -207,15 +207,15 @@ impl World {
         self.at_rest();
     }
 
-    fn trouble(&mut self, seed: u64) {
+    fn trouble(&mut self) {
         let i = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..40) {
-            0..4 => self.crash(i, seed),
-            4..6 => (0..self.nodes.len()).for_each(|i| self.crash(i, seed)),
+            0..4 => self.crash(i),
+            4..6 => (0..self.nodes.len()).for_each(|i| self.crash(i)),
             6..9 => self.nodes[i].paused = self.now.after(ms(self.rng.random_range(10..600))),
             9..13 => self.cut_some(),
             13..17 => self.cut.clear(),
-            17 if self.unkind.wipe => self.wipe(i, seed),
+            17 if self.unkind.wipe => self.wipe(i),
             // A refusal that is no proof: the process lives, and is merely unreachable.
             18 => self.suspect(i),
             19 => self.resign(i),
@@ -253,14 +253,14 @@ impl World {
         for i in 0..self.nodes.len() {
             self.nodes[i].paused = self.now;
             if self.nodes[i].quorum.is_none() || self.nodes[i].stopping {
-                self.crash(i, seed);
+                self.crash(i);
                 self.start(i, seed);
             }
         }
     }
 
     /// Sends, or loses.
-    pub(super) fn send(&mut self, from: usize, to: usize, message: Message) {
+    fn send(&mut self, from: usize, to: usize, message: Message) {
         let cut = self.cut.contains(&(from, to)) || (!self.calm && self.rng.random_bool(self.unkind.drop));
         let down = self.nodes[to].quorum.is_none();
         if let Message::Ask { call, .. } = &message

@@ -14,6 +14,9 @@ use crate::wire::{Request, Response};
 use rand::Rng as _;
 use std::collections::BTreeMap;
 
+/// A request under way: who waits, for which call, and whom a vote is asked for.
+type Asked = (usize, CallId, Option<(LeaderEpoch, Replica)>);
+
 pub(in crate::quorum::tests) struct Node {
     pub(in crate::quorum::tests) replica: Replica,
     pub(super) disk: Disk,
@@ -25,8 +28,7 @@ pub(in crate::quorum::tests) struct Node {
     pub(super) stopping: bool,
     /// The next tick that is on its way.
     tick: Option<Instant>,
-    /// Requests under way: who waits, for which call, and whom a vote is asked for.
-    asked: BTreeMap<Token, (usize, CallId, Option<(LeaderEpoch, Replica)>)>,
+    asked: BTreeMap<Token, Asked>,
     pub(super) waiting: Option<Waiting>,
     pub(super) parked: Vec<Parked>,
     /// The newest epoch that it told anybody of.
@@ -90,7 +92,7 @@ impl World {
     }
 
     /// Loses power, and with it some of what was not yet synced.
-    pub(super) fn crash(&mut self, i: usize, _seed: u64) {
+    pub(super) fn crash(&mut self, i: usize) {
         let node = &mut self.nodes[i];
         if node.quorum.take().is_none() {
             return;
@@ -115,12 +117,14 @@ impl World {
     }
 
     /// The disk of a voter is replaced: the node comes back with another directory and nothing else.
-    pub(super) fn wipe(&mut self, i: usize, seed: u64) {
+    pub(super) fn wipe(&mut self, i: usize) {
         if self.seen.wipes > 0 || i >= self.initial.len() {
             return;
         }
-        self.crash(i, seed);
+        self.crash(i);
         let node = &mut self.nodes[i];
+        // What it had acknowledged was on a disk once, and was counted.
+        self.truth.ghost = Some((node.replica, node.disk.log.clone()));
         (node.disk, node.told, node.replica.1) = (Disk::default(), LeaderEpoch(0), Uuid([100; 16]));
         self.seen.wipes += 1;
         self.note(|| format!("{i} loses its disk"));
@@ -283,7 +287,8 @@ impl World {
                 self.majority_has(i, &voters, high);
                 assert!(high > self.nodes[i].high, "the high watermark of {i} went from {} to {high}", self.nodes[i].high);
                 self.nodes[i].high = high;
-                self.seen.committed += self.truth.commits(i, high, &self.nodes[i].disk);
+                let epoch = self.quorum(i).epoch();
+                self.seen.committed += self.truth.commits(i, epoch, high, &self.nodes[i].disk);
                 self.unpark(i, None);
             }
             Action::Change { epoch, voters } => {

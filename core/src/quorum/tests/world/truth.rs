@@ -15,13 +15,19 @@ pub(super) struct Truth {
     votes: BTreeMap<(Replica, LeaderEpoch), Replica>,
     /// What any leader called committed.
     pub(super) committed: Vec<Entry>,
+    /// How much of it the leaders up to each epoch had committed.
+    by: BTreeMap<LeaderEpoch, usize>,
+    /// A disk that is lost, and what was durable on it.
+    pub(super) ghost: Option<(Replica, Vec<Entry>)>,
 }
 
 impl Truth {
     pub(super) fn leads(&mut self, epoch: LeaderEpoch, i: usize, life: u64, disk: &Disk) {
         let other = self.leaders.insert(epoch, (i, life));
         assert_eq!(other, None, "epoch {epoch} has a second leader, {i}");
-        self.same_prefix(disk, self.committed.len(), i);
+        // A leader of an older epoch may hear of its election last, and lacks what the newer one has committed meanwhile.
+        let before = self.by.range(..epoch).map(|(_, len)| *len).max();
+        self.same_prefix(disk, before.unwrap_or(0), i);
     }
 
     pub(super) fn votes(&mut self, voter: Replica, epoch: LeaderEpoch, candidate: Replica) {
@@ -37,9 +43,10 @@ impl Truth {
     }
 
     /// A leader says that everything below `high` is committed.
-    pub(super) fn commits(&mut self, i: usize, high: Offset, disk: &Disk) -> u64 {
+    pub(super) fn commits(&mut self, i: usize, epoch: LeaderEpoch, high: Offset, disk: &Disk) -> u64 {
         let (high, known) = (place(high), self.committed.len());
         self.same_prefix(disk, high.min(known), i);
+        self.by.insert(epoch, high);
         if high <= known {
             return 0;
         }
@@ -54,7 +61,8 @@ impl World {
         let log = &self.nodes[i].disk.log[..place(high)];
         let has = |replica: Replica| {
             let node = &self.nodes[self.index(replica.0)];
-            node.replica == replica && node.disk.durable >= log.len() && node.disk.log[..log.len()] == *log
+            let ghost = self.truth.ghost.as_ref().is_some_and(|(other, had)| *other == replica && had.starts_with(log));
+            ghost || (node.replica == replica && node.disk.durable >= log.len() && node.disk.log[..log.len()] == *log)
         };
         let count = voters.iter().filter(|voter| has(voter.replica())).count();
         assert!(count >= voters.majority(), "{i} called {high} committed, but only {count} of {voters:?} have it");
