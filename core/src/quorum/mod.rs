@@ -7,6 +7,14 @@
 //! ```
 //!
 //! Whatever leaves (an answer, a call, a leadership) waits inside until the epoch and the vote that it depends on are durable.
+//!
+//! What the broker owes it:
+//!
+//! - a fetch under way ends with its answer dealt with (cut, appended) before `fetch_target` is asked again;
+//! - a fetch is sent in `epoch()`, and its answer is of use only if it comes from `leader()` in that same epoch;
+//! - a fetch in a newer epoch than this node's is told by `heard` (without a leader), by whomever: else its sender could never fetch again;
+//! - `fetch_failed` comes before the `heard` of the same answer, since a leader that is named there is asked at once;
+//! - after a cut first `appended`, then `truncated`; after an append first `appended`, then `voters_changed` for each voters record in it.
 
 mod ballot;
 mod calls;

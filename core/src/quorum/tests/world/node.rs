@@ -285,7 +285,7 @@ impl World {
             Action::High(high) => {
                 let voters = self.quorum(i).voters().clone();
                 self.majority_has(i, &voters, high);
-                assert!(high > self.nodes[i].high, "the high watermark of {i} went from {} to {high}", self.nodes[i].high);
+                assert!(high >= self.nodes[i].high, "the high watermark of {i} went from {} to {high}", self.nodes[i].high);
                 self.nodes[i].high = high;
                 let epoch = self.quorum(i).epoch();
                 self.seen.committed += self.truth.commits(i, epoch, high, &self.nodes[i].disk);
