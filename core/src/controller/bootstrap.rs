@@ -3,7 +3,9 @@
 use super::plan::{Plan, Planner};
 use super::record::Record;
 use crate::config::BrokerConfig;
+use crate::error::ErrorCode;
 use crate::id::{BrokerId, Offset, ProducerId, Uuid};
+use crate::wire::api::allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
 use crate::wire::records::metadata::{BrokerEndpoint, FeatureLevelRecord, ProducerIdsRecord, RegisterBrokerRecord};
 use rand::Rng as _;
 
@@ -26,6 +28,12 @@ impl Planner<'_> {
         let epoch = at.plus(i64::try_from(records.len()).expect("one at most"));
         records.push(Record::RegisterBroker(registration(self.config, Uuid(self.rng.random()), epoch.0)));
         records
+    }
+
+    /// Answers AllocateProducerIds: the next block, for the broker that asks.
+    pub fn allocate_producer_ids(&mut self, _request: &AllocateProducerIdsRequest) -> Plan<AllocateProducerIdsResponse> {
+        let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
+        Plan { records: Vec::new(), response: AllocateProducerIdsResponse { error_code, ..Default::default() } }
     }
 
     /// The next block of producer ids, for `broker`: given out only when the record is committed, so never twice.

@@ -4,20 +4,29 @@
 //! when a majority has it. Nothing else here would change.
 
 pub mod alter_configs;
+pub mod balance;
 pub mod bootstrap;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod directories;
 pub mod elect;
+pub mod features;
+pub mod fence;
 pub mod grow;
 pub mod image;
+pub mod isr;
 pub mod lists;
+pub mod liveness;
 pub mod name;
 mod pending;
 pub mod place;
 pub mod plan;
+pub mod reassign;
 pub mod record;
+pub mod register;
 
 pub use image::{Change, Contradiction, Image};
+pub use liveness::Liveness;
 pub use pending::{CommitId, Committed, Controller};
 pub use plan::{Plan, Planner, Refusal};
 pub use record::Record;
