@@ -51,6 +51,33 @@ pub enum Durability {
     PageCache,
 }
 
+/// The properties of the metadata quorum and its log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuorumConfig {
+    /// `controller.quorum.append.linger.ms`
+    pub append_linger_ms: i32,
+    /// `controller.quorum.election.backoff.max.ms`
+    pub election_backoff_max_ms: i32,
+    /// `controller.quorum.election.timeout.ms`
+    pub election_timeout_ms: i32,
+    /// `controller.quorum.fetch.max.bytes`
+    pub fetch_max_bytes: i32,
+    /// `controller.quorum.fetch.snapshot.max.bytes`
+    pub fetch_snapshot_max_bytes: i32,
+    /// `controller.quorum.fetch.timeout.ms`
+    pub fetch_timeout_ms: i32,
+    /// `controller.quorum.request.timeout.ms`
+    pub request_timeout_ms: i32,
+    /// `controller.quorum.retry.backoff.ms`
+    pub retry_backoff_ms: i32,
+    /// `metadata.max.idle.interval.ms`
+    pub idle_interval_ms: i32,
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub snapshot_bytes: i64,
+    /// `metadata.log.max.snapshot.interval.ms`
+    pub snapshot_interval_ms: i64,
+}
+
 /// What a broker is told at its start. What may change while it runs is in the controller's image, over this.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BrokerConfig {
@@ -104,6 +131,38 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: i32,
     /// `max.request.partition.size.limit`
     pub describe_partitions_max: i32,
+    /// `auto.leader.rebalance.enable`
+    pub auto_leader_rebalance: bool,
+    /// `broker.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: i32,
+    /// `broker.session.timeout.ms`
+    pub session_timeout_ms: i32,
+    /// `controlled.shutdown.enable`
+    pub controlled_shutdown: bool,
+    /// `initial.broker.registration.timeout.ms`
+    pub registration_timeout_ms: i32,
+    /// `leader.imbalance.check.interval.seconds`, in ms
+    pub leader_imbalance_check_ms: i64,
+    /// `unclean.leader.election.interval.ms`
+    pub unclean_election_interval_ms: i64,
+    /// `replica.lag.time.max.ms`
+    pub replica_lag_max_ms: i64,
+    /// `replica.fetch.backoff.ms`
+    pub replica_fetch_backoff_ms: i32,
+    /// `replica.fetch.max.bytes`
+    pub replica_fetch_max_bytes: i32,
+    /// `replica.fetch.min.bytes`
+    pub replica_fetch_min_bytes: i32,
+    /// `replica.fetch.response.max.bytes`
+    pub replica_fetch_response_max_bytes: i32,
+    /// `replica.fetch.wait.max.ms`
+    pub replica_fetch_wait_max_ms: i32,
+    /// `replica.high.watermark.checkpoint.interval.ms`
+    pub high_watermark_checkpoint_ms: i64,
+    /// `request.timeout.ms`
+    pub request_timeout_ms: i32,
+    /// What the metadata quorum goes by.
+    pub quorum: QuorumConfig,
 }
 
 impl BrokerConfig {
@@ -148,8 +207,28 @@ impl BrokerConfig {
             fetch_max_bytes: int("fetch.max.bytes"),
             fetch_sessions_max: int("max.incremental.fetch.session.cache.slots"),
             describe_partitions_max: int("max.request.partition.size.limit"),
+            auto_leader_rebalance: text(&fixed, "auto.leader.rebalance.enable") == "true",
+            heartbeat_interval_ms: int("broker.heartbeat.interval.ms"),
+            session_timeout_ms: int("broker.session.timeout.ms"),
+            controlled_shutdown: text(&fixed, "controlled.shutdown.enable") == "true",
+            registration_timeout_ms: int("initial.broker.registration.timeout.ms"),
+            leader_imbalance_check_ms: long("leader.imbalance.check.interval.seconds").saturating_mul(1000),
+            unclean_election_interval_ms: long("unclean.leader.election.interval.ms"),
+            replica_lag_max_ms: long("replica.lag.time.max.ms"),
+            replica_fetch_backoff_ms: int("replica.fetch.backoff.ms"),
+            replica_fetch_max_bytes: int("replica.fetch.max.bytes"),
+            replica_fetch_min_bytes: int("replica.fetch.min.bytes"),
+            replica_fetch_response_max_bytes: int("replica.fetch.response.max.bytes"),
+            replica_fetch_wait_max_ms: int("replica.fetch.wait.max.ms"),
+            high_watermark_checkpoint_ms: long("replica.high.watermark.checkpoint.interval.ms"),
+            request_timeout_ms: int("request.timeout.ms"),
+            quorum: QuorumConfig::new(&fixed),
             fixed,
         };
+        if i64::from(config.replica_fetch_wait_max_ms) > config.replica_lag_max_ms {
+            let words = "replica.fetch.wait.max.ms should always be <= replica.lag.time.max.ms to prevent frequent changes in ISR";
+            return Err(words.to_owned());
+        }
         let none = Properties::new();
         super::topic::validate(&none, Layers { broker: &none, cluster: &none, fixed: &config.fixed })?;
         Ok(config)
@@ -171,6 +250,26 @@ impl BrokerConfig {
     pub fn topic_defaults(&self) -> TopicConfig {
         let none = Properties::new();
         TopicConfig::new(&none, Layers { broker: &none, cluster: &none, fixed: &self.fixed })
+    }
+}
+
+impl QuorumConfig {
+    fn new(fixed: &Properties) -> Self {
+        let long = |name: &str| number(fixed, name);
+        let int = |name: &str| i32::try_from(long(name)).expect("the table makes it an INT");
+        Self {
+            append_linger_ms: int("controller.quorum.append.linger.ms"),
+            election_backoff_max_ms: int("controller.quorum.election.backoff.max.ms"),
+            election_timeout_ms: int("controller.quorum.election.timeout.ms"),
+            fetch_max_bytes: int("controller.quorum.fetch.max.bytes"),
+            fetch_snapshot_max_bytes: int("controller.quorum.fetch.snapshot.max.bytes"),
+            fetch_timeout_ms: int("controller.quorum.fetch.timeout.ms"),
+            request_timeout_ms: int("controller.quorum.request.timeout.ms"),
+            retry_backoff_ms: int("controller.quorum.retry.backoff.ms"),
+            idle_interval_ms: int("metadata.max.idle.interval.ms"),
+            snapshot_bytes: long("metadata.log.max.record.bytes.between.snapshots"),
+            snapshot_interval_ms: long("metadata.log.max.snapshot.interval.ms"),
+        }
     }
 }
 
@@ -219,6 +318,7 @@ mod tests {
         assert_eq!((config.num_partitions, config.offsets_retention_ms, config.durability), (3, 120_000, Durability::PageCache));
         assert_eq!(config.offsets_partitions, 50);
         assert_eq!(config.topic_defaults().max_message_bytes, 1_048_588);
+        assert_eq!((config.session_timeout_ms, config.leader_imbalance_check_ms, config.quorum.fetch_timeout_ms), (9000, 300_000, 2000));
     }
 
     #[test]
@@ -231,6 +331,8 @@ mod tests {
             config(&[("log.durability", "maybe")]).expect_err("no such word"),
             "Invalid value maybe for configuration log.durability: String must be one of: fsync, page-cache"
         );
+        let lagging = config(&[("replica.lag.time.max.ms", "400")]).expect_err("a fetch waits for longer");
+        assert!(lagging.starts_with("replica.fetch.wait.max.ms should always be <="), "{lagging}");
         assert!(config(&[("log.cleaner.min.compaction.lag.ms", "9"), ("log.cleaner.max.compaction.lag.ms", "5")]).is_err());
     }
 }

@@ -11,7 +11,7 @@ pub mod layers;
 pub mod topic;
 mod topic_keys;
 
-pub use broker::{BrokerConfig, Durability, Endpoint, LogDir};
+pub use broker::{BrokerConfig, Durability, Endpoint, LogDir, QuorumConfig};
 pub use key::{Key, Kind, Valid, Value};
 pub use known::{Class, class};
 pub use layers::{Layers, Source, Synonym};
