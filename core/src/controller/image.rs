@@ -3,13 +3,17 @@
 //! Decides nothing, and trusts nothing: a record that does not fit what came before it is a contradiction, not a guess.
 //! Source: Kafka's `MetadataImage` and its delta (KIP-631, KIP-966).
 
+use super::draft::directory;
+use super::index::Index;
 use super::record::Record;
 use crate::config::{BrokerConfig, Layers, Properties, TopicConfig};
 use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Uuid};
+use crate::partition::PartitionId;
 use crate::wire::records::metadata::{
-    BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, TopicRecord,
+    BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
+    TopicRecord, UnregisterBrokerRecord,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What can be configured.
@@ -136,9 +140,43 @@ pub struct Registration {
     pub rack: Option<String>,
     /// Name, host, port and security protocol of its listeners.
     pub endpoints: Vec<(String, String, u16, i16)>,
-    /// Its log directories.
+    /// Its log directories that are online.
     pub directories: Vec<Uuid>,
+    /// The levels of features that it can work with.
+    pub features: BTreeMap<String, (i16, i16)>,
 }
+
+/// One controller, as it registered (KIP-919).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ControllerRegistration {
+    /// The process.
+    pub incarnation: Uuid,
+    /// Name, host, port and security protocol of its listeners.
+    pub endpoints: Vec<(String, String, u16, i16)>,
+    /// The levels of features that it can work with.
+    pub features: BTreeMap<String, (i16, i16)>,
+}
+
+impl Registration {
+    /// Whether it may lead and be given replicas.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.is_fenced && !self.is_stopping
+    }
+
+    /// Whether a replica that lies in `dir` can be read: a directory that is not told counts as there.
+    #[must_use]
+    pub fn has_directory(&self, dir: Uuid) -> bool {
+        match dir {
+            directory::MIGRATING | directory::UNASSIGNED => true,
+            directory::LOST => false,
+            _ => self.directories.is_empty() || self.directories.contains(&dir),
+        }
+    }
+}
+
+/// The feature that says whether a cluster keeps eligible leader replicas.
+pub const ELR_FEATURE: &str = "eligible.leader.replicas.version";
 
 /// All metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -147,8 +185,10 @@ pub struct Image {
     names: BTreeMap<Arc<str>, Uuid>,
     configs: BTreeMap<Resource, Properties>,
     brokers: BTreeMap<BrokerId, Registration>,
+    controllers: BTreeMap<BrokerId, ControllerRegistration>,
     features: BTreeMap<String, i16>,
     next_producer_id: i64,
+    index: Index,
 }
 
 /// What a record changed, for who acts on it.
@@ -244,7 +284,53 @@ impl Image {
     /// Whether `broker` may lead and be given replicas.
     #[must_use]
     pub fn is_active(&self, broker: BrokerId) -> bool {
-        self.brokers.get(&broker).is_some_and(|b| !b.is_fenced && !b.is_stopping)
+        self.brokers.get(&broker).is_some_and(Registration::is_active)
+    }
+
+    /// Every controller that registered.
+    #[must_use]
+    pub fn controllers(&self) -> &BTreeMap<BrokerId, ControllerRegistration> {
+        &self.controllers
+    }
+
+    /// The partition `id`.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.topics.get(&id.topic).and_then(|topic| topic.partitions.get(&id.index))
+    }
+
+    /// Every partition that has a replica on `broker`.
+    pub fn assigned(&self, broker: BrokerId) -> impl Iterator<Item = PartitionId> + '_ {
+        self.index.assigned(broker)
+    }
+
+    /// Whether `broker` leads anything.
+    #[must_use]
+    pub fn leads(&self, broker: BrokerId) -> bool {
+        self.index.leads(broker)
+    }
+
+    /// Every partition that nobody leads.
+    #[must_use]
+    pub fn leaderless(&self) -> &BTreeSet<PartitionId> {
+        self.index.leaderless()
+    }
+
+    /// Every partition whose preferred replica does not lead.
+    #[must_use]
+    pub fn imbalanced(&self) -> &BTreeSet<PartitionId> {
+        self.index.imbalanced()
+    }
+
+    /// Whether the cluster keeps eligible leader replicas (KIP-966).
+    #[must_use]
+    pub fn has_elr(&self) -> bool {
+        self.features.get(ELR_FEATURE).is_some_and(|level| *level >= 1)
+    }
+
+    /// What must hold of all metadata: for tests, since it reads everything.
+    pub fn check_all(&self) {
+        assert!(self.index == Index::recount(&self.topics), "the index and the partitions differ");
     }
 
     /// The finalized features and their levels.
@@ -282,10 +368,7 @@ impl Image {
     pub fn replay(&mut self, record: &Record) -> Result<Change, Contradiction> {
         match record {
             Record::RegisterBroker(record) => Ok(self.register(record)),
-            Record::UnregisterBroker(record) => match self.brokers.remove(&record.broker_id) {
-                Some(_) => Ok(Change::Other),
-                None => refuse(format!("broker {} unregisters and was not registered", record.broker_id)),
-            },
+            Record::UnregisterBroker(record) => self.unregister(record),
             Record::BrokerRegistrationChange(record) => self.change_registration(record),
             Record::Topic(record) => self.create_topic(record),
             Record::RemoveTopic(record) => self.remove_topic(record.topic_id),
@@ -306,7 +389,8 @@ impl Image {
             Record::BeginTransaction(_) | Record::EndTransaction(_) | Record::AbortTransaction(_) => {
                 refuse("a transaction of metadata records, which klamm does not write".to_owned())
             }
-            Record::RegisterController(_) | Record::NoOp(_) => Ok(Change::Other),
+            Record::RegisterController(record) => Ok(self.register_controller(record)),
+            Record::NoOp(_) => Ok(Change::Other),
         }
     }
 
@@ -320,8 +404,33 @@ impl Image {
             rack: record.rack.clone(),
             endpoints,
             directories: record.log_dirs.clone(),
+            features: record.features.iter().map(|f| (f.name.clone(), (f.min_supported_version, f.max_supported_version))).collect(),
         };
         self.brokers.insert(record.broker_id, registration);
+        Change::Other
+    }
+
+    fn unregister(&mut self, record: &UnregisterBrokerRecord) -> Result<Change, Contradiction> {
+        let id = record.broker_id;
+        match self.brokers.get(&id).map(|b| b.epoch) {
+            None => refuse(format!("broker {id} unregisters and was not registered")),
+            Some(epoch) if epoch != record.broker_epoch => {
+                refuse(format!("broker {id} unregisters under epoch {}, not {epoch}", record.broker_epoch))
+            }
+            Some(_) => {
+                self.brokers.remove(&id);
+                Ok(Change::Other)
+            }
+        }
+    }
+
+    fn register_controller(&mut self, record: &RegisterControllerRecord) -> Change {
+        let registration = ControllerRegistration {
+            incarnation: record.incarnation_id,
+            endpoints: record.end_points.iter().map(|e| (e.name.clone(), e.host.clone(), e.port, e.security_protocol)).collect(),
+            features: record.features.iter().map(|f| (f.name.clone(), (f.min_supported_version, f.max_supported_version))).collect(),
+        };
+        self.controllers.insert(record.controller_id, registration);
         Change::Other
     }
 
@@ -352,9 +461,11 @@ impl Image {
     /// An empty name means every topic.
     fn clear_elr(&mut self, name: &str) -> Change {
         for topic in self.topics.values_mut().filter(|t| name.is_empty() || &*t.name == name) {
-            for partition in topic.partitions.values_mut() {
+            for partition in topic.partitions.values_mut().filter(|p| !p.elr.is_empty() || !p.last_known_elr.is_empty()) {
                 partition.elr.clear();
                 partition.last_known_elr.clear();
+                // As if each had its own record: a leader that asks from before is out of date.
+                partition.partition_epoch += 1;
             }
         }
         Change::Other
@@ -374,6 +485,9 @@ impl Image {
         let Some(topic) = self.topics.remove(&id) else {
             return refuse(format!("topic {id} is removed and does not exist"));
         };
+        for (index, partition) in &topic.partitions {
+            self.index.update(PartitionId { topic: id, index: *index }, Some(partition), None);
+        }
         self.names.remove(&topic.name);
         self.configs.remove(&Resource::topic(&topic.name));
         Ok(Change::TopicDeleted { topic: id, name: topic.name })
@@ -386,6 +500,7 @@ impl Image {
         };
         let partition = Partition::of(record);
         partition.check(&topic.name, index)?;
+        self.index.update(PartitionId { topic: id, index }, topic.partitions.get(&index), Some(&partition));
         topic.partitions.insert(index, partition);
         Ok(Change::PartitionCreated { topic: id, index })
     }
@@ -398,6 +513,7 @@ impl Image {
         };
         let changed = partition.changed(record);
         changed.check(&name, index)?;
+        self.index.update(PartitionId { topic: id, index }, Some(partition), Some(&changed));
         *partition = changed;
         Ok(Change::PartitionChanged { topic: id, index })
     }
@@ -444,8 +560,27 @@ impl Partition {
         }
     }
 
+    /// How many members the ISR must have before records count as acknowledged: `min.insync.replicas`, but no more than there are replicas.
+    #[must_use]
+    pub fn min_isr(&self, configured: usize) -> usize {
+        configured.min(self.replicas.len())
+    }
+
+    /// Where the replica on `broker` lies; `None` if there is none.
+    #[must_use]
+    pub fn directory(&self, broker: BrokerId) -> Option<Uuid> {
+        let at = self.replicas.iter().position(|id| *id == broker)?;
+        Some(self.directories.get(at).copied().unwrap_or(directory::MIGRATING))
+    }
+
+    /// Whether replicas are on their way in or out.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
     /// The partition after `record`. A leader in the record means an election, even if it is the same one.
-    fn changed(&self, record: &PartitionChangeRecord) -> Self {
+    pub(super) fn changed(&self, record: &PartitionChangeRecord) -> Self {
         let mut next = self.clone();
         let set = |field: &mut Vec<BrokerId>, value: &Option<Vec<BrokerId>>| {
             if let Some(value) = value {
@@ -478,6 +613,9 @@ impl Partition {
         }
         if let Some(stranger) = self.isr.iter().find(|member| !self.replicas.contains(member)) {
             return refuse(format!("{topic}-{index}: {stranger} is in the ISR and no replica"));
+        }
+        if let Some(both) = self.isr.iter().find(|member| self.elr.contains(member)) {
+            return refuse(format!("{topic}-{index}: {both} is in the ISR and the ELR"));
         }
         match self.leader {
             Some(leader) if !self.isr.contains(&leader) => refuse(format!("{topic}-{index}: {leader} leads and is not in the ISR")),

@@ -6,14 +6,17 @@
 pub mod alter_configs;
 pub mod balance;
 pub mod bootstrap;
+pub mod change;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod directories;
+mod draft;
 pub mod elect;
 pub mod features;
 pub mod fence;
 pub mod grow;
 pub mod image;
+mod index;
 pub mod isr;
 pub mod lists;
 pub mod liveness;
@@ -25,6 +28,8 @@ pub mod reassign;
 pub mod record;
 pub mod register;
 
+pub use change::Election;
+pub use draft::directory;
 pub use image::{Change, Contradiction, Image};
 pub use liveness::Liveness;
 pub use pending::{CommitId, Committed, Controller};
