@@ -36,6 +36,8 @@ pub struct Controller {
     end: Offset,
     in_flight: VecDeque<InFlight>,
     next: u64,
+    /// Whether plans are made here: while the log is only read, one image grows.
+    is_active: bool,
 }
 
 /// What became of a proposal.
@@ -90,6 +92,21 @@ impl Controller {
     /// The log is loaded: plans may be made.
     pub fn loaded(&mut self) {
         self.planned = self.committed.clone();
+        self.is_active = true;
+    }
+
+    /// Another controller is the active one from here on. What was planned and not committed may be in the log or not: whoever waits
+    /// for it must be told that it failed. The log is read again from what is committed on.
+    pub fn resign(&mut self) -> Vec<CommitId> {
+        self.is_active = false;
+        self.planned = Image::default();
+        self.in_flight.drain(..).map(|waiting| waiting.id).collect()
+    }
+
+    /// The log has a batch up to `end` that is no plan's: the quorum's own.
+    pub fn skip(&mut self, end: Offset) {
+        assert!(end >= self.end, "the log does not get shorter under an active controller");
+        self.end = end;
     }
 
     /// Takes a plan's records into the planned image. Returns what to wait for, and the batch to append at `end`.
@@ -99,6 +116,7 @@ impl Controller {
     /// # Panics
     /// If the records contradict the planned image: a plan is made from it, so that is our own bug.
     pub fn propose(&mut self, records: Vec<Record>, at: Timestamp) -> (CommitId, Option<Batch>) {
+        assert!(self.is_active, "only the active controller plans");
         for record in &records {
             if let Err(Contradiction(why)) = self.planned.replay(record) {
                 panic!("a plan contradicts the image it was made from: {why}");
@@ -126,8 +144,7 @@ impl Controller {
     /// What must hold after every step.
     pub fn check(&self) {
         assert!(self.in_flight.iter().zip(self.in_flight.iter().skip(1)).all(|(a, b)| a.id < b.id && a.end <= b.end));
-        // While the log is loaded only one image grows.
-        if self.is_quiet() && self.next > 0 {
+        if self.is_quiet() && self.is_active {
             assert_eq!(self.committed.counts(), self.planned.counts(), "everything is committed, and the images differ");
         }
     }
@@ -135,7 +152,9 @@ impl Controller {
     /// The same of every topic, partition and setting: for tests, since it reads all metadata.
     pub fn check_all(&self) {
         self.check();
-        if self.is_quiet() && self.next > 0 {
+        self.committed.check_all();
+        self.planned.check_all();
+        if self.is_quiet() && self.is_active {
             assert!(self.committed == self.planned, "everything is committed, and the images differ");
         }
     }
