@@ -198,7 +198,7 @@ fn last_known(partition: &Partition, next: &Partition, rules: &Rules<'_>) -> Vec
     match (next.leader, partition.leader) {
         _ if !rules.has_elr => Vec::new(),
         (Some(_), _) => Vec::new(),
-        (None, Some(last)) if next.isr.is_empty() => vec![last],
+        (None, Some(last)) if next.isr.is_empty() && next.replicas.contains(&last) => vec![last],
         (None, _) => partition.last_known_elr.iter().copied().filter(|id| next.replicas.contains(id)).collect(),
     }
 }

@@ -6,6 +6,7 @@ mod isr;
 mod liveness;
 mod moves;
 mod properties;
+mod safety;
 mod topics;
 
 use super::plan::{Plan, Planner};
