@@ -3,11 +3,10 @@
 //! Decides nothing, and trusts nothing: a record that does not fit what came before it is a contradiction, not a guess.
 //! Source: Kafka's `MetadataImage` and its delta (KIP-631, KIP-966).
 
-use super::draft::directory;
 use super::index::Index;
 use super::record::Record;
 use crate::config::{BrokerConfig, Layers, Properties, TopicConfig};
-use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Uuid};
+use crate::id::{BrokerId, PartitionIndex, ProducerId, Uuid};
 use crate::partition::PartitionId;
 use crate::wire::records::metadata::{
     BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
@@ -16,103 +15,9 @@ use crate::wire::records::metadata::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What can be configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ResourceKind {
-    /// A topic, by its name.
-    Topic,
-    /// A broker, by its number; with an empty name all brokers.
-    Broker,
-    /// The log levels of a broker.
-    BrokerLogger,
-    /// A subscription to clients' metrics.
-    ClientMetrics,
-    /// A group, by its id.
-    Group,
-}
-
-impl ResourceKind {
-    /// The kind that the wire numbers `number` (Kafka's `ConfigResource.Type`).
-    #[must_use]
-    pub fn of(number: i8) -> Option<Self> {
-        Some(match number {
-            2 => Self::Topic,
-            4 => Self::Broker,
-            8 => Self::BrokerLogger,
-            16 => Self::ClientMetrics,
-            32 => Self::Group,
-            _ => return None,
-        })
-    }
-
-    /// Its number on the wire.
-    #[must_use]
-    pub fn wire(self) -> i8 {
-        match self {
-            Self::Topic => 2,
-            Self::Broker => 4,
-            Self::BrokerLogger => 8,
-            Self::ClientMetrics => 16,
-            Self::Group => 32,
-        }
-    }
-}
-
-/// Something that can be configured.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Resource {
-    /// Of which kind.
-    pub kind: ResourceKind,
-    /// Which; empty for the default of all brokers.
-    pub name: String,
-}
-
-impl Resource {
-    /// The topic `name`.
-    #[must_use]
-    pub fn topic(name: &str) -> Self {
-        Self { kind: ResourceKind::Topic, name: name.to_owned() }
-    }
-
-    /// The broker `id`.
-    #[must_use]
-    pub fn broker(id: BrokerId) -> Self {
-        Self { kind: ResourceKind::Broker, name: id.to_string() }
-    }
-
-    /// What holds for all brokers.
-    #[must_use]
-    pub fn all_brokers() -> Self {
-        Self { kind: ResourceKind::Broker, name: String::new() }
-    }
-}
-
-/// One partition, as the controller decided it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Partition {
-    /// Assigned replicas; the first one is the preferred leader.
-    pub replicas: Vec<BrokerId>,
-    /// The in-sync replicas.
-    pub isr: Vec<BrokerId>,
-    /// Replicas that are on their way out.
-    pub removing: Vec<BrokerId>,
-    /// Replicas that are on their way in.
-    pub adding: Vec<BrokerId>,
-    /// Who leads.
-    pub leader: Option<BrokerId>,
-    /// Whether the leader came by an unclean election and has not recovered yet.
-    pub is_recovering: bool,
-    /// Grows with each election.
-    pub leader_epoch: LeaderEpoch,
-    /// Grows with each change.
-    pub partition_epoch: i32,
-    /// Where each replica lies, in the order of `replicas`.
-    pub directories: Vec<Uuid>,
-    /// Eligible leader replicas.
-    pub elr: Vec<BrokerId>,
-    /// The last leader, when nobody is eligible any more.
-    pub last_known_elr: Vec<BrokerId>,
-}
+pub use super::partition::Partition;
+pub use super::registration::{ControllerRegistration, Registration};
+pub use super::resource::{Resource, ResourceKind};
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -123,56 +28,6 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Its partitions; numbered from 0 without a gap.
     pub partitions: BTreeMap<PartitionIndex, Partition>,
-}
-
-/// One broker, as it registered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Registration {
-    /// The process.
-    pub incarnation: Uuid,
-    /// The registration.
-    pub epoch: i64,
-    /// Whether it must not lead.
-    pub is_fenced: bool,
-    /// Whether it is on its way down.
-    pub is_stopping: bool,
-    /// Where it stands.
-    pub rack: Option<String>,
-    /// Name, host, port and security protocol of its listeners.
-    pub endpoints: Vec<(String, String, u16, i16)>,
-    /// Its log directories that are online.
-    pub directories: Vec<Uuid>,
-    /// The levels of features that it can work with.
-    pub features: BTreeMap<String, (i16, i16)>,
-}
-
-/// One controller, as it registered (KIP-919).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ControllerRegistration {
-    /// The process.
-    pub incarnation: Uuid,
-    /// Name, host, port and security protocol of its listeners.
-    pub endpoints: Vec<(String, String, u16, i16)>,
-    /// The levels of features that it can work with.
-    pub features: BTreeMap<String, (i16, i16)>,
-}
-
-impl Registration {
-    /// Whether it may lead and be given replicas.
-    #[must_use]
-    pub fn is_active(&self) -> bool {
-        !self.is_fenced && !self.is_stopping
-    }
-
-    /// Whether a replica that lies in `dir` can be read: a directory that is not told counts as there.
-    #[must_use]
-    pub fn has_directory(&self, dir: Uuid) -> bool {
-        match dir {
-            directory::MIGRATING | directory::UNASSIGNED => true,
-            directory::LOST => false,
-            _ => self.directories.is_empty() || self.directories.contains(&dir),
-        }
-    }
 }
 
 /// The feature that says whether a cluster keeps eligible leader replicas.
@@ -543,87 +398,6 @@ impl Image {
     }
 }
 
-impl Partition {
-    fn of(record: &PartitionRecord) -> Self {
-        Self {
-            replicas: record.replicas.clone(),
-            isr: record.isr.clone(),
-            removing: record.removing_replicas.clone(),
-            adding: record.adding_replicas.clone(),
-            leader: Some(record.leader).filter(|leader| leader.0 >= 0),
-            is_recovering: record.leader_recovery_state == 1,
-            leader_epoch: record.leader_epoch,
-            partition_epoch: record.partition_epoch,
-            directories: record.directories.clone(),
-            elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
-            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
-        }
-    }
-
-    /// How many members the ISR must have before records count as acknowledged: `min.insync.replicas`, but no more than there are replicas.
-    #[must_use]
-    pub fn min_isr(&self, configured: usize) -> usize {
-        configured.min(self.replicas.len())
-    }
-
-    /// Where the replica on `broker` lies; `None` if there is none.
-    #[must_use]
-    pub fn directory(&self, broker: BrokerId) -> Option<Uuid> {
-        let at = self.replicas.iter().position(|id| *id == broker)?;
-        Some(self.directories.get(at).copied().unwrap_or(directory::MIGRATING))
-    }
-
-    /// Whether replicas are on their way in or out.
-    #[must_use]
-    pub fn is_moving(&self) -> bool {
-        !self.adding.is_empty() || !self.removing.is_empty()
-    }
-
-    /// The partition after `record`. A leader in the record means an election, even if it is the same one.
-    pub(super) fn changed(&self, record: &PartitionChangeRecord) -> Self {
-        let mut next = self.clone();
-        let set = |field: &mut Vec<BrokerId>, value: &Option<Vec<BrokerId>>| {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        };
-        set(&mut next.isr, &record.isr);
-        set(&mut next.replicas, &record.replicas);
-        set(&mut next.removing, &record.removing_replicas);
-        set(&mut next.adding, &record.adding_replicas);
-        set(&mut next.elr, &record.eligible_leader_replicas);
-        set(&mut next.last_known_elr, &record.last_known_elr);
-        if let Some(directories) = &record.directories {
-            next.directories.clone_from(directories);
-        }
-        if record.leader.0 != -2 {
-            next.leader = Some(record.leader).filter(|leader| leader.0 >= 0);
-            next.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
-        }
-        if record.leader_recovery_state != -1 {
-            next.is_recovering = record.leader_recovery_state == 1;
-        }
-        next.partition_epoch += 1;
-        next
-    }
-
-    fn check(&self, topic: &str, index: PartitionIndex) -> Result<(), Contradiction> {
-        if self.replicas.is_empty() {
-            return refuse(format!("{topic}-{index} has no replicas"));
-        }
-        if let Some(stranger) = self.isr.iter().find(|member| !self.replicas.contains(member)) {
-            return refuse(format!("{topic}-{index}: {stranger} is in the ISR and no replica"));
-        }
-        if let Some(both) = self.isr.iter().find(|member| self.elr.contains(member)) {
-            return refuse(format!("{topic}-{index}: {both} is in the ISR and the ELR"));
-        }
-        match self.leader {
-            Some(leader) if !self.isr.contains(&leader) => refuse(format!("{topic}-{index}: {leader} leads and is not in the ISR")),
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-fn refuse<T>(why: String) -> Result<T, Contradiction> {
+pub(super) fn refuse<T>(why: String) -> Result<T, Contradiction> {
     Err(Contradiction(why))
 }
