@@ -168,7 +168,7 @@ impl Planner<'_> {
         };
         let is_lower = matches!((was, is), (Some(Value::Number(was)), Some(Value::Number(is))) if is < was);
         let topic_name = if resource.kind == ResourceKind::Topic { resource.name.clone() } else { String::new() };
-        is_lower.then(|| Record::ClearElr(ClearElrRecord { topic_name }))
+        is_lower.then_some(Record::ClearElr(ClearElrRecord { topic_name }))
     }
 
     fn judge_settings_of(&self, resource: &Resource, after: &Properties) -> Result<(), Refusal> {

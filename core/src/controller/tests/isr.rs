@@ -36,7 +36,7 @@ fn requests_are_judged_in_kafkas_order() {
     assert_eq!(no(&|p| p.partition_epoch = 0), E::INVALID_UPDATE_VERSION);
     assert_eq!(no(&|p| p.new_isr_with_epochs[1].broker_id = BrokerId(3)), E::INVALID_REQUEST);
     assert_eq!(no(&|p| p.new_isr_with_epochs[1].broker_id = BrokerId(1)), E::INVALID_REQUEST);
-    assert_eq!(no(&|p| drop(p.new_isr_with_epochs.remove(0))), E::INVALID_REQUEST);
+    assert_eq!(no(&|p| p.new_isr_with_epochs.truncate(0)), E::INVALID_REQUEST);
     assert_eq!(no(&|p| p.leader_recovery_state = 1), E::INVALID_REQUEST);
     assert_eq!(no(&|p| p.new_isr_with_epochs[1].broker_epoch += 1), E::INELIGIBLE_REPLICA);
     assert_eq!(no(&|p| p.new_isr_with_epochs[1].broker_epoch = -1), E::NONE);

@@ -339,9 +339,10 @@ impl Model {
         ensure(bumps == 0 || bumps == 1, || format!("leader epoch {} to {}", was.leader_epoch, is.leader_epoch))?;
         ensure(bumps == 1 || was.leader == is.leader, || format!("{was:?} to {is:?}: another leader in the same epoch"))?;
         let is_new = is.leader.filter(|l| is.leader != was.leader && !was.isr.contains(l) && !was.elr.contains(l));
+        let is_unclean = is_new.is_some() && is.is_recovering;
         // The end of a move may elect one that joins by the same request.
-        let is_unclean = is_new.is_some() && change.replicas.is_none();
-        ensure(!is_unclean || is.is_recovering, || format!("{was:?} to {is:?}: neither clean nor recovering"))?;
+        let is_clean = is_new.is_none() || change.replicas.is_some();
+        ensure(is_clean || is_unclean, || format!("{was:?} to {is:?}: neither clean nor recovering"))?;
         let is_full = is.isr.len() >= self.min_isr_in(&self.image, id);
         let candidates = was.isr.iter().chain(&was.elr);
         let mut gone = candidates.filter(|id| is.replicas.contains(id) && !is.isr.contains(id) && !is.elr.contains(id));
