@@ -23,7 +23,7 @@ mod stored;
 mod topics;
 mod validate;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
 use crate::id::{ConnId, DirId, LogId, Ticket, Uuid};
 use crate::log::tail::Tails;
@@ -51,6 +51,8 @@ pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
 pub struct Config {
     /// Kafka's properties, and the node's identity.
     pub broker: BrokerConfig,
+    /// Its part in the metadata quorum.
+    pub quorum: QuorumConfig,
     /// Bytes of the newest batches held in memory, for all logs together.
     pub tail_bytes_max: u64,
     /// Below so many free bytes a log directory takes no more records of clients.
@@ -60,10 +62,23 @@ pub struct Config {
 }
 
 impl Config {
-    /// The properties with everything else at its default.
+    /// The properties and what was found of the quorum, with everything else at its default. A metadata log that is not there yet goes into `dir`.
+    ///
+    /// # Errors
+    /// One line: a property of the quorum makes no sense, or its newest snapshot is damaged.
+    pub fn of(broker: BrokerConfig, dir: DirId, found: &[FoundDir]) -> Result<Self, String> {
+        let quorum = QuorumConfig::new(&broker, dir, found)?;
+        Ok(Self { quorum, ..Self::new(broker) })
+    }
+
+    /// The properties with everything else at its default, for a node whose folders are empty.
+    ///
+    /// # Panics
+    /// If a property of the quorum makes no sense.
     #[must_use]
     pub fn new(broker: BrokerConfig) -> Self {
         Self {
+            quorum: QuorumConfig::new(&broker, DirId(0), &[]).expect("judged before"),
             broker,
             tail_bytes_max: TAIL_BYTES_DEFAULT,
             reserve_bytes: RESERVE_BYTES_DEFAULT,

@@ -60,8 +60,12 @@ pub struct BrokerConfig {
     pub cluster: String,
     /// `broker.rack`
     pub rack: Option<String>,
-    /// By `ListenerId`.
+    /// Where clients and brokers come in, by `ListenerId`. Empty if the node is no broker.
     pub endpoints: Vec<Endpoint>,
+    /// Where the metadata quorum comes in; their `ListenerId`s follow those of `endpoints`. Empty if the node is no controller, or the only one.
+    pub controllers: Vec<Endpoint>,
+    /// The listener that brokers use among themselves, by its name in `endpoints` (`inter.broker.listener.name`).
+    pub inter_broker: String,
     /// By `DirId`.
     pub dirs: Vec<LogDir>,
     /// `log.durability`
@@ -127,6 +131,8 @@ impl BrokerConfig {
             id,
             cluster: cluster.to_owned(),
             rack: fixed.get("broker.rack").cloned(),
+            controllers: Vec::new(),
+            inter_broker: endpoints.first().map_or_else(String::new, |endpoint| endpoint.name.clone()),
             endpoints,
             dirs,
             durability: if text(&fixed, "log.durability") == "page-cache" { Durability::PageCache } else { Durability::Fsync },
@@ -155,10 +161,17 @@ impl BrokerConfig {
         Ok(config)
     }
 
-    /// The endpoint that clients of `listener` are told.
+    /// The endpoint that those who come in by `listener` are told.
     #[must_use]
     pub fn endpoint(&self, listener: ListenerId) -> &Endpoint {
-        self.endpoints.get(usize::from(listener.0)).expect("connections come in by listeners that the configuration names")
+        let mut all = self.endpoints.iter().chain(&self.controllers);
+        all.nth(usize::from(listener.0)).expect("connections come in by listeners that the configuration names")
+    }
+
+    /// Whether the metadata quorum comes in by `listener`, and clients do not.
+    #[must_use]
+    pub fn is_controller(&self, listener: ListenerId) -> bool {
+        usize::from(listener.0) >= self.endpoints.len()
     }
 
     /// The log directories and their numbers.
@@ -180,14 +193,14 @@ fn value(fixed: &Properties, name: &str) -> Value {
     own.or_else(|| key.default_value()).expect("every key asked for by type has a default")
 }
 
-fn number(fixed: &Properties, name: &str) -> i64 {
+pub(super) fn number(fixed: &Properties, name: &str) -> i64 {
     match value(fixed, name) {
         Value::Number(number) => number,
         other @ (Value::Flag(_) | Value::Ratio(_) | Value::Text(_) | Value::List(_)) => panic!("{name} is no number: {other}"),
     }
 }
 
-fn text(fixed: &Properties, name: &str) -> String {
+pub(super) fn text(fixed: &Properties, name: &str) -> String {
     value(fixed, name).to_string()
 }
 
@@ -219,6 +232,15 @@ mod tests {
         assert_eq!((config.num_partitions, config.offsets_retention_ms, config.durability), (3, 120_000, Durability::PageCache));
         assert_eq!(config.offsets_partitions, 50);
         assert_eq!(config.topic_defaults().max_message_bytes, 1_048_588);
+    }
+
+    #[test]
+    fn the_listeners_of_the_quorum_follow_those_of_clients() {
+        let endpoint = |name: &str| Endpoint { name: name.to_owned(), host: "h".to_owned(), port: 1, security: 0 };
+        let config =
+            BrokerConfig { endpoints: vec![endpoint("A"), endpoint("B")], controllers: vec![endpoint("C")], ..config(&[]).expect("valid") };
+        let told = [0, 1, 2].map(ListenerId).map(|id| (config.endpoint(id).name.as_str(), config.is_controller(id)));
+        assert_eq!(told, [("A", false), ("B", false), ("C", true)]);
     }
 
     #[test]
