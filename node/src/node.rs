@@ -7,6 +7,7 @@ use crate::driver::{Driver, EVENTS_MAX, Inbox, StoreDone};
 use crate::fs::Fs;
 use crate::listen::{Doors, accept};
 use crate::net::{self, Listener, Sendable};
+use crate::peer::Peers;
 use crate::store::{self, Store};
 use bytes::Bytes;
 use klamm_core::broker::io::Halt;
@@ -106,7 +107,8 @@ impl Node {
         let end = StoreEnd { mark: clean_mark(config), cleanly, closed };
         (world.run_store)(Box::pin(keep_store(store, ops, done, end))).map_err(|e| format!("cannot start the store: {e}"))?;
 
-        let inbox = Inbox { _events: events.clone(), events: from_conns, stored, stop: stopping.clone() };
+        let (news, from_peers) = mpsc::unbounded_channel();
+        let inbox = Inbox { _events: events.clone(), events: from_conns, stored, news: from_peers, stop: stopping.clone() };
         let (leave, all_left) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             events,
@@ -122,7 +124,7 @@ impl Node {
             tokio::spawn(accept(listener, id, Arc::clone(&shared), Arc::clone(&doors), stopping.clone()));
         }
         drop(shared);
-        let mut driver = Driver::new(broker, world.clock, to_store);
+        let mut driver = Driver::new(broker, world.clock, Peers::new(config.node, news), to_store);
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {
             let halt = driver.run(inbox).await;
