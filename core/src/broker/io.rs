@@ -22,13 +22,16 @@ pub fn batches_of(body: &Request) -> Vec<Result<Batch, BadBatch>> {
     produce.topic_data.iter().flat_map(|topic| &topic.partition_data).map(|partition| checked(&partition.records)).collect()
 }
 
+/// The batches of an answer to `Fetch`, for each partition in the answer's order; one that is damaged spoils its partition only.
+pub type Fetched = Vec<Result<Vec<Batch>, BadBatch>>;
+
 /// What the edge makes of an answer before the broker takes it: for `Fetch`, for each partition in the answer's order, its whole batches with their
 /// checksums checked. A batch that is cut off at the end is left out: a limit on bytes may cut one.
 ///
 /// # Panics
 /// If records are still in files: an answer that came in has all of them in memory.
 #[must_use]
-pub fn fetched_of(body: &Response) -> Vec<Result<Vec<Batch>, BadBatch>> {
+pub fn fetched_of(body: &Response) -> Fetched {
     let Response::Fetch(fetch) = body else { return Vec::new() };
     let checked = |records: &Option<Records>| match records {
         Some(records) => Batch::all(&records.bytes().expect("an answer that came in is in memory")),
@@ -74,7 +77,7 @@ pub enum Input {
         /// What came of it.
         outcome: Result<Response, Unreachable>,
         /// For an answer to `Fetch`, for each partition in the answer's order: its whole batches, with their checksums checked. Empty for all others.
-        batches: Vec<Result<Vec<Batch>, BadBatch>>,
+        batches: Fetched,
     },
     /// The store is done with an operation.
     Stored {

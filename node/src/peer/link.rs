@@ -5,10 +5,9 @@ use crate::conn::write_memory;
 use crate::frames::Frames;
 use crate::net::{self, Reader, Writer};
 use bytes::Bytes;
-use klamm_core::broker::io::{Unreachable, fetched_of};
+use klamm_core::broker::io::{Fetched, Unreachable, fetched_of};
 use klamm_core::client::io::Address;
 use klamm_core::id::{CallId, CorrelationId};
-use klamm_core::wire::batch::{BadBatch, Batch};
 use klamm_core::wire::{ApiKey, Chunk, Request, RequestHeader, Response, decode_response, encode_request};
 use std::collections::VecDeque;
 use std::io;
@@ -53,7 +52,7 @@ pub(super) struct Way {
 /// What has happened on a connection.
 #[derive(Debug)]
 pub(super) enum What {
-    Answer { call: CallId, response: Box<Response>, batches: Vec<Result<Vec<Batch>, BadBatch>>, _room: Option<OwnedSemaphorePermit> },
+    Answer { call: CallId, response: Box<Response>, batches: Fetched, _room: Option<OwnedSemaphorePermit> },
     Ended { why: Unreachable },
 }
 
@@ -115,14 +114,11 @@ async fn connect(to: &Address) -> Result<(Reader, Writer), Unreachable> {
     let addresses = net::resolve(&to.to_string()).await.map_err(|_| Unreachable::Lost)?;
     let mut failed = None;
     for address in addresses {
-        let error = match net::connect(address).await {
+        let why = match net::connect(address).await {
             Ok(halves) => return Ok(halves),
-            Err(error) => error.kind(),
-        };
-        let why = match error {
-            io::ErrorKind::ConnectionRefused => Unreachable::Refused,
-            io::ErrorKind::TimedOut => Unreachable::TimedOut,
-            _ => Unreachable::Lost,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Unreachable::Refused,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Unreachable::TimedOut,
+            Err(_) => Unreachable::Lost,
         };
         failed = Some(failed.map_or(why, |before| if before == why { why } else { Unreachable::Lost }));
     }
@@ -170,7 +166,7 @@ async fn take(room: &Arc<Semaphore>, len: usize) -> OwnedSemaphorePermit {
 }
 
 /// An answer, and its batches where it has some: they are slices of the frame.
-fn decode(open: &Open, frame: Bytes) -> io::Result<(Response, Vec<Result<Vec<Batch>, BadBatch>>)> {
+fn decode(open: &Open, frame: Bytes) -> io::Result<(Response, Fetched)> {
     let has_records = matches!(open.api, ApiKey::Fetch | ApiKey::FetchSnapshot);
     let frame = if has_records && frame.len() >= SMALL_BYTES { frame } else { Bytes::copy_from_slice(&frame) };
     let name = open.api.name();

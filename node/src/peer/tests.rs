@@ -2,12 +2,12 @@
 
 use super::*;
 use bytes::Bytes;
-use klamm_core::broker::io::Lane;
+use klamm_core::broker::io::{Fetched, Lane};
 use klamm_core::client::io::Address;
 use klamm_core::time::Timestamp;
 use klamm_core::wire::api::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
 use klamm_core::wire::api::vote::{VoteRequest, VoteResponse};
-use klamm_core::wire::batch::{BadBatch, Batch, Compression};
+use klamm_core::wire::batch::{BadBatch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
 use klamm_core::wire::{ApiKey, RequestHeader, Response, decode_request, encode_response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,7 +25,7 @@ struct Caller {
     now: Instant,
 }
 
-type Outcome = (u64, Result<Response, Unreachable>, Vec<Result<Vec<Batch>, BadBatch>>);
+type Outcome = (u64, Result<Response, Unreachable>, Fetched);
 
 impl Caller {
     fn new() -> Self {
