@@ -26,6 +26,9 @@ use tracing::info;
 /// How long connections may take to send their last answers when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// What requests of the quorum in work may hold together.
+const QUORUM_HELD_BYTES: usize = 16 << 20;
+
 /// Operations given to the store before it works on them.
 const OPS_AT_ONCE: usize = 256;
 
@@ -94,7 +97,7 @@ impl Node {
         let ports = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let told = config.broker(&world.cluster, &found.iter().map(|dir| dir.id).collect::<Vec<_>>(), &ports)?;
         let Sizes { tail_bytes: tail_bytes_max, reserve_bytes, store: _ } = world.sizes;
-        let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::new(told) };
+        let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::of(told, config.metadata_dir, &found)? };
         let broker = Broker::new(told, world.seed, RecoveredNode { dirs: found });
 
         let (events, from_conns) = mpsc::channel(EVENTS_MAX);
@@ -110,20 +113,27 @@ impl Node {
         let (news, from_peers) = mpsc::unbounded_channel();
         let inbox = Inbox { _events: events.clone(), events: from_conns, stored, news: from_peers, stop: stopping.clone() };
         let (leave, all_left) = mpsc::channel(1);
-        let shared = Arc::new(Shared {
-            events,
-            files,
-            budget: Budget::new(config.held_bytes_max),
-            frame_bytes_max: config.frame_bytes_max,
-            idle_max: config.idle_max,
-            _leave: leave,
-        });
+        let shared = |held_bytes_max| {
+            Arc::new(Shared {
+                events: events.clone(),
+                files: files.clone(),
+                budget: Budget::new(held_bytes_max),
+                frame_bytes_max: config.frame_bytes_max,
+                idle_max: config.idle_max,
+                _leave: leave.clone(),
+            })
+        };
+        // The quorum has memory and doors of its own: however many clients come, it must be heard.
+        let (of_clients, of_quorum) = (shared(config.held_bytes_max), shared(QUORUM_HELD_BYTES));
         let doors = Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max));
+        let side_doors = Arc::new(doors.unbounded());
         for (index, listener) in listeners.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(index).expect("few listeners"));
-            tokio::spawn(accept(listener, id, Arc::clone(&shared), Arc::clone(&doors), stopping.clone()));
+            let is_client = index < config.listeners.clients.len();
+            let (shared, doors) = if is_client { (&of_clients, &doors) } else { (&of_quorum, &side_doors) };
+            tokio::spawn(accept(listener, id, Arc::clone(shared), Arc::clone(doors), stopping.clone()));
         }
-        drop(shared);
+        drop((of_clients, of_quorum, leave, events));
         let mut driver = Driver::new(broker, world.clock, Peers::new(config.node, news), to_store);
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {
@@ -138,7 +148,7 @@ impl Node {
         Ok(Self { addresses, stop, ended, last: None })
     }
 
-    /// Where clients connect, one for each listener.
+    /// Where it listens: for clients first, then for the quorum.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         &self.addresses
@@ -175,11 +185,11 @@ async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: sto
     Ok((opened.store, found))
 }
 
-/// Binds the listeners of clients; says where they listen.
+/// Binds the listeners, those of clients first; says where they listen.
 async fn bind(config: &Config) -> Result<(Vec<Listener>, Vec<String>), String> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
-    for endpoint in &config.listeners.clients {
+    for endpoint in config.listeners.clients.iter().chain(&config.listeners.controllers) {
         let cannot = |e: std::io::Error| format!("cannot listen at {}://{}: {e}", endpoint.name, endpoint.address());
         let at = net::resolve(&endpoint.address()).await.map_err(cannot)?;
         let at = at.first().ok_or_else(|| cannot(std::io::ErrorKind::AddrNotAvailable.into()))?;

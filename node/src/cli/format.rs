@@ -76,7 +76,7 @@ fn check(config: &Config, voters: Option<&[Voter]>) -> Result<Option<Uuid>, Stri
     let own = voters.iter().find(|voter| voter.node == config.node);
     match own {
         Some(voter) => Ok(Some(voter.dir)),
-        None if config.controller => {
+        None if config.roles.controller => {
             Err(format!("--initial-controllers does not name this node, {}, which has the role `controller`", config.node))
         }
         None => Ok(None),
