@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 mod conn;
 mod driver;
+pub mod founding;
 mod frames;
 pub mod fs;
 pub mod identity;

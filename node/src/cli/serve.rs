@@ -6,10 +6,12 @@ use super::logging::Logging;
 use clap::Args;
 use klamm::clock::Clock;
 use klamm::config::Config;
+use klamm::founding::{self, Founders};
 use klamm::fs::Disk;
-use klamm::identity::{self, Found, Identity, NamedDisk, Plan};
+use klamm::identity::{self, Found, Identity, NamedDisk};
 use klamm::{Node, Sizes, Stopped, World};
-use std::path::PathBuf;
+use klamm_core::client::io::Address;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -93,12 +95,7 @@ impl Serve {
         let identity = match (identity::read(disks).await?, &self.file) {
             (Found::Formatted(identity), _) => identity,
             (Found::Empty, Some(file)) => {
-                return Err(format!(
-                    "{} is not formatted; for a new cluster of this node run\n\n    klamm format --cluster-id {} {}\n",
-                    config.log_dirs[0].display(),
-                    identity::new_uuid(),
-                    file.display()
-                ));
+                return Err(format!("{} is not formatted; {}", config.log_dirs[0].display(), self.remedy(config, file)));
             }
             (Found::Empty, None) => first_start(config, disks).await?,
         };
@@ -109,9 +106,34 @@ impl Serve {
     }
 }
 
+impl Serve {
+    /// How to format the folders.
+    fn remedy(&self, config: &Config, file: &Path) -> String {
+        let options: String = self.options.iter().map(|option| format!("-o '{option}' ")).collect();
+        let line =
+            |cluster: &str, founders: &str| format!("\n\n    klamm format --cluster-id {cluster} {founders}{options}{}\n", file.display());
+        let new = identity::new_uuid().to_string();
+        let fixed = config.given.get("controller.quorum.voters").is_some_and(|voters| !voters.is_empty());
+        if fixed || !config.roles.controller {
+            return format!("with the id of its cluster, which is the same on all nodes, run{}", line("ID", ""));
+        }
+        if founding::is_alone(config) {
+            return format!("for a new cluster of this node run{}", line(&new, ""));
+        }
+        let own = config.controllers().into_iter().next().map(|e| Address { host: e.host, port: e.port });
+        let own = own.map_or_else(String::new, |address| format!("{}@{address}:{}", config.node, identity::new_uuid()));
+        let listed = format!("--initial-controllers {own},ID@HOST:PORT:DIRECTORY-ID,... ");
+        format!(
+            "for a new cluster, of which it is one of the first controllers, run on each of them, with the same list,{}\nand to join a cluster that there is{}",
+            line(&new, &listed),
+            line("ID", "--no-initial-controllers ")
+        )
+    }
+}
+
 /// Formats empty folders as a cluster of one node.
 async fn first_start(config: &Config, disks: &[NamedDisk<Disk>]) -> Result<Identity, String> {
-    let plan = Plan { cluster: identity::new_uuid().to_string(), node: config.node, first_dir: None, ignore_formatted: false };
+    let plan = founding::plan(config, identity::new_uuid().to_string(), Founders::Unsaid, None, Clock::new().now().wall)?;
     for (path, _) in identity::format(&plan, disks).await? {
         println!("new cluster {} with its data in {}", plan.cluster, path.display());
     }
@@ -124,7 +146,7 @@ pub(super) fn disks(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
     config.log_dirs.iter().map(open).collect()
 }
 
-fn world(cluster: String, disks: Vec<NamedDisk<Disk>>) -> World<Disk> {
+pub(super) fn world(cluster: String, disks: Vec<NamedDisk<Disk>>) -> World<Disk> {
     let handle = tokio::runtime::Handle::current();
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the system gives random bytes");

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io;
 
 /// A larger file is none of the small ones.
-const SMALL_BYTES: u64 = 16 << 20;
+pub(crate) const SMALL_BYTES: u64 = 16 << 20;
 
 /// Who a log directory belongs to (`meta.properties`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,16 +138,21 @@ pub(crate) async fn replace<F: Fs>(fs: &F, path: &str, bytes: Bytes) -> io::Resu
 
 /// A small file's content; `None` if it is not there.
 pub(crate) async fn read_small<F: Fs>(fs: &F, path: &str) -> io::Result<Option<Bytes>> {
+    read_at_most(fs, path, SMALL_BYTES).await
+}
+
+/// The content of a file of at most so many bytes; `None` if it is not there.
+pub(crate) async fn read_at_most<F: Fs>(fs: &F, path: &str, most: u64) -> io::Result<Option<Bytes>> {
     let file = match fs.open(path, Open::Existing).await {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let size = file.size().await?;
-    if size > SMALL_BYTES {
+    if size > most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} has {size} bytes")));
     }
-    Ok(Some(file.read_at(0, usize::try_from(size).expect("small")).await?))
+    Ok(Some(file.read_at(0, usize::try_from(size).expect("judged above")).await?))
 }
 
 /// A small text file; `None` if it is not there or is no text.

@@ -35,7 +35,7 @@ mod write;
 
 pub use files::Files;
 pub use meta::MetaProperties;
-pub use open::{CLEAN_FILE, Identity, OpenError, Opened, format, open, properties};
+pub use open::{CLEAN_FILE, Identity, OpenError, Opened, format, open, properties, put_checkpoint};
 
 use crate::fs::Fs;
 use dir::Dir;

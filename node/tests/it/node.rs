@@ -9,7 +9,7 @@ use klamm::identity::{self, Plan};
 use klamm::store::CLEAN_FILE;
 use klamm::{Node, Stopped, StoreTask, World};
 use klamm_core::error::ErrorCode;
-use klamm_core::id::{BrokerId, CorrelationId};
+use klamm_core::id::{BrokerId, CorrelationId, DirId};
 use klamm_core::wire::api::list_offsets::ListOffsetsRequest;
 use klamm_core::wire::{ApiKey, Request, RequestHeader, Response, decode_response, encode_request};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,14 @@ fn config(folder: &Folder, options: &[&str]) -> Config {
 pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
     let config = config(folder, options);
     let disk = || Disk::new(folder.path()).expect("a temporary folder");
-    let plan = Plan { cluster: "a-cluster".to_owned(), node: BrokerId(1), first_dir: None, ignore_formatted: true };
+    let plan = Plan {
+        cluster: "a-cluster".to_owned(),
+        node: BrokerId(1),
+        metadata_dir: DirId(0),
+        metadata_id: None,
+        checkpoint: None,
+        ignore_formatted: true,
+    };
     identity::format(&plan, &[(folder.path().to_owned(), disk())]).await.expect("it can be formatted");
     let world = World {
         disks: vec![disk()],
