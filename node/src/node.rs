@@ -12,8 +12,8 @@ use crate::store::{self, Store};
 use bytes::Bytes;
 use klamm_core::broker::io::Halt;
 use klamm_core::broker::{self, Broker, RecoveredNode};
-use klamm_core::id::{DirId, ListenerId, Ticket};
-use klamm_core::log::FoundDir;
+use klamm_core::id::{DirId, ListenerId, Offset, Ticket};
+use klamm_core::log::{FoundDir, FoundLog};
 use klamm_core::store::StoreOp;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -177,7 +177,9 @@ async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: sto
     let mut found = Vec::new();
     for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
         let dir = dir.map_err(|e| format!("cannot use {}: {e}", path.display()))?;
-        if dir.clean.is_none() && !dir.logs.is_empty() {
+        // A folder that was just formatted holds the first snapshot of the metadata log, and nothing that could be torn.
+        let is_new = |log: &FoundLog| log.state.as_ref().is_ok_and(|found| found.end == Offset::ZERO);
+        if dir.clean.is_none() && !dir.logs.iter().all(is_new) {
             info!("{} was not closed cleanly: its logs were scanned", path.display());
         }
         found.push(dir);
