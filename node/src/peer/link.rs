@@ -57,14 +57,14 @@ pub(super) enum What {
 }
 
 /// A call that has no answer yet.
-struct Open {
-    call: CallId,
-    api: ApiKey,
-    version: i16,
+pub(super) struct Open {
+    pub(super) call: CallId,
+    pub(super) api: ApiKey,
+    pub(super) version: i16,
 }
 
 /// Answers come in the order of their calls.
-type Opens = Mutex<VecDeque<Open>>;
+pub(super) type Opens = Mutex<VecDeque<Open>>;
 
 /// Makes the connection and runs it to its end; says how that came, unless nobody holds the other end of `gone` any more.
 pub(super) async fn run(
@@ -99,7 +99,7 @@ async fn serve(way: &Way, mut asks: mpsc::UnboundedReceiver<Ask>, news: &mpsc::U
         biased;
         broke = write(writer, &way.client_id, &mut asks, &opens) => broke,
         broke = read(Frames::new(reader, &moves), &opens, room, tell) => broke,
-        () = idle(&opens, &moves) => return Unreachable::Lost,
+        () = idle(&opens, &moves, LOOK, IDLE_MAX) => return Unreachable::Lost,
     };
     match broke {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => warn!(to = %way.to, "closed: {error}"),
@@ -183,15 +183,15 @@ fn malformed(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Ends when there was no call for too long.
-async fn idle(opens: &Opens, moves: &AtomicU64) {
+/// Ends when there was no call for `most`; looks every `look`.
+pub(super) async fn idle(opens: &Opens, moves: &AtomicU64, look: Duration, most: Duration) {
     let mut seen = moves.load(Ordering::Relaxed);
     let mut idle = Duration::ZERO;
-    while idle < IDLE_MAX {
-        tokio::time::sleep(LOOK).await;
+    while idle < most {
+        tokio::time::sleep(look).await;
         let moved = moves.load(Ordering::Relaxed);
         let is_idle = moved == seen && opens.lock().expect("nobody panics while holding it").is_empty();
-        idle = if is_idle { idle + LOOK } else { Duration::ZERO };
+        idle = if is_idle { idle + look } else { Duration::ZERO };
         seen = moved;
     }
 }

@@ -276,6 +276,37 @@ async fn what_is_no_answer_breaks_the_connection() {
     }
 }
 
+/// The system completes so many connections as the listener's queue takes; of more it hears nothing.
+#[tokio::test]
+async fn whoever_does_not_answer_the_dial_in_time_is_not_refused() {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(1).expect("bound");
+    let port = listener.local_addr().expect("bound").port();
+    let peer = Peer { id: BrokerId(2), address: Address { host: "127.0.0.1".to_owned(), port }, lane: Lane::Control };
+    let dial = || tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(("127.0.0.1", port)));
+    let mut queued = Vec::new();
+    while let Ok(stream) = dial().await {
+        queued.push(stream);
+    }
+    let mut caller = Caller::new();
+    caller.vote(1, &peer);
+    assert_eq!(caller.answers().await, [(1, Err(Unreachable::TimedOut))]);
+    assert_eq!(caller.peers.failures[&peer].count, 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_idle_when_nothing_waits_on_it() {
+    let (look, most) = (Duration::from_millis(2), Duration::from_millis(10));
+    let opens = link::Opens::default();
+    let moves = std::sync::atomic::AtomicU64::new(0);
+    tokio::time::timeout(PATIENCE, link::idle(&opens, &moves, look, most)).await.expect("idle");
+    let open = link::Open { call: CallId(1), api: ApiKey::Vote, version: VOTE };
+    opens.lock().expect("no panic").push_back(open);
+    let waits = tokio::time::timeout(most * 10, link::idle(&opens, &moves, look, most)).await;
+    assert!(waits.is_err(), "a call that may wait long, as a fetch");
+}
+
 #[tokio::test]
 async fn calls_without_end_close_the_connection() {
     let (listener, peer) = listen().await;
