@@ -47,8 +47,20 @@ fn config(folder: &Folder, options: &[&str]) -> Config {
     config::read(given).expect("a valid configuration").config
 }
 
-/// Starts a node in `folder`, which is formatted the first time.
+/// Starts a node in `folder`, which is formatted the first time. Says where clients connect.
 pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
+    let node = launch(folder, options).await;
+    let address = at(&node, "PLAINTEXT");
+    (node, address)
+}
+
+/// Where the listener of this name is.
+fn at(node: &Node, listener: &str) -> String {
+    let prefix = format!("{listener}://");
+    node.addresses().iter().find_map(|address| address.strip_prefix(&prefix)).expect("it listens there").to_owned()
+}
+
+async fn launch(folder: &Folder, options: &[&str]) -> Node {
     let config = config(folder, options);
     let disk = || Disk::new(folder.path()).expect("a temporary folder");
     let plan = Plan {
@@ -71,9 +83,7 @@ pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
             Ok(())
         }),
     };
-    let node = Node::start(&config, world).await.expect("it starts");
-    let address = node.addresses()[0].trim_start_matches("PLAINTEXT://").to_owned();
-    (node, address)
+    Node::start(&config, world).await.expect("it starts")
 }
 
 pub(crate) async fn stop(mut node: Node) {
@@ -179,5 +189,29 @@ async fn a_clean_stop_leaves_its_mark_and_the_next_start_takes_it() {
     assert!(frame(&mut idle).await.is_none(), "an idle connection is closed");
     let (node, _) = start(&folder, &[]).await;
     assert!(!mark.exists(), "a mark must not outlive a crash");
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quorum_has_a_listener_of_its_own_which_clients_do_not_fill() {
+    let folder = Folder::new("listeners");
+    let both = ["listeners=CONTROLLER://127.0.0.1:0,PLAINTEXT://127.0.0.1:0", "max.connections=0"];
+    let node = launch(&folder, &both).await;
+    assert_eq!(node.addresses().len(), 2);
+    let mut client = TcpStream::connect(at(&node, "PLAINTEXT")).await.expect("the system takes it");
+    drop(client.write_all(&hello(1)).await);
+    assert!(frame(&mut client).await.is_none(), "turned away");
+    let mut quorum = TcpStream::connect(at(&node, "CONTROLLER")).await.expect("it listens");
+    quorum.write_all(&hello_from_the_future()).await.expect("connected");
+    assert!(frame(&mut quorum).await.is_some());
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_a_controller_only_has_no_listener_for_clients() {
+    let folder = Folder::new("controller");
+    let node = launch(&folder, &["process.roles=controller", "listeners=CONTROLLER://127.0.0.1:0"]).await;
+    let [address] = node.addresses() else { panic!("one listener: {:?}", node.addresses()) };
+    assert!(address.starts_with("CONTROLLER://"));
     stop(node).await;
 }
