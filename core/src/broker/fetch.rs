@@ -287,9 +287,9 @@ fn of_region(located: Located) -> Records {
     Records(vec![Chunk::Region(located.region)])
 }
 
-/// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say.
+/// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say; what is below is older than any.
 pub(super) fn check_epoch(asked: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
-    if asked.0 < 0 || asked == ours {
+    if asked.0 == -1 || asked == ours {
         return Ok(());
     }
     Err(if asked < ours { ErrorCode::FENCED_LEADER_EPOCH } else { ErrorCode::UNKNOWN_LEADER_EPOCH })

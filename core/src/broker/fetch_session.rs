@@ -224,7 +224,8 @@ fn wants_of(request: &FetchRequest) -> Vec<Want> {
                 partition: partition.partition,
                 offset: partition.fetch_offset,
                 max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
-                leader_epoch: partition.current_leader_epoch,
+                // Other requests have one value for "not said"; in a fetch every negative one means it.
+                leader_epoch: partition.current_leader_epoch.max(LeaderEpoch(-1)),
                 last_fetched_epoch: partition.last_fetched_epoch,
             });
         }

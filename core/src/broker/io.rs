@@ -6,7 +6,7 @@
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, ListenerId, Ticket};
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::batch::{BadBatch, Batch};
-use crate::wire::{Records, Request, RequestHeader, Response};
+use crate::wire::{Records, Request, RequestHeader, Response, structure};
 use std::net::SocketAddr;
 
 /// What the edge makes of a request before the broker decides it: for `Produce` one checked batch for each partition, for all others nothing.
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 pub fn batches_of(body: &Request) -> Vec<Result<Batch, BadBatch>> {
     let Request::Produce(produce) = body else { return Vec::new() };
     let checked = |records: &Option<Records>| match records.as_ref().and_then(Records::bytes) {
-        Some(bytes) if !bytes.is_empty() => Batch::produced(&bytes),
+        Some(bytes) if !bytes.is_empty() => Batch::produced(&bytes).and_then(structure::checked),
         // KIP-98: a produce request holds exactly one batch for each partition.
         Some(_) | None => Err(BadBatch::NotOne),
     };

@@ -110,6 +110,8 @@ pub enum BadBatch {
     Count,
     /// Compression codec that nobody assigned.
     Codec,
+    /// Records that do not have the structure which the header claims.
+    Records,
 }
 
 impl BatchHeader {

@@ -8,7 +8,7 @@ use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, 
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
 use klamm_core::store::{StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
-use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use klamm_core::wire::batch::{Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
 use klamm_core::wire::{Request, RequestHeader, Response};
@@ -207,18 +207,27 @@ impl Bench {
 
     /// Produces one batch of `records` records to a partition with acks=all; its error code.
     pub(crate) fn produce(&mut self, topic: &str, index: i32, records: i32) -> ErrorCode {
-        let mut builder = BatchBuilder::new(Compression::None, None);
-        (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
-        let partition = PartitionProduceData { index: PartitionIndex(index), ..Default::default() };
-        let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![partition], ..Default::default() };
-        let body = Request::from(ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() });
+        self.produce_all(&[(topic, index, records)]).responses[0].partition_responses[0].error_code
+    }
+
+    /// Produces a batch for each topic, partition and number of records, with one request and acks=all.
+    pub(crate) fn produce_all(&mut self, named: &[(&str, i32, i32)]) -> ProduceResponse {
+        let mut request = ProduceRequest { acks: -1, timeout_ms: 1000, ..Default::default() };
+        let mut batches = Vec::new();
+        for (topic, index, records) in named {
+            let mut builder = BatchBuilder::new(Compression::None, None);
+            (0..*records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
+            batches.push(Ok(builder.finish(Identity::NONE)));
+            let partition = PartitionProduceData { index: PartitionIndex(*index), ..Default::default() };
+            request.topic_data.push(TopicProduceData { name: (*topic).to_owned(), partition_data: vec![partition], ..Default::default() });
+        }
         self.next += 1;
-        let correlation = CorrelationId(self.next);
+        let (correlation, body) = (CorrelationId(self.next), Request::from(request));
         let header = RequestHeader { api: body.api(), version: 9, correlation, client_id: None };
-        self.input(Input::Request { conn: CLIENT, header, body, batches: vec![Ok(builder.finish(Identity::NONE))] });
+        self.input(Input::Request { conn: CLIENT, header, body, batches });
         self.settle();
         match self.answer(correlation) {
-            Some(Response::Produce(body)) => body.responses[0].partition_responses[0].error_code,
+            Some(Response::Produce(body)) => body,
             other => panic!("another answer: {other:?}"),
         }
     }
