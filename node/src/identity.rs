@@ -3,7 +3,7 @@
 //! The file itself is the store's. Source: Kafka's `MetaPropertiesEnsemble` and `Formatter`.
 
 use crate::fs::Fs;
-use crate::store::{self, MetaProperties};
+use crate::store::{self, Identity, MetaProperties};
 use klamm_core::id::{BrokerId, Uuid};
 use std::path::{Path, PathBuf};
 
@@ -70,15 +70,6 @@ pub fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
-/// What the log directories say of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster's id, as it was given.
-    pub cluster: String,
-    /// The node's id.
-    pub node: BrokerId,
-}
-
 /// What reading the log directories found.
 #[derive(Debug)]
 pub enum Found {
@@ -109,16 +100,22 @@ pub async fn read<F: Fs>(disks: &[NamedDisk<F>]) -> Result<Found, String> {
                 "{path} is not formatted, but other folders of `log.dirs` are: format it with `klamm format --ignore-formatted`"
             ));
         };
-        if meta.cluster_id != first.cluster_id || meta.node_id != first.node_id {
-            let whose = |m: &MetaProperties| format!("node {} of cluster {}", m.node_id, m.cluster_id);
-            return Err(format!("{path} belongs to {}, but {} to {}", whose(meta), first_path.display(), whose(&first)));
+        if meta.owner != first.owner {
+            let first_path = first_path.display();
+            return Err(format!(
+                "{path} belongs to {}, but {first_path} to {}: name only one node's folders in `log.dirs`",
+                meta.owner, first.owner
+            ));
         }
-        if ids.contains(&meta.directory_id) {
-            return Err(format!("{path}: another folder has the same id {}; one of them is a copy", meta.directory_id));
+        if ids.contains(&meta.directory) {
+            return Err(format!(
+                "{path}: another folder of `log.dirs` has the same id {}; one is a copy of the other: take it out",
+                meta.directory
+            ));
         }
-        ids.push(meta.directory_id);
+        ids.push(meta.directory);
     }
-    Ok(Found::Formatted(Identity { cluster: first.cluster_id, node: BrokerId(first.node_id) }))
+    Ok(Found::Formatted(first.owner))
 }
 
 async fn meta<F: Fs>(path: &Path, fs: &F) -> Result<Option<MetaProperties>, String> {
@@ -128,10 +125,8 @@ async fn meta<F: Fs>(path: &Path, fs: &F) -> Result<Option<MetaProperties>, Stri
 /// What a format should write.
 #[derive(Debug)]
 pub struct Plan {
-    /// The cluster.
-    pub cluster: String,
-    /// The node.
-    pub node: BrokerId,
+    /// Whose the directories will be.
+    pub owner: Identity,
     /// The id that the first directory must get; a new one otherwise.
     pub first_dir: Option<Uuid>,
     /// Leave directories alone that are formatted for this node already.
@@ -154,15 +149,20 @@ pub async fn format<F: Fs>(plan: &Plan, disks: &[NamedDisk<F>]) -> Result<Vec<(P
                     path.display()
                 ));
             }
-            Some(meta) if meta.cluster_id != plan.cluster || meta.node_id != plan.node.0 => {
-                return Err(format!("{} is formatted for node {} of cluster {}", path.display(), meta.node_id, meta.cluster_id));
+            Some(meta) if meta.owner != plan.owner => {
+                return Err(format!(
+                    "{} is formatted for {}, not for {}: name another folder, or empty this one if nothing in it counts",
+                    path.display(),
+                    meta.owner,
+                    plan.owner
+                ));
             }
             Some(_) => {}
         }
     }
     let mut done = Vec::new();
     for (path, fs, id) in todo {
-        let meta = MetaProperties { cluster_id: plan.cluster.clone(), node_id: plan.node.0, directory_id: id };
+        let meta = MetaProperties { owner: plan.owner.clone(), directory: id };
         store::format(fs, &meta).await.map_err(|e| format!("cannot format {}: {e}", path.display()))?;
         done.push((path.clone(), id));
     }
@@ -194,8 +194,7 @@ mod tests {
 
     fn plan(node: i32, ignore_formatted: bool) -> Plan {
         Plan {
-            cluster: "some-cluster".to_owned(),
-            node: BrokerId(node),
+            owner: Identity { cluster: "some-cluster".to_owned(), node: BrokerId(node) },
             first_dir: Uuid::parse("AAAAAAAAAAAAAAAAAAABAA"),
             ignore_formatted,
         }

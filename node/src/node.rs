@@ -160,7 +160,7 @@ impl Node {
 /// Opens every log directory. One that cannot be used stops the start: without it, its partitions would seem never to have been there.
 async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: store::Options) -> Result<(Store<F>, Vec<FoundDir>), String> {
     let disks = disks.into_iter().enumerate().map(|(index, disk)| (DirId(u16::try_from(index).expect("few directories")), disk));
-    let identity = store::Identity { cluster_id: Some(cluster.to_owned()), node_id: config.node.0 };
+    let identity = store::Identity { cluster: cluster.to_owned(), node: config.node };
     let opened = store::open(disks.collect(), &identity, options).await;
     let mut found = Vec::new();
     for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {

@@ -8,7 +8,6 @@ use crate::outcome::{Ending, Outcome};
 use crate::plan::{Fault, LOAD, Plan};
 use crate::stage::{self, DRAIN_LIMIT, Ledger, NODE, READ_LIMIT};
 use crate::workload::Book;
-use klamm::store::Identity;
 use klamm_core::broker::Config;
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir};
 use klamm_core::id::BrokerId;
@@ -299,7 +298,7 @@ fn spec(plan: &Plan) -> Spec {
     let broker = BrokerConfig::new(BrokerId(NODE as i32), stage::CLUSTER, vec![endpoint], vec![dir], fixed).expect("properties of ours");
     Spec {
         config: Config { tail_bytes_max: plan.tail_bytes, reserve_bytes: stage::RESERVE_BYTES, ..Config::new(broker) },
-        identity: Identity { cluster_id: Some(stage::CLUSTER.to_owned()), node_id: NODE as i32 },
+        identity: stage::owner(),
         options: stage::store_options(plan),
         seed: plan.seed,
     }

@@ -7,11 +7,11 @@ use crate::workload::admin::AdminActor;
 use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
 use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
 use crate::workload::{Book, PARTITIONS};
-use klamm::store::{MetaProperties, Options as StoreOptions};
+use klamm::store::{Identity, MetaProperties, Options as StoreOptions};
 use klamm_core::client::io::{Address, Common};
 use klamm_core::client::producer::{Acks, Config as ProducerConfig};
 use klamm_core::config::Durability;
-use klamm_core::id::Uuid;
+use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::rng::Rng;
 use klamm_jepsen::history::Key;
 use rand::Rng as _;
@@ -57,9 +57,14 @@ pub(crate) fn store_options(plan: &Plan) -> StoreOptions {
     StoreOptions { index_interval_bytes: plan.index_interval, open_files: plan.open_files, recoveries: 2 }
 }
 
+/// Whose disk it is.
+pub(crate) fn owner() -> Identity {
+    Identity { cluster: CLUSTER.to_owned(), node: BrokerId(NODE as i32) }
+}
+
 /// What a format of the disk writes down.
 pub(crate) fn meta() -> MetaProperties {
-    MetaProperties { cluster_id: CLUSTER.to_owned(), node_id: NODE as i32, directory_id: DIRECTORY }
+    MetaProperties { owner: owner(), directory: DIRECTORY }
 }
 
 fn keys(plan: &Plan) -> Vec<Key> {

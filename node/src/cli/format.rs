@@ -5,6 +5,7 @@ use clap::Args;
 use klamm::config::given::Given;
 use klamm::config::{self, Config, judge};
 use klamm::identity::{self, Plan, Voter};
+use klamm::store::Identity;
 use klamm_core::id::Uuid;
 use std::path::PathBuf;
 
@@ -52,11 +53,12 @@ impl Format {
         if cluster.is_empty() || cluster.contains(char::is_whitespace) {
             return Err(vec![format!("`--cluster-id {cluster}`: want an id without blanks, like {}", identity::new_uuid())]);
         }
-        let plan = Plan { cluster, node: config.node, first_dir, ignore_formatted: self.ignore_formatted };
+        let owner = Identity { cluster, node: config.node };
+        let plan = Plan { owner, first_dir, ignore_formatted: self.ignore_formatted };
         let disks = super::serve::disks(&config).map_err(|e| vec![e])?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| vec![format!("cannot start a thread: {e}")])?;
         let done = runtime.block_on(identity::format(&plan, &disks)).map_err(|e| vec![e])?;
-        println!("cluster id {}, node id {}", plan.cluster, plan.node);
+        println!("cluster id {}, node id {}", plan.owner.cluster, plan.owner.node);
         for (path, id) in &done {
             println!("formatted {} with directory id {id}", path.display());
         }

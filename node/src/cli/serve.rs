@@ -7,7 +7,8 @@ use clap::Args;
 use klamm::clock::Clock;
 use klamm::config::Config;
 use klamm::fs::Disk;
-use klamm::identity::{self, Found, Identity, NamedDisk, Plan};
+use klamm::identity::{self, Found, NamedDisk, Plan};
+use klamm::store::Identity;
 use klamm::{Node, Sizes, Stopped, World};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
@@ -111,11 +112,12 @@ impl Serve {
 
 /// Formats empty folders as a cluster of one node.
 async fn first_start(config: &Config, disks: &[NamedDisk<Disk>]) -> Result<Identity, String> {
-    let plan = Plan { cluster: identity::new_uuid().to_string(), node: config.node, first_dir: None, ignore_formatted: false };
+    let owner = Identity { cluster: identity::new_uuid().to_string(), node: config.node };
+    let plan = Plan { owner, first_dir: None, ignore_formatted: false };
     for (path, _) in identity::format(&plan, disks).await? {
-        println!("new cluster {} with its data in {}", plan.cluster, path.display());
+        println!("new cluster {} with its data in {}", plan.owner.cluster, path.display());
     }
-    Ok(Identity { cluster: plan.cluster, node: plan.node })
+    Ok(plan.owner)
 }
 
 /// The folders of `log.dirs`, made if need be.

@@ -34,8 +34,8 @@ mod window;
 mod write;
 
 pub use files::Files;
-pub use meta::MetaProperties;
-pub use open::{CLEAN_FILE, Identity, OpenError, Opened, format, open, properties};
+pub use meta::{Identity, MetaProperties};
+pub use open::{CLEAN_FILE, OpenError, Opened, format, open, properties};
 
 use crate::fs::Fs;
 use dir::Dir;

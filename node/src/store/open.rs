@@ -2,7 +2,9 @@
 
 use super::dir::Dir;
 use super::log::Log;
-use super::meta::{self, MetaProperties, decode_offsets, is_log_folder, read_small, read_text, remove_if_there, replace, sync_dir};
+use super::meta::{
+    self, Identity, MetaProperties, decode_offsets, is_log_folder, read_small, read_text, remove_if_there, replace, sync_dir,
+};
 use super::recover::{self, EPOCHS_FILE, How};
 use super::shape::remove_folder;
 use super::tasks::{Tasks, at_most, lock};
@@ -24,15 +26,6 @@ use std::task::Poll;
 pub const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const LOCK_FILE: &str = ".lock";
 const STARTS_FILE: &str = "log-start-offset-checkpoint";
-
-/// Whose directories are to be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster; `None` takes any.
-    pub cluster_id: Option<String>,
-    /// The node.
-    pub node_id: i32,
-}
 
 /// Why a log directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,15 +164,10 @@ async fn enter<F: Fs>(id: DirId, fs: F, identity: &Identity) -> Result<Ready<F>,
 }
 
 fn check(properties: &MetaProperties, identity: &Identity) -> Result<(), OpenError> {
-    if let Some(cluster) = &identity.cluster_id
-        && *cluster != properties.cluster_id
-    {
-        return Err(OpenError::Foreign(format!("it belongs to cluster {}, not to {cluster}", properties.cluster_id)));
+    if properties.owner == *identity {
+        return Ok(());
     }
-    if identity.node_id != properties.node_id {
-        return Err(OpenError::Foreign(format!("it belongs to node {}, not to {}", properties.node_id, identity.node_id)));
-    }
-    Ok(())
+    Err(OpenError::Foreign(format!("it belongs to {}, not to {identity}", properties.owner)))
 }
 
 /// The mark of a clean shutdown, which is gone before anything else is done: it must not outlive a crash.
@@ -245,7 +233,7 @@ async fn settle<F: Fs>(ready: Ready<F>, logs: Vec<FoundLog>) -> Result<FoundDir,
     }
     match dir.offline() {
         Some(fault) => Err(disk(why(fault))),
-        None => Ok(FoundDir { dir: dir.id, id: ready.properties.directory_id, clean: ready.clean, logs, saved: ready.saved }),
+        None => Ok(FoundDir { dir: dir.id, id: ready.properties.directory, clean: ready.clean, logs, saved: ready.saved }),
     }
 }
 
@@ -309,13 +297,15 @@ async fn close_log<F: Fs>(shared: Arc<Shared<F>>, log: Arc<Log<F>>) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use klamm_core::id::BrokerId;
 
     #[test]
     fn a_directory_of_another_node_or_cluster_is_refused() {
-        let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid::ZERO };
-        assert_eq!(check(&properties, &Identity { cluster_id: None, node_id: 1 }), Ok(()));
-        for (cluster_id, node_id) in [(Some("d".to_owned()), 1), (Some("c".to_owned()), 2)] {
-            assert!(matches!(check(&properties, &Identity { cluster_id, node_id }), Err(OpenError::Foreign(_))));
+        let owner = |cluster: &str, node| Identity { cluster: cluster.to_owned(), node: BrokerId(node) };
+        let properties = MetaProperties { owner: owner("c", 1), directory: Uuid::ZERO };
+        assert_eq!(check(&properties, &owner("c", 1)), Ok(()));
+        for other in [owner("d", 1), owner("c", 2)] {
+            assert!(matches!(check(&properties, &other), Err(OpenError::Foreign(_))));
         }
     }
 }

@@ -6,7 +6,7 @@ use klamm::config::given::Given;
 use klamm::config::{self, Config};
 use klamm::fs::Disk;
 use klamm::identity::{self, Plan};
-use klamm::store::CLEAN_FILE;
+use klamm::store::{CLEAN_FILE, Identity};
 use klamm::{Node, Stopped, StoreTask, World};
 use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, CorrelationId};
@@ -51,7 +51,8 @@ fn config(folder: &Folder, options: &[&str]) -> Config {
 pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
     let config = config(folder, options);
     let disk = || Disk::new(folder.path()).expect("a temporary folder");
-    let plan = Plan { cluster: "a-cluster".to_owned(), node: BrokerId(1), first_dir: None, ignore_formatted: true };
+    let owner = Identity { cluster: "a-cluster".to_owned(), node: BrokerId(1) };
+    let plan = Plan { owner, first_dir: None, ignore_formatted: true };
     identity::format(&plan, &[(folder.path().to_owned(), disk())]).await.expect("it can be formatted");
     let world = World {
         disks: vec![disk()],

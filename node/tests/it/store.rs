@@ -4,8 +4,12 @@ use super::disk::{TempDir, block_on};
 use bytes::Bytes;
 use klamm::fs::Disk;
 use klamm::store::{Identity, MetaProperties, Opened, Options, contract, format, open};
-use klamm_core::id::{DirId, LogId, Offset, Ticket, Uuid};
+use klamm_core::id::{BrokerId, DirId, LogId, Offset, Ticket, Uuid};
 use klamm_core::store::{StoreOp, Stored};
+
+fn owner() -> Identity {
+    Identity { cluster: "a-cluster".to_owned(), node: BrokerId(1) }
+}
 
 #[test]
 fn the_contract_holds_on_the_real_disk() {
@@ -19,9 +23,9 @@ fn many_operations_end_in_one_poll_of_a_runtime() {
     let dir = TempDir::new("budget");
     block_on(async {
         let disk = Disk::new(&dir.0).unwrap();
-        let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid([1; 16]) };
+        let properties = MetaProperties { owner: owner(), directory: Uuid([1; 16]) };
         format(&disk, &properties).await.unwrap();
-        let Opened { mut store, .. } = open(vec![(DirId(0), disk)], &Identity { cluster_id: None, node_id: 1 }, Options::default()).await;
+        let Opened { mut store, .. } = open(vec![(DirId(0), disk)], &owner(), Options::default()).await;
         for n in 0..300 {
             let op = StoreOp::Create { log: LogId(n), dir: DirId(0), name: format!("t-{n}"), topic: Uuid::ZERO };
             store.submit(Ticket(n), op);
