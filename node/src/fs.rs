@@ -119,6 +119,12 @@ mod real {
             Ok(Self { root })
         }
 
+        /// The folder `root` as it is, which may be nothing: then every use of it fails.
+        #[must_use]
+        pub fn as_is(root: impl Into<PathBuf>) -> Self {
+            Self { root: root.into() }
+        }
+
         fn path(&self, path: &str) -> PathBuf {
             assert!(!path.split('/').any(|part| part == ".."), "{path:?} leaves its log directory");
             self.root.join(path)

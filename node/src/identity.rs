@@ -3,7 +3,7 @@
 //! The file itself is the store's. Source: Kafka's `MetaPropertiesEnsemble` and `Formatter`.
 
 use crate::fs::Fs;
-use crate::store::{self, Identity, MetaProperties};
+use crate::store::{self, Identity, MetaProperties, OpenError};
 use klamm_core::id::{BrokerId, Uuid};
 use std::path::{Path, PathBuf};
 
@@ -82,14 +82,18 @@ pub enum Found {
 /// A log directory by its path, for messages.
 pub type NamedDisk<F> = (PathBuf, F);
 
-/// Reads `meta.properties` of each directory.
+/// Reads `meta.properties` of each directory. One whose disk fails says nothing, unless it is the first, which holds the metadata log.
 ///
 /// # Errors
 /// One line: some are formatted and some are not, they belong to different nodes, or one cannot be read.
 pub async fn read<F: Fs>(disks: &[NamedDisk<F>]) -> Result<Found, String> {
     let mut metas = Vec::new();
     for (path, fs) in disks {
-        metas.push((path, meta(path, fs).await?));
+        match store::properties(fs).await {
+            Ok(meta) => metas.push((path, meta)),
+            Err(OpenError::Disk(_)) if !metas.is_empty() => {}
+            Err(why) => return Err(format!("cannot use {}: {why}", path.display())),
+        }
     }
     let Some((first_path, first)) = metas.iter().find_map(|(path, meta)| Some((path, meta.clone()?))) else { return Ok(Found::Empty) };
     let mut ids = Vec::new();

@@ -7,12 +7,11 @@ use crate::driver::{Driver, EVENTS_MAX, Inbox, StoreDone};
 use crate::fs::Fs;
 use crate::listen::{Doors, accept};
 use crate::net::{self, Listener, Sendable};
-use crate::store::{self, Store};
+use crate::store::{self, OpenError, Store};
 use bytes::Bytes;
 use klamm_core::broker::io::Halt;
 use klamm_core::broker::{self, Broker, RecoveredNode};
-use klamm_core::id::{DirId, ListenerId, Ticket};
-use klamm_core::log::FoundDir;
+use klamm_core::id::{DirId, ListenerId, Ticket, Uuid};
 use klamm_core::store::StoreOp;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -88,13 +87,13 @@ impl Node {
     /// # Errors
     /// One line: an address that cannot be bound, a directory that cannot be used.
     pub async fn start<F: Fs<File: Sendable>>(config: &Config, world: World<F>) -> Result<Self, String> {
-        let (store, found) = open(config, &world.cluster, world.disks, world.sizes.store).await?;
+        let (store, recovered) = open(config, &world.cluster, world.disks, world.sizes.store).await?;
         let (listeners, addresses) = bind(config).await?;
         let ports = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
-        let told = config.broker(&world.cluster, &found.iter().map(|dir| dir.id).collect::<Vec<_>>(), &ports)?;
+        let told = config.broker(&world.cluster, &directory_ids(config, &recovered), &ports)?;
         let Sizes { tail_bytes: tail_bytes_max, reserve_bytes, store: _ } = world.sizes;
         let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::new(told) };
-        let broker = Broker::new(told, world.seed, RecoveredNode { dirs: found });
+        let broker = Broker::new(told, world.seed, recovered);
 
         let (events, from_conns) = mpsc::channel(EVENTS_MAX);
         let (to_store, ops) = mpsc::unbounded_channel();
@@ -157,20 +156,45 @@ impl Node {
     }
 }
 
-/// Opens every log directory. One that cannot be used stops the start: without it, its partitions would seem never to have been there.
-async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: store::Options) -> Result<(Store<F>, Vec<FoundDir>), String> {
+/// Opens the log directories. The node does without those whose disks fail, but not without the first, which holds the metadata log; and a folder
+/// that is another's, in use, or not formatted is a mistake that only the operator can mend.
+async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: store::Options) -> Result<(Store<F>, RecoveredNode), String> {
     let disks = disks.into_iter().enumerate().map(|(index, disk)| (DirId(u16::try_from(index).expect("few directories")), disk));
     let identity = store::Identity { cluster: cluster.to_owned(), node: config.node };
     let opened = store::open(disks.collect(), &identity, options).await;
-    let mut found = Vec::new();
-    for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
-        let dir = dir.map_err(|e| format!("cannot use {}: {e}", path.display()))?;
-        if dir.clean.is_none() && !dir.logs.is_empty() {
-            info!("{} was not closed cleanly: its logs were scanned", path.display());
+    let mut recovered = RecoveredNode::default();
+    for ((id, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
+        match dir {
+            Ok(dir) => {
+                if dir.clean.is_none() && !dir.logs.is_empty() {
+                    info!("{} was not closed cleanly: its logs were scanned", path.display());
+                }
+                recovered.dirs.push(dir);
+            }
+            Err(OpenError::Disk(why)) if id != DirId(0) => recovered.offline.push((id, why)),
+            Err(why) => return Err(format!("cannot use {}: {why}{}", path.display(), remedy(&why))),
         }
-        found.push(dir);
     }
-    Ok((opened.store, found))
+    Ok((opened.store, recovered))
+}
+
+/// What the operator can do about a folder that stops the start.
+fn remedy(why: &OpenError) -> &'static str {
+    match why {
+        OpenError::Locked => "; stop that process, or give this node folders of its own in `log.dirs`",
+        OpenError::Unformatted => "; is its disk mounted? `klamm format --ignore-formatted FILE` prepares a new one",
+        OpenError::Foreign(_) => "; give each node folders of its own in `log.dirs`",
+        OpenError::Disk(_) => {
+            "; it holds the metadata log, without which nothing can be served: mend the disk, or put a good folder first in `log.dirs`"
+        }
+    }
+}
+
+/// The id of each directory in the order of `log.dirs`; zero where it could not be read.
+fn directory_ids(config: &Config, recovered: &RecoveredNode) -> Vec<Uuid> {
+    let mut ids = vec![Uuid::ZERO; config.log_dirs.len()];
+    recovered.dirs.iter().for_each(|dir| ids[usize::from(dir.dir.0)] = dir.id);
+    ids
 }
 
 /// Binds the listeners of clients; says where they listen.

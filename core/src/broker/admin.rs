@@ -158,6 +158,7 @@ impl Broker {
         match self.found.remove(&folder) {
             Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
             Some((_, found)) => self.leave_stray(&folder, &found),
+            None if self.miss_partition(name, id, config).is_some() => return,
             None => probe!("a partition in the metadata has no log at the start"),
         }
         self.make_partition(name, id, config);

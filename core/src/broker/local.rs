@@ -39,6 +39,27 @@ impl Broker {
         self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Create { partition: id });
     }
 
+    /// A log directory could not be opened.
+    pub(super) fn miss_dir(&mut self, dir: DirId, why: String) {
+        assert!(dir != DirId(0), "without the metadata log there is nothing to start");
+        probe!("a log directory is missing at the start");
+        let path = self.config.broker.dirs().find(|(id, _)| *id == dir).map_or_else(String::new, |(_, known)| known.path.clone());
+        let text = format!("log directory {path} is offline, and so is every partition in it: {why}. Mend it, then start the node again");
+        self.note(Level::Error, text);
+        self.dirs[usize::from(dir.0)].offline = Some(why);
+    }
+
+    /// A partition that the metadata gives to this broker, and none of the directories that opened holds: it lies in one that did not, since a new
+    /// log in its place would be without its records. (Kafka's `LogManager.getOrCreateLog` refuses alike.) `None` where all directories opened.
+    pub(super) fn miss_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) -> Option<()> {
+        let dir = (0..).map(DirId).zip(&self.dirs).find(|(_, known)| known.offline.is_some())?.0;
+        let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
+        let log = self.new_log();
+        self.add_partition(topic, id, config, dir, log);
+        self.partitions.get_mut(&id)?.role = Role::Offline { why };
+        Some(())
+    }
+
     /// Takes up a partition whose log the store has found.
     pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, found: FoundLog) {
         self.add_partition(topic, id, config, dir, found.log);

@@ -77,6 +77,8 @@ impl Config {
 pub struct RecoveredNode {
     /// The log directories that could be opened.
     pub dirs: Vec<FoundDir>,
+    /// The others, and why: what lies there is offline. The first directory, with the metadata log, is never among them.
+    pub offline: Vec<(DirId, String)>,
 }
 
 /// What is due at an instant.
@@ -161,6 +163,7 @@ impl Broker {
                 .collect(),
             config,
         };
+        recovered.offline.into_iter().for_each(|(dir, why)| broker.miss_dir(dir, why));
         broker.boot();
         broker
     }

@@ -53,7 +53,7 @@ fn registration(config: &BrokerConfig, incarnation: Uuid, epoch: i64) -> Registe
         rack: config.rack.clone(),
         // One node is its own controller: nobody has to hear from it first.
         fenced: false,
-        log_dirs: config.dirs.iter().map(|dir| dir.id).collect(),
+        log_dirs: config.dirs.iter().map(|dir| dir.id).filter(|id| *id != Uuid::ZERO).collect(),
         ..Default::default()
     }
 }

@@ -257,7 +257,7 @@ impl Bench {
             self.logs.insert(id, log);
         }
         let dir = FoundDir { dir: DirId(0), id: Uuid([7; 16]), clean: None, logs, saved: BTreeMap::new() };
-        self.broker = Broker::new(Config::new(self.config.clone()), 8, RecoveredNode { dirs: vec![dir] });
+        self.broker = Broker::new(Config::new(self.config.clone()), 8, RecoveredNode { dirs: vec![dir], ..RecoveredNode::default() });
         self.open(CLIENT);
         self.settle();
     }

@@ -65,7 +65,7 @@ impl Serve {
     async fn serve(&self, config: &Config) -> Result<(), String> {
         let signals = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
         let (mut term, mut int) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-        let disks = disks(config)?;
+        let disks = disks_to_serve(config)?;
         let cluster = self.identity(config, &disks).await?.cluster;
         let mut node = Node::start(config, world(cluster.clone(), disks)).await?;
         println!("klamm is ready: {} (cluster {cluster}, node {})", node.addresses().join(", "), config.node);
@@ -118,6 +118,18 @@ async fn first_start(config: &Config, disks: &[NamedDisk<Disk>]) -> Result<Ident
         println!("new cluster {} with its data in {}", plan.owner.cluster, path.display());
     }
     Ok(plan.owner)
+}
+
+/// The folders of `log.dirs`, made if need be. The node can do without all but the first.
+fn disks_to_serve(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
+    let open = |(at, dir): (usize, &PathBuf)| match Disk::new(dir) {
+        Ok(disk) => Ok((dir.clone(), disk)),
+        Err(_) if at > 0 => Ok((dir.clone(), Disk::as_is(dir))),
+        Err(e) => {
+            Err(format!("cannot make {}: {e}; it holds the metadata log: mend it, or put a good folder first in `log.dirs`", dir.display()))
+        }
+    };
+    config.log_dirs.iter().enumerate().map(open).collect()
 }
 
 /// The folders of `log.dirs`, made if need be.

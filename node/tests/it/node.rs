@@ -37,9 +37,10 @@ impl Drop for Folder {
     }
 }
 
-fn config(folder: &Folder, options: &[&str]) -> Config {
+fn config(dirs: &[PathBuf], options: &[&str]) -> Config {
     let mut given = Given::default();
-    given.option(&format!("log.dirs={}", folder.path().display())).expect("key=value");
+    let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    given.option(&format!("log.dirs={}", dirs.join(","))).expect("key=value");
     given.option("listeners=PLAINTEXT://127.0.0.1:0").expect("key=value");
     for option in options {
         given.option(option).expect("key=value");
@@ -49,13 +50,19 @@ fn config(folder: &Folder, options: &[&str]) -> Config {
 
 /// Starts a node in `folder`, which is formatted the first time.
 pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
-    let config = config(folder, options);
-    let disk = || Disk::new(folder.path()).expect("a temporary folder");
+    start_in(&[folder.path().to_owned()], options).await.expect("it starts")
+}
+
+/// The same with several log directories; those that are no folders are left as they are.
+pub(crate) async fn start_in(dirs: &[PathBuf], options: &[&str]) -> Result<(Node, String), String> {
+    let config = config(dirs, options);
+    let disks = || dirs.iter().map(|dir| Disk::new(dir).unwrap_or_else(|_| Disk::as_is(dir)));
     let owner = Identity { cluster: "a-cluster".to_owned(), node: BrokerId(1) };
     let plan = Plan { owner, first_dir: None, ignore_formatted: true };
-    identity::format(&plan, &[(folder.path().to_owned(), disk())]).await.expect("it can be formatted");
+    let named: Vec<_> = dirs.iter().cloned().zip(disks()).filter(|(dir, _)| dir.is_dir()).collect();
+    identity::format(&plan, &named).await.expect("it can be formatted");
     let world = World {
-        disks: vec![disk()],
+        disks: disks().collect(),
         cluster: "a-cluster".to_owned(),
         clock: Clock::new(),
         seed: 7,
@@ -65,9 +72,18 @@ pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
             Ok(())
         }),
     };
-    let node = Node::start(&config, world).await.expect("it starts");
+    let node = Node::start(&config, world).await?;
     let address = node.addresses()[0].trim_start_matches("PLAINTEXT://").to_owned();
-    (node, address)
+    Ok((node, address))
+}
+
+/// Asks one question over a connection of its own.
+pub(crate) async fn ask(address: &str, version: i16, body: Request) -> Response {
+    let header = RequestHeader { api: body.api(), version, correlation: CorrelationId(1), client_id: None };
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&encode_request(&header, &body).bytes().expect("in memory")).await.expect("connected");
+    let answer = frame(&mut stream).await.expect("an answer");
+    decode_response(header.api, version, answer).expect("of that version").1
 }
 
 pub(crate) async fn stop(mut node: Node) {
