@@ -270,7 +270,7 @@ mod tests {
     fn built(codec: Compression, records: usize, size: usize) -> Batch {
         let mut builder = BatchBuilder::new(codec, None);
         for n in 0..records {
-            let value: Vec<u8> = (0..size).map(|at| (at * n * 2_654_435_761 >> 7) as u8).collect();
+            let value: Vec<u8> = (0..size).map(|at| ((at * n * 2_654_435_761) >> 7) as u8).collect();
             let headers = vec![Header { name: Bytes::from_static(b"h"), value: (n % 2 == 0).then(Bytes::new) }; n % 3];
             builder.push(Timestamp(1), &Payload { key: None, value: Some(value.into()), headers });
         }
