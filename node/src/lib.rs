@@ -15,6 +15,7 @@ pub mod identity;
 mod listen;
 pub mod net;
 mod node;
+mod pool;
 pub mod store;
 
 pub use node::{Node, Sizes, Stopped, StoreTask, World};

@@ -7,6 +7,7 @@ use crate::driver::{Driver, EVENTS_MAX, Inbox, StoreDone};
 use crate::fs::Fs;
 use crate::listen::{Doors, accept};
 use crate::net::{self, Listener, Sendable};
+use crate::pool::Pool;
 use crate::store::{self, OpenError, Store};
 use bytes::Bytes;
 use klamm_core::broker::io::Halt;
@@ -111,6 +112,7 @@ impl Node {
             events,
             files,
             budget: Budget::new(config.held_bytes_max),
+            pool: Pool::default(),
             frame_bytes_max: config.frame_bytes_max,
             idle_max: config.idle_max,
             _leave: leave,

@@ -5,6 +5,7 @@
 use crate::conn::write_memory;
 use crate::frames::Frames;
 use crate::net::{self, Reader, Writer};
+use crate::pool::Pool;
 use klamm_core::client::io::Address;
 use klamm_core::error::ErrorCode;
 use klamm_core::id::CorrelationId;
@@ -165,7 +166,7 @@ impl Line {
 
     async fn read(&mut self) -> std::io::Result<bytes::Bytes> {
         let moves = AtomicU64::new(0);
-        let mut frames = Frames::new(self.reader.take().expect("given back below"), &moves);
+        let mut frames = Frames::new(self.reader.take().expect("given back below"), &moves, Pool::default());
         let len = frames.length().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let frame = frames.body(usize::try_from(len).map_err(|_| std::io::ErrorKind::InvalidData)?).await?;
         self.reader = Some(frames.into_reader());

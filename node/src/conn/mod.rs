@@ -10,6 +10,7 @@ use crate::driver::{Event, Out};
 use crate::frames::Frames;
 use crate::fs::Fs;
 use crate::net::{Reader, Sendable, Writer};
+use crate::pool::Pool;
 use crate::store::Files;
 use bytes::Bytes;
 pub(crate) use flow::Budget;
@@ -41,6 +42,7 @@ pub(crate) struct Shared<F: Fs> {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) files: Files<F>,
     pub(crate) budget: Budget,
+    pub(crate) pool: Pool,
     pub(crate) frame_bytes_max: usize,
     pub(crate) idle_max: Option<Duration>,
     /// Dropped with the last connection and listener.
@@ -92,7 +94,7 @@ pub(crate) async fn serve<F: Fs<File: Sendable>>(shared: &Shared<F>, name: Name,
     let end = tokio::select! {
         biased;
         end = answer(&flow, Sender::new(writer, shared.files.clone()), answers) => end,
-        end = ask(shared, &flow, conn, Frames::new(reader, flow.moves()), &aside) => end,
+        end = ask(shared, &flow, conn, Frames::new(reader, flow.moves(), shared.pool.clone()), &aside) => end,
         end = watch(&flow, shared.idle_max) => end,
     };
     if end.fault {
