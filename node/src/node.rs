@@ -19,11 +19,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::info;
 
 /// How long connections may take to send their last answers when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Connections that may wait for the disk at once, to send what is not in memory. A part of the threads that may wait, so that syncs find one.
+const COLD_READS_MAX: usize = 8;
 
 /// Operations given to the store before it works on them.
 const OPS_AT_ONCE: usize = 256;
@@ -113,6 +116,7 @@ impl Node {
             files,
             budget: Budget::new(config.held_bytes_max),
             pool: Pool::default(),
+            cold: Arc::new(Semaphore::new(COLD_READS_MAX)),
             frame_bytes_max: config.frame_bytes_max,
             idle_max: config.idle_max,
             _leave: leave,

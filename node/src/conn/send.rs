@@ -1,14 +1,17 @@
 //! Writes answers: what is in memory by as few writes as possible, what is in files without copying it.
 
 use super::flow::Flow;
-use crate::fs::Fs;
+use crate::fs::{File as _, Fs};
 use crate::net::{Sendable, Writer};
 use crate::store::Files;
 use bytes::{Buf as _, Bytes};
+use klamm_core::probe;
 use klamm_core::store::Region;
 use klamm_core::wire::Chunk;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Pieces that one write takes.
 const PIECES_PER_WRITE: usize = 64;
@@ -19,11 +22,13 @@ const TURN_BYTES: usize = 512 << 10;
 pub(crate) struct Sender<F: Fs> {
     writer: Writer,
     files: Files<F>,
+    cold: Arc<Semaphore>,
 }
 
 impl<F: Fs<File: Sendable>> Sender<F> {
-    pub(crate) fn new(writer: Writer, files: Files<F>) -> Self {
-        Self { writer, files }
+    /// `cold` is a place for each connection that may wait for the disk at the same time.
+    pub(crate) fn new(writer: Writer, files: Files<F>, cold: Arc<Semaphore>) -> Self {
+        Self { writer, files, cold }
     }
 
     /// Sends all of `chunks`; empties it.
@@ -49,6 +54,12 @@ impl<F: Fs<File: Sendable>> Sender<F> {
         let end = region.position + u64::from(region.len);
         loop {
             let turn = TURN_BYTES.min(usize::try_from(end - at).unwrap_or(TURN_BYTES));
+            // `sendfile` waits for the disk on the thread of its caller, which many connections share.
+            if !file.is_warm(at, turn) {
+                probe!("a region that is sent is not in memory");
+                let _place = self.cold.acquire().await;
+                file.warm(at, turn).await?;
+            }
             at += self.writer.send_file(&file, at, turn).await? as u64;
             flow.moved();
             if at == end {
