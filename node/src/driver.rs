@@ -12,6 +12,7 @@ use klamm_core::time::Instant;
 use klamm_core::wire::Response;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -78,13 +79,15 @@ impl Driver {
 
     /// Runs until the core says halt; says why.
     pub(crate) async fn run(&mut self, mut inbox: Inbox) -> Halt {
+        let mut alarm = Alarm::default();
         let mut stored = Vec::with_capacity(AT_ONCE);
         let mut events = Vec::with_capacity(AT_ONCE);
         if let Some(halt) = self.drain() {
             return halt;
         }
         loop {
-            let turn = self.wait(&mut inbox, &mut stored, &mut events).await;
+            alarm.set(&self.clock, self.broker.deadline().map(|(at, _)| at));
+            let turn = wait(&mut inbox, &mut alarm, &mut stored, &mut events).await;
             let halt = match turn {
                 Turn::Stored => stored.drain(..).find_map(|(ticket, outcome)| self.input(Input::Stored { ticket, outcome })),
                 Turn::Events => events.drain(..).find_map(|event| self.event(event)),
@@ -94,23 +97,6 @@ impl Driver {
             if let Some(halt) = halt {
                 return halt;
             }
-        }
-    }
-
-    async fn wait(&self, inbox: &mut Inbox, stored: &mut Vec<StoreDone>, events: &mut Vec<Event>) -> Turn {
-        tokio::select! {
-            biased;
-            n = inbox.stored.recv_many(stored, AT_ONCE) => {
-                assert!(n > 0, "the store outlives the driver");
-                Turn::Stored
-            }
-            // Before the clients, who may never pause.
-            Ok(()) = inbox.stop.changed() => Turn::Stop,
-            n = inbox.events.recv_many(events, AT_ONCE) => {
-                assert!(n > 0, "the inbox itself holds a sender");
-                Turn::Events
-            }
-            () = sleep(&self.clock, self.broker.deadline().map(|(at, _)| at)) => Turn::Deadline,
         }
     }
 
@@ -166,9 +152,44 @@ impl Driver {
     }
 }
 
-async fn sleep(clock: &Clock, until: Option<Instant>) {
-    match until {
-        Some(at) => clock.sleep_until(at).await,
-        None => std::future::pending().await,
+async fn wait(inbox: &mut Inbox, alarm: &mut Alarm, stored: &mut Vec<StoreDone>, events: &mut Vec<Event>) -> Turn {
+    tokio::select! {
+        biased;
+        n = inbox.stored.recv_many(stored, AT_ONCE) => {
+            assert!(n > 0, "the store outlives the driver");
+            Turn::Stored
+        }
+        // Before the clients, who may never pause.
+        Ok(()) = inbox.stop.changed() => Turn::Stop,
+        n = inbox.events.recv_many(events, AT_ONCE) => {
+            assert!(n > 0, "the inbox itself holds a sender");
+            Turn::Events
+        }
+        () = alarm.rings() => Turn::Deadline,
+    }
+}
+
+/// Wakes the driver at the core's deadline, or before: most deadlines are put off before they come, and a timer that is set anew for each input costs
+/// more than one that rings once in vain.
+#[derive(Default)]
+struct Alarm(Option<(Instant, Sleep)>);
+
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Alarm {
+    fn set(&mut self, clock: &Clock, deadline: Option<Instant>) {
+        let Some(at) = deadline else { return self.0 = None };
+        if self.0.as_ref().is_none_or(|(set, _)| at < *set) {
+            let clock = clock.clone();
+            self.0 = Some((at, Box::pin(async move { clock.sleep_until(at).await })));
+        }
+    }
+
+    async fn rings(&mut self) {
+        match &mut self.0 {
+            Some((_, sleep)) => sleep.await,
+            None => std::future::pending().await,
+        }
+        self.0 = None;
     }
 }
