@@ -55,6 +55,7 @@ impl Serve {
         loaded.warnings.iter().for_each(|line| warn!("{line}"));
         let config = loaded.config;
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers())
             .max_blocking_threads(BLOCKING_THREADS)
             .enable_all()
             .build()
@@ -108,6 +109,12 @@ impl Serve {
         }
         Ok(identity)
     }
+}
+
+/// Threads for connections and decisions: a core is left to the store, which has a thread of its own. More threads than cores take each other's
+/// work, and wake up for it in vain.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() - 1).max(1)
 }
 
 /// Formats empty folders as a cluster of one node.
