@@ -2,7 +2,7 @@
 //!
 //! Runs at the edge, for every produced batch. Plain records are walked field by field; of compressed ones the codec's own frame is walked, block by
 //! block. So a wrong codec, a cut, or a wrong count never reaches a consumer, which could not get past it. Never finds damage inside a compressed
-//! block: on the way the checksum does, and a producer that makes such blocks must be cured at its place (docs/PROTOCOL.md has what looking would cost).
+//! block: on the way the checksum does, and a producer that makes such blocks must be cured at its place.
 
 use super::batch::{BadBatch, Batch, Compression};
 
