@@ -1,7 +1,7 @@
 //! Writes answers: what is in memory by as few writes as possible, what is in files without copying it.
 
 use super::flow::Flow;
-use crate::fs::{File as _, Fs};
+use crate::fs::{File, Fs};
 use crate::net::{Sendable, Writer};
 use crate::store::Files;
 use bytes::{Buf as _, Bytes};
@@ -52,22 +52,35 @@ impl<F: Fs<File: Sendable>> Sender<F> {
         let file = self.files.resolve(&region).await?;
         let mut at = region.position;
         let end = region.position + u64::from(region.len);
-        loop {
-            let turn = TURN_BYTES.min(usize::try_from(end - at).unwrap_or(TURN_BYTES));
-            // `sendfile` waits for the disk on the thread of its caller, which many connections share.
-            if !file.is_warm(at, turn) {
-                probe!("a region that is sent is not in memory");
-                let _place = self.cold.acquire().await;
-                file.warm(at, turn).await?;
+        // Each part is looked at once, however many sends the socket makes of it.
+        let mut seen = at;
+        while at < end {
+            if at == seen {
+                seen = end.min(at + TURN_BYTES as u64);
+                warm(&self.cold, &file, at, part(at, seen)).await?;
             }
-            at += self.writer.send_file(&file, at, turn).await? as u64;
+            at += self.writer.send_file(&file, at, part(at, seen)).await? as u64;
             flow.moved();
-            if at == end {
-                return Ok(());
+            if at < end {
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
+        Ok(())
     }
+}
+
+/// `sendfile` waits for the disk on the thread of its caller, which many connections share.
+async fn warm(cold: &Semaphore, file: &impl File, at: u64, len: usize) -> io::Result<()> {
+    if file.is_warm(at, len) {
+        return Ok(());
+    }
+    probe!("a region that is sent is not in memory");
+    let _place = cold.acquire().await;
+    file.warm(at, len).await
+}
+
+fn part(from: u64, to: u64) -> usize {
+    usize::try_from(to - from).expect("no more than a turn")
 }
 
 /// Writes some of what is in memory at the front of `chunks`, which must not be a region.
