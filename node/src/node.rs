@@ -208,7 +208,14 @@ async fn bind(config: &Config) -> Result<(Vec<Listener>, Vec<String>), String> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for endpoint in &config.listeners.clients {
-        let cannot = |e: std::io::Error| format!("cannot listen at {}://{}: {e}", endpoint.name, endpoint.address());
+        let cannot = |e: std::io::Error| {
+            let remedy = if e.kind() == std::io::ErrorKind::AddrInUse {
+                "stop what listens there, or give `listeners` another port"
+            } else {
+                "`listeners` must name an address of this machine, and a port that this user may have"
+            };
+            format!("cannot listen at {}://{}: {e}; {remedy}", endpoint.name, endpoint.address())
+        };
         let at = net::resolve(&endpoint.address()).await.map_err(cannot)?;
         let at = at.first().ok_or_else(|| cannot(std::io::ErrorKind::AddrNotAvailable.into()))?;
         let listener = net::bind(*at).await.map_err(cannot)?;
@@ -227,7 +234,12 @@ async fn wind_up(halt: Halt, mut all_left: mpsc::Receiver<()>, store_closed: one
             Ok(Err(why)) => Stopped::Failed(why),
             Err(_) => Stopped::Failed("the store's task ended: this is a bug".to_owned()),
         },
-        Halt::DirsOffline { why } | Halt::Metadata { why } => Stopped::Failed(why),
+        Halt::DirsOffline { why } => {
+            Stopped::Failed(format!("{why}; nothing can be served without that log directory: mend its disk, then start again"))
+        }
+        Halt::Metadata { why } => {
+            Stopped::Failed(format!("{why}; nothing was cut: look at the disk of the first log directory, then start again"))
+        }
     }
 }
 

@@ -105,7 +105,11 @@ impl Serve {
             (Found::Empty, None) => first_start(config, disks).await?,
         };
         if identity.node != config.node {
-            return Err(format!("{} belongs to node {}, but `node.id` is {}", config.log_dirs[0].display(), identity.node, config.node));
+            let first = config.log_dirs[0].display();
+            return Err(format!(
+                "{first} belongs to node {}, but `node.id` is {}: correct `node.id`, or name another folder",
+                identity.node, config.node
+            ));
         }
         Ok(identity)
     }
@@ -141,7 +145,11 @@ fn disks_to_serve(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
 
 /// The folders of `log.dirs`, made if need be.
 pub(super) fn disks(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
-    let open = |dir: &PathBuf| Disk::new(dir).map(|disk| (dir.clone(), disk)).map_err(|e| format!("cannot make {}: {e}", dir.display()));
+    let open = |dir: &PathBuf| {
+        Disk::new(dir)
+            .map(|disk| (dir.clone(), disk))
+            .map_err(|e| format!("cannot make {}: {e}; name another folder in `log.dirs`, or let this user write there", dir.display()))
+    };
     config.log_dirs.iter().map(open).collect()
 }
 

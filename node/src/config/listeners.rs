@@ -70,7 +70,11 @@ pub fn read(given: &Given, controller_role: bool, broker_role: bool, problems: &
         problems.push(format!("{} leaves no listener for clients: add one, like `{DEFAULT}`", given.cite("listeners")));
     }
     if controllers.is_empty() && controller_role && given.get("controller.listener.names").is_some() {
-        problems.push(format!("{} names no listener of {}", given.cite("controller.listener.names"), given.cite("listeners")));
+        problems.push(format!(
+            "{} names no listener of {}: add one, like `CONTROLLER://127.0.0.1:9093`",
+            given.cite("controller.listener.names"),
+            given.cite("listeners")
+        ));
     }
     let told = endpoints(given, "advertised.listeners", problems).unwrap_or_default();
     let advertised = advertise(&clients, &told, given, problems);
@@ -102,7 +106,12 @@ fn check_distinct(all: &[Endpoint], given: &Given, problems: &mut Vec<String>) {
                 problems.push(format!("{}: `{}` is there twice; give each listener a name of its own", given.cite("listeners"), one.name));
             }
             if one.port == other.port && one.port != 0 && one.host == other.host {
-                problems.push(format!("{}: `{}` and `{}` want the same port", given.cite("listeners"), other.name, one.name));
+                problems.push(format!(
+                    "{}: `{}` and `{}` want the same port; give one of them another",
+                    given.cite("listeners"),
+                    other.name,
+                    one.name
+                ));
             }
         }
     }
@@ -159,7 +168,11 @@ fn inter_broker(given: &Given, clients: &[Endpoint], problems: &mut Vec<String>)
         let Some(name) = given.get(key) else { continue };
         let name = name.to_ascii_uppercase();
         if !clients.is_empty() && !clients.iter().any(|e| e.name == name) {
-            problems.push(format!("{} names no listener of {}", given.cite(key), given.cite("listeners")));
+            problems.push(format!(
+                "{} names no listener of {}: name one of those, or take the key out",
+                given.cite(key),
+                given.cite("listeners")
+            ));
         }
         return name;
     }

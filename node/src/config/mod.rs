@@ -12,7 +12,7 @@ mod take;
 use crate::identity;
 use given::Given;
 pub use klamm_core::config::broker::Durability;
-use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties, broker};
+use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties, Valid, broker};
 use klamm_core::id::{BrokerId, Uuid};
 use listeners::Listeners;
 use std::path::{Path, PathBuf};
@@ -115,8 +115,15 @@ fn check_values(given: &Given, problems: &mut Vec<String>) {
         let Err(wrong) = key.parse(value) else { continue };
         // Kafka's words begin with the value and the name, which the citation has said.
         let why = wrong.split_once(&format!(" for configuration {name}: ")).map_or(wrong.as_str(), |(_, why)| why);
-        let default = key.default.map(|default| format!("; the default is `{default}`")).unwrap_or_default();
-        problems.push(format!("{}: {why}{default}", given.cite(name)));
+        let remedy = match (key.default, key.valid) {
+            (Some(default), _) => format!("; the default is `{default}`"),
+            // Kafka's words have named them.
+            (None, Valid::Words(_)) => String::new(),
+            (None, Valid::Any | Valid::AtLeast(_) | Valid::Between(..) | Valid::BetweenOr(..) | Valid::Throttled) => {
+                format!("; want {}", key.kind.example())
+            }
+        };
+        problems.push(format!("{}: {why}{remedy}", given.cite(name)));
     }
 }
 
@@ -179,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_key_value_and_remedy() {
-        assert_eq!(problem(&["node.id=seven"]), "`node.id=seven` (option -o): Not a number of type INT");
+        assert_eq!(problem(&["node.id=seven"]), "`node.id=seven` (option -o): Not a number of type INT; want a whole number, like 1");
         assert_eq!(
             problem(&["log.durability=maybe"]),
             "`log.durability=maybe` (option -o): String must be one of: fsync, page-cache; the default is `fsync`"
