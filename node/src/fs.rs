@@ -105,6 +105,8 @@ mod real {
     const READ_IN_PLACE_BYTES: usize = 64 << 10;
     /// A range is taken for cached by a look at one byte in so many: the kernel reads ahead, and drops, in about such steps.
     const PROBE_BYTES: usize = 128 << 10;
+    /// No page is smaller.
+    const PAGE_BYTES: usize = 4 << 10;
     /// How many pieces one `pwritev` takes (`IOV_MAX`).
     const PIECES_PER_WRITE: usize = 1024;
 
@@ -308,19 +310,19 @@ mod real {
         !matches!(outcome, Err(rustix::io::Errno::AGAIN))
     }
 
-    /// Brings bytes into the page cache, by one large request to the disk where it takes one.
+    /// Brings bytes into the page cache, by one large request to the disk where it takes one, and waits for each page without copying it.
     fn read_through(file: &fs::File, at: u64, len: usize) -> io::Result<()> {
         // Only a hint; what it does not do the reads do.
         let _ = rustix::fs::fadvise(file, at, NonZeroU64::new(len as u64), rustix::fs::Advice::WillNeed);
-        let mut scratch = vec![0; PROBE_BYTES.min(len)];
-        let mut done = 0;
-        while done < len {
-            let piece = scratch.len().min(len - done);
-            match pread(file, &mut scratch[..piece], at + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+        let end = at + len as u64;
+        for place in (at..end).step_by(PAGE_BYTES).chain([end.saturating_sub(1)]) {
+            loop {
+                match pread(file, &mut [0], place) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => break,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         Ok(())
