@@ -6,8 +6,8 @@ use crate::trace::Trace;
 use crate::workload::Shared;
 use klamm_core::broker::io::Level;
 use klamm_jepsen::check::{self, Report, Verdict as Judgement};
-use klamm_jepsen::history::History;
-use std::collections::BTreeMap;
+use klamm_jepsen::history::{History, Op, Process};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -56,8 +56,7 @@ impl Outcome {
         let history = book.recorder.finish();
         violations.extend(book.violations);
         if violations.is_empty() {
-            let report = check::check(&history, &check::Options::default());
-            violations.extend(words(&report));
+            violations.extend(judge(&history, &book.group_processes));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
         Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, history, notes }
@@ -80,6 +79,21 @@ impl Outcome {
     pub fn is_full_size(&self) -> bool {
         self.virtual_ns >= 30 * SECOND && self.acknowledged >= 200 && self.bites() >= 2
     }
+}
+
+/// The clients that belong to no group are judged by themselves: a rebalance excuses nothing of what they saw.
+fn judge(history: &History, members: &BTreeSet<Process>) -> Vec<String> {
+    let ops = history.ops();
+    let is_member = |op: &&Op| members.contains(&op.process);
+    if !ops.iter().any(|op| is_member(&op)) {
+        return words(&check::check(history, &check::Options::default()));
+    }
+    let others = ops.iter().filter(|op| !is_member(op)).zip(0..).map(|(op, index)| Op { index, ..op.clone() }).collect();
+    let others = History::new(others).expect("what is left of a history is one");
+    let mut found = words(&check::check(&others, &check::Options::default()));
+    let options = check::Options { rebalances_logged: true, ..Default::default() };
+    found.extend(words(&check::check(history, &options)));
+    found
 }
 
 fn words(report: &Report) -> Vec<String> {

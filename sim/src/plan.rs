@@ -1,12 +1,16 @@
 //! What a seed decides: the shape of a run, its knobs, and which faults strike when. Every concern draws from a stream of its own, so that a new one
 //! does not shift the others.
 
+mod group;
+
 use klamm_core::config::Durability;
 use klamm_core::rng::{self, Rng};
 use klamm_core::wire::batch::Compression;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use std::time::Duration;
+
+pub use group::GroupKnobs;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -140,6 +144,8 @@ pub struct Plan {
     pub producers: Vec<ProducerKnobs>,
     /// How many readers read along.
     pub readers: u32,
+    /// Consumer groups.
+    pub groups: Vec<GroupKnobs>,
     /// When which fault strikes, in order.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -164,6 +170,7 @@ impl Plan {
             delay: *pick(rng, &[(20_000, 100_000), (50_000, 500_000), (200_000, 5_000_000), (1_000, 40_000_000)]),
             producers,
             readers: rng.random_range(1..=2),
+            groups: group::groups(&mut rng::stream(seed, "groups")),
             faults: faults(durability, &mut rng::stream(seed, "faults")),
         }
     }

@@ -6,7 +6,7 @@ use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{Fault, LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, Ledger, NODE, READ_LIMIT};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, READ_LIMIT};
 use crate::workload::Book;
 use klamm::store::Identity;
 use klamm_core::broker::Config;
@@ -52,6 +52,7 @@ pub fn run(plan: Plan) -> Outcome {
     runner.heal();
     runner.drain();
     runner.read_all();
+    runner.settle_groups();
     runner.judge()
 }
 
@@ -137,6 +138,14 @@ impl Runner {
             let seen = self.book.borrow().last_seen.clone();
             self.violations.push(format!("liveness: a healed node does not show everything within a minute: {seen:?}"));
         }
+    }
+
+    fn settle_groups(&mut self) {
+        let Some((id, actor)) = stage::watch(&self.plan, &Mesh::address(NODE), &self.book) else { return };
+        self.mesh.add_client(id, actor);
+        let limit = self.mesh.now() + GROUPS_LIMIT;
+        while !self.book.borrow().groups_settled && self.step(limit) {}
+        self.violations.extend(stage::unsettled(&self.book));
     }
 
     /// Goes on by one event; false when nothing more comes before `limit`, or a violation ends the run.

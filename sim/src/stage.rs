@@ -2,17 +2,22 @@
 
 use crate::cluster::client::{Actor, ClientId};
 use crate::disk::Bites;
-use crate::plan::{Plan, ProducerKnobs};
+use crate::plan::{GroupKnobs, Plan, ProducerKnobs};
 use crate::workload::admin::AdminActor;
+use crate::workload::group::member::{MemberActor, Options as MemberOptions};
+use crate::workload::group::watch::Watch;
 use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
 use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
-use crate::workload::{Book, PARTITIONS};
+use crate::workload::{Book, PARTITIONS, place};
 use klamm::store::{MetaProperties, Options as StoreOptions};
+use klamm_core::client::TopicPartition;
+use klamm_core::client::consumer::GroupConfig;
 use klamm_core::client::io::{Address, Common};
 use klamm_core::client::producer::{Acks, Config as ProducerConfig};
 use klamm_core::config::Durability;
 use klamm_core::id::Uuid;
 use klamm_core::rng::Rng;
+use klamm_core::time::Instant;
 use klamm_jepsen::history::Key;
 use rand::Rng as _;
 use std::collections::BTreeMap;
@@ -30,6 +35,8 @@ pub(crate) const RESERVE_BYTES: u64 = 8_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// After the load everything must have settled within this.
 pub(crate) const DRAIN_LIMIT: u64 = 400 * SECOND;
+/// Groups must be stable and have committed everything within this, once all is healed.
+pub(crate) const GROUPS_LIMIT: u64 = 120 * SECOND;
 /// A healed node must show everything within this.
 pub(crate) const READ_LIMIT: u64 = 60 * SECOND;
 /// So long a node is down that stopped itself.
@@ -39,7 +46,7 @@ pub(crate) const HALTED_DOWN: u64 = SECOND / 5;
 pub(crate) type Player = Box<dyn Actor>;
 
 /// The node's properties.
-pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 4] {
+pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 5] {
     let durability = match plan.durability {
         Durability::Fsync => "fsync",
         Durability::PageCache => "page-cache",
@@ -49,6 +56,7 @@ pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 4] {
         ("num.partitions", "2"),
         ("offsets.topic.num.partitions", "2"),
         ("group.initial.rebalance.delay.ms", "0"),
+        ("group.min.session.timeout.ms", "500"),
     ]
 }
 
@@ -90,7 +98,52 @@ pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mu
         let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: false, retention: false };
         cast.push((ClientId(300 + number), Box::new(ReaderActor::new(options, book.clone()))));
     }
+    for (number, knobs) in plan.groups.iter().enumerate() {
+        let first = 500 + 20 * number as u32;
+        let members = (0..knobs.members + u32::from(knobs.rival)).map(|member| (first + member, member));
+        for (id, member) in members {
+            let options = member_options(plan, knobs, number, member, at.clone());
+            cast.push((ClientId(id), Box::new(MemberActor::new(options, book.clone(), plan.seed ^ u64::from(id)))));
+        }
+    }
     cast
+}
+
+fn group_name(number: usize) -> String {
+    format!("g{number}")
+}
+
+fn member_options(plan: &Plan, knobs: &GroupKnobs, group: usize, member: u32, at: Address) -> MemberOptions {
+    let is_rival = member == knobs.members;
+    let instance = if is_rival { Some(0) } else { Some(member).filter(|member| *member < knobs.statics || (*member == 0 && knobs.rival)) };
+    let config = GroupConfig {
+        instance: instance.map(|instance| format!("i{instance}")),
+        session_timeout: knobs.session,
+        heartbeat_interval: knobs.session / 4,
+        max_poll_interval: knobs.max_poll_interval,
+        assignors: knobs.assignors.clone(),
+        auto_commit: knobs.auto_commit,
+        ..GroupConfig::new(group_name(group))
+    };
+    MemberOptions {
+        common: Common { request_timeout: Duration::from_secs(3), auto_create_topics: false, ..Common::new(vec![at]) },
+        group: config,
+        topics: (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}").into()).collect(),
+        max_records: knobs.max_records,
+        think: knobs.think,
+        mood: knobs.mood,
+        begins: Instant(if is_rival { 8 * SECOND } else { u64::from(member) * SECOND }),
+    }
+}
+
+/// Who waits for all groups when all is healed; nobody if there is none.
+pub(crate) fn watch(plan: &Plan, at: &Address, book: &Book) -> Option<(ClientId, Player)> {
+    if plan.groups.is_empty() {
+        return None;
+    }
+    let groups = (0..plan.groups.len()).map(group_name).collect();
+    let keys = (0..plan.keys.next_multiple_of(PARTITIONS)).map(Key).collect();
+    Some((ClientId(450), Box::new(Watch::new(at.clone(), groups, keys, book.clone()))))
 }
 
 /// Who reads everything when all is healed.
@@ -100,11 +153,32 @@ pub(crate) fn last_reader(plan: &Plan, at: &Address, book: &Book) -> (ClientId, 
     (ClientId(400), Box::new(ReaderActor::new(options, book.clone())))
 }
 
-/// A producer or reader, by chance.
+/// What is wrong with the groups in the end: they did not settle, or passed records over.
+pub(crate) fn unsettled(book: &Book) -> Vec<String> {
+    let book = book.borrow();
+    if !book.groups_settled {
+        return vec![format!("liveness: groups do not settle and commit everything, though all is healed: {:?}", book.last_of_groups)];
+    }
+    let mut found = Vec::new();
+    for (group, ledger) in &book.groups {
+        for (key, offsets) in &book.in_the_end {
+            let (topic, partition) = place(*key);
+            let part = TopicPartition::new(topic, partition);
+            if let Some(offset) = ledger.unprocessed(&part, offsets.iter().copied()) {
+                found.push(format!("group {group}: no member was ever given offset {offset} of {part}, though its commits lie behind"));
+            }
+        }
+    }
+    found
+}
+
+/// A producer, reader or member, by chance.
 pub(crate) fn some_client(plan: &Plan, rng: &mut Rng) -> ClientId {
-    let producers = plan.producers.len() as u32;
-    let at = rng.random_range(0..producers + plan.readers);
-    ClientId(if at < producers { 200 + at } else { 300 + at - producers })
+    let producers = (0..plan.producers.len() as u32).map(|at| 200 + at);
+    let readers = (0..plan.readers).map(|at| 300 + at);
+    let members = plan.groups.iter().enumerate().flat_map(|(group, knobs)| (0..knobs.members).map(move |at| 500 + 20 * group as u32 + at));
+    let all: Vec<u32> = producers.chain(readers).chain(members).collect();
+    ClientId(all[rng.random_range(0..all.len())])
 }
 
 fn producer_options(knobs: &ProducerKnobs, at: Address, keys: Vec<Key>) -> ProducerOptions {

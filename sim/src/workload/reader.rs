@@ -173,7 +173,9 @@ impl ReaderActor {
         };
         if self.options.until_end {
             let text = format!("at {} of {}..{}: {:?}", position.next, answer.log_start_offset, answer.high_watermark, answer.error_code);
-            self.book.borrow_mut().last_seen.insert(key, text);
+            let mut book = self.book.borrow_mut();
+            book.last_seen.insert(key, text);
+            book.in_the_end.entry(key).or_default().extend(records.iter().map(offset_of));
         }
         if answer.error_code == ErrorCode::NONE {
             let (high, start) = (answer.high_watermark.0, answer.log_start_offset.0);

@@ -13,7 +13,7 @@ use super::mesh::Counts;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{Fault, LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, Ledger, READ_LIMIT};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, READ_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
 use host::{Host, News};
@@ -72,6 +72,7 @@ pub fn run(plan: Plan) -> Outcome {
         runner.heal();
         runner.drain().await;
         runner.read_all().await;
+        runner.settle_groups().await;
         runner.judge(&notes)
     });
     net::stop_tearing();
@@ -226,6 +227,14 @@ impl Runner {
             let seen = self.book.borrow().last_seen.clone();
             self.violations.push(format!("liveness: a healed node does not show everything within a minute: {seen:?}"));
         }
+    }
+
+    async fn settle_groups(&mut self) {
+        let Some((id, actor)) = stage::watch(&self.plan, &address(), &self.book) else { return };
+        self.add_client(id, actor);
+        let limit = self.now() + GROUPS_LIMIT;
+        while !self.book.borrow().groups_settled && self.step(limit).await {}
+        self.violations.extend(stage::unsettled(&self.book));
     }
 
     /// Goes on until something has happened; false when `limit` is reached, or a violation ends the run.
