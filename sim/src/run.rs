@@ -112,12 +112,13 @@ impl Runner {
             self.down = 100_000_000;
             self.mesh.stop(NODE);
         }
-        self.book.borrow_mut().draining = true;
-        self.side.borrow_mut().draining = true;
+        let until = stage::calm(self.mesh.now(), [&self.book, &self.side]);
+        while self.step(until) {}
     }
 
     fn drain(&mut self) {
-        let limit = LOAD + DRAIN_LIMIT;
+        stage::drain([&self.book, &self.side]);
+        let limit = self.mesh.now() + DRAIN_LIMIT;
         while self.open() > 0 && self.step(limit) {}
         if self.open() > 0 {
             self.violations.push("liveness: sends are still open long after everything was healed".to_owned());

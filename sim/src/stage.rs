@@ -2,12 +2,18 @@
 
 use crate::cluster::client::{Actor, ClientId};
 use crate::disk::Bites;
-use crate::plan::{GroupKnobs, Plan, ProducerKnobs};
+use crate::plan::{Fault, GroupKnobs, Plan, ProducerKnobs};
 use crate::workload::admin::AdminActor;
+use crate::workload::fleeting::FleetingActor;
+use crate::workload::gone::{Gone, Retention};
 use crate::workload::group::member::{MemberActor, Options as MemberOptions};
 use crate::workload::group::watch::Watch;
+use crate::workload::operator::OperatorActor;
 use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
 use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
+use crate::workload::sequence::{self, SequenceActor};
+use crate::workload::times::TimesActor;
+use crate::workload::trim::TrimActor;
 use crate::workload::{Book, PARTITIONS, place};
 use klamm::store::{MetaProperties, Options as StoreOptions};
 use klamm_core::client::TopicPartition;
@@ -33,6 +39,10 @@ pub(crate) const DIRECTORY: Uuid = Uuid([7; 16]);
 pub(crate) const RESERVE_BYTES: u64 = 8_000;
 /// Nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
+/// So long after the last fault everything is taken to be healed: connections stand again, and cuts and pauses are over.
+pub(crate) const HEALED_AFTER: u64 = 6 * SECOND;
+/// Then clients go on for so long; what they begin must end well.
+pub(crate) const CALM: u64 = 2 * SECOND;
 /// After the load everything must have settled within this.
 pub(crate) const DRAIN_LIMIT: u64 = 400 * SECOND;
 /// Groups must be stable and have committed everything within this, once all is healed.
@@ -46,7 +56,7 @@ pub(crate) const HALTED_DOWN: u64 = SECOND / 5;
 pub(crate) type Player = Box<dyn Actor>;
 
 /// The node's properties.
-pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 5] {
+pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 7] {
     let durability = match plan.durability {
         Durability::Fsync => "fsync",
         Durability::PageCache => "page-cache",
@@ -57,6 +67,9 @@ pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 5] {
         ("offsets.topic.num.partitions", "2"),
         ("group.initial.rebalance.delay.ms", "0"),
         ("group.min.session.timeout.ms", "500"),
+        ("log.retention.check.interval.ms", "1000"),
+        // In a quarter of the runs some members are one too many.
+        ("group.max.size", if plan.seed % 4 == 1 { "3" } else { "1000" }),
     ]
 }
 
@@ -82,8 +95,10 @@ fn side_keys(plan: &Plan) -> Vec<Key> {
 
 /// The clients of a run, who find the node `at` that address. What producers do that are not idempotent is written into `side`.
 pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
-    let topics = (0..=plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
-    let configs = vec![("internal.segment.bytes".to_owned(), plan.segment_bytes.to_string())];
+    let topics = (0..=plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).chain([sequence::TOPIC.to_owned()]).collect();
+    let configs = topic_configs(plan);
+    book.borrow_mut().gone = gone(plan);
+    book.borrow_mut().misdates = is_misdating(plan);
     let mut cast: Vec<(ClientId, Player)> = Vec::new();
     cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, configs, book.clone()))));
     for (number, knobs) in plan.producers.iter().enumerate() {
@@ -95,8 +110,23 @@ pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mu
     for number in 0..plan.readers {
         let max_wait = Duration::from_millis(rng.random_range(0..1_000));
         let think = Duration::from_millis(rng.random_range(1..300));
-        let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: false, retention: false };
+        let options =
+            ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: false, retention: plan.trim.is_some() };
         cast.push((ClientId(300 + number), Box::new(ReaderActor::new(options, book.clone()))));
+    }
+    let mut extra = |id: u32, actor: Player| cast.push((ClientId(id), actor));
+    let keyed = || (at.clone(), keys(plan), book.clone());
+    let (to, of, into) = keyed();
+    extra(600, Box::new(TimesActor::new(to, of, Duration::from_millis(400), into, plan.seed)));
+    extra(604, Box::new(SequenceActor::new(at.clone(), Duration::from_millis(400), book.clone(), plan.seed)));
+    if let Some(every) = plan.trim.and_then(|trim| trim.every) {
+        let (to, of, into) = keyed();
+        extra(601, Box::new(TrimActor::new(to, of, Duration::from_nanos(every), into, plan.seed)));
+    }
+    if let Some(every) = plan.operator.map(Duration::from_nanos) {
+        let topics = (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
+        extra(602, Box::new(OperatorActor::new(at.clone(), topics, every, book.clone(), plan.seed)));
+        extra(603, Box::new(FleetingActor::new(at.clone(), every, book.clone(), plan.seed)));
     }
     for (number, knobs) in plan.groups.iter().enumerate() {
         let first = 500 + 20 * number as u32;
@@ -107,6 +137,33 @@ pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mu
         }
     }
     cast
+}
+
+fn topic_configs(plan: &Plan) -> Vec<(String, String)> {
+    let mut configs = vec![("internal.segment.bytes".to_owned(), plan.segment_bytes.to_string())];
+    configs.extend(plan.trim.and_then(|trim| trim.retention).map(|retention| match retention {
+        Retention::Ms(ms) => ("retention.ms".to_owned(), ms.to_string()),
+        Retention::Bytes(bytes) => ("retention.bytes".to_owned(), bytes.to_string()),
+    }));
+    configs
+}
+
+/// By how many ms the node's wall clock jumps, each time.
+fn jumps(plan: &Plan) -> impl Iterator<Item = i64> {
+    plan.faults.iter().map(|(_, fault)| if let Fault::ClockJump(by) = fault { *by } else { 0 })
+}
+
+/// The node's clock may fall so far behind that it refuses records as dated too far ahead.
+fn is_misdating(plan: &Plan) -> bool {
+    const AHEAD_MAX_MS: i64 = 3_600_000;
+    let spread = plan.producers.iter().map(|knobs| knobs.time_spread_ms).max().unwrap_or(0);
+    spread - jumps(plan).map(|by| by.min(0)).sum::<i64>() >= AHEAD_MAX_MS
+}
+
+fn gone(plan: &Plan) -> Gone {
+    // A jump that was planned may not strike, so only those count that go forward.
+    let skew_ms = jumps(plan).map(|by| by.max(0)).sum();
+    Gone::new(plan.trim.and_then(|trim| trim.retention), skew_ms)
 }
 
 fn group_name(number: usize) -> String {
@@ -136,6 +193,17 @@ fn member_options(plan: &Plan, knobs: &GroupKnobs, group: usize, member: u32, at
     }
 }
 
+/// Faults have ended: from when on what clients begin must end well, and until when they begin anything.
+pub(crate) fn calm(now: u64, books: [&Book; 2]) -> u64 {
+    books.into_iter().for_each(|book| book.borrow_mut().calm_from = Some(now + HEALED_AFTER));
+    now + HEALED_AFTER + CALM
+}
+
+/// Nothing more is begun.
+pub(crate) fn drain(books: [&Book; 2]) {
+    books.into_iter().for_each(|book| book.borrow_mut().draining = true);
+}
+
 /// Who waits for all groups when all is healed; nobody if there is none.
 pub(crate) fn watch(plan: &Plan, at: &Address, book: &Book) -> Option<(ClientId, Player)> {
     if plan.groups.is_empty() {
@@ -149,7 +217,7 @@ pub(crate) fn watch(plan: &Plan, at: &Address, book: &Book) -> Option<(ClientId,
 /// Who reads everything when all is healed.
 pub(crate) fn last_reader(plan: &Plan, at: &Address, book: &Book) -> (ClientId, Player) {
     let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
-    let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: true, retention: false };
+    let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: true, retention: plan.trim.is_some() };
     (ClientId(400), Box::new(ReaderActor::new(options, book.clone())))
 }
 
@@ -164,7 +232,8 @@ pub(crate) fn unsettled(book: &Book) -> Vec<String> {
         for (key, offsets) in &book.in_the_end {
             let (topic, partition) = place(*key);
             let part = TopicPartition::new(topic, partition);
-            if let Some(offset) = ledger.unprocessed(&part, offsets.iter().copied()) {
+            let must = offsets.iter().copied().filter(|offset| !book.may_be_gone(*key, *offset));
+            if let Some(offset) = ledger.unprocessed(&part, must) {
                 found.push(format!("group {group}: no member was ever given offset {offset} of {part}, though its commits lie behind"));
             }
         }
@@ -193,11 +262,19 @@ fn producer_options(knobs: &ProducerKnobs, at: Address, keys: Vec<Key>) -> Produ
         idempotent: knobs.idempotent,
         linger: knobs.linger,
         batch_size: knobs.batch_size,
+        buffer_memory: knobs.buffer_memory,
         compression: knobs.compression,
         delivery_timeout: knobs.delivery_timeout,
         ..ProducerConfig::new(common)
     };
-    ProducerOptions { config, processes: knobs.processes, keys, think: knobs.think, record_bytes: knobs.record_bytes }
+    ProducerOptions {
+        config,
+        processes: knobs.processes,
+        keys,
+        think: knobs.think,
+        record_bytes: knobs.record_bytes,
+        time_spread_ms: knobs.time_spread_ms,
+    }
 }
 
 /// How often each fault was planned and bit, and whether a disk fault excuses that a node stops itself.

@@ -1,11 +1,18 @@
 //! What simulated clients do, and the history they write down.
 
 pub mod admin;
+pub mod fleeting;
+pub mod gone;
 pub mod group;
 pub mod line;
+pub mod operator;
 pub mod producer;
 pub mod reader;
+pub mod sequence;
+pub mod times;
+pub mod trim;
 
+use gone::Gone;
 use group::Ledger;
 use klamm_core::client::{Topic, TopicPartition};
 use klamm_jepsen::history::{Key, Offset, Process, Recorder, Value};
@@ -39,6 +46,14 @@ pub struct Shared {
     pub last_seen: BTreeMap<Key, String>,
     /// Readers that have reached the end of everything.
     pub finished: u32,
+    /// Which records may have been deleted.
+    pub gone: Gone,
+    /// The times of the records that readers saw, by key and offset.
+    pub times: BTreeMap<Key, BTreeMap<i64, i64>>,
+    /// Sends that begin from then on must end well: all is healed.
+    pub calm_from: Option<u64>,
+    /// The node's clock may be so wrong that it refuses records by right.
+    pub misdates: bool,
     /// The offsets that the last reader saw, by key.
     pub in_the_end: BTreeMap<Key, Vec<i64>>,
     /// What is known of each consumer group.
@@ -75,6 +90,13 @@ impl Shared {
         if let Err(what) = act(ledger) {
             self.violations.push(format!("group {group}: {what}"));
         }
+    }
+
+    /// Whether the record may have been deleted by now: somebody asked for that, or retention may.
+    #[must_use]
+    pub fn may_be_gone(&self, key: Key, offset: i64) -> bool {
+        let time = self.times.get(&key).and_then(|times| times.get(&offset)).copied();
+        self.gone.may(key, offset, time)
     }
 
     /// Keys that values were given out for.

@@ -70,6 +70,7 @@ pub fn run(plan: Plan) -> Outcome {
         let mut runner = Runner::new(plan, &notes).await;
         runner.load().await;
         runner.heal();
+        runner.calm().await;
         runner.drain().await;
         runner.read_all().await;
         runner.settle_groups().await;
@@ -202,12 +203,17 @@ impl Runner {
             self.down = stage::HALTED_DOWN;
             self.host.stop(life);
         }
-        self.book.borrow_mut().draining = true;
-        self.side.borrow_mut().draining = true;
+    }
+
+    async fn calm(&mut self) {
+        let until = stage::calm(self.now(), [&self.book, &self.side]);
+        while self.step(until).await {}
     }
 
     async fn drain(&mut self) {
-        while self.open() > 0 && self.step(LOAD + DRAIN_LIMIT).await {}
+        stage::drain([&self.book, &self.side]);
+        let limit = self.now() + DRAIN_LIMIT;
+        while self.open() > 0 && self.step(limit).await {}
         if self.open() > 0 {
             self.violations.push("liveness: sends are still open long after everything was healed".to_owned());
         }

@@ -308,7 +308,11 @@ impl MemberActor {
         for record in records {
             let at = record.offset.0;
             if let Some(next) = self.next.insert(part.clone(), at + 1).filter(|next| *next != at) {
-                self.violation(format!("a member was to go on at {next} of {part}, and was given {at}"));
+                match key_of(part).filter(|key| next < at && self.book.borrow().may_be_gone(*key, at - 1)) {
+                    // It lost its place there, as by a rebalance.
+                    Some(key) => self.changes.push(vec![key]),
+                    None => self.violation(format!("a member was to go on at {next} of {part}, and was given {at}")),
+                }
             }
             if record.payload.value.as_deref().and_then(decode).is_none() {
                 self.violation(format!("a member was given what nobody wrote, at {at} of {part}"));
@@ -469,6 +473,7 @@ fn inner(life: u64, conn: ConnId) -> Option<ConnId> {
 
 impl Actor for MemberActor {
     fn handle(&mut self, now: Now, input: ToClient) {
+        self.book.borrow_mut().gone.at(now.wall);
         if let Life::Here(here) = &mut self.life
             && let Some(until) = here.hangs
         {

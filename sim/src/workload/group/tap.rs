@@ -33,13 +33,13 @@ fn part(topic: &str, partition: PartitionIndex) -> TopicPartition {
 impl Tap {
     /// The member sends `request`.
     pub fn sent(&mut self, now: u64, call: CallId, request: &Request, ledger: &mut Ledger) {
-        let asked = match request {
-            Request::SyncGroup(request) => Asked::Sync(syncing(request)),
-            Request::OffsetCommit(request) => Asked::Commit(commit(now, request, ledger)),
-            Request::OffsetFetch(_) => Asked::Committed { sent: now },
-            _ => return,
-        };
-        self.asked.insert(call, asked);
+        if let Request::SyncGroup(request) = request {
+            self.asked.insert(call, Asked::Sync(syncing(request)));
+        } else if let Request::OffsetCommit(request) = request {
+            self.asked.insert(call, Asked::Commit(commit(now, request, ledger)));
+        } else if let Request::OffsetFetch(_) = request {
+            self.asked.insert(call, Asked::Committed { sent: now });
+        }
     }
 
     /// The member hears an answer.

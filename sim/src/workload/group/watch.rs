@@ -160,22 +160,22 @@ impl Watch {
 
     /// Goes on to the next question; a round in which all was good is the last.
     fn next(&mut self, now: Now) {
-        let last = self.groups.len() - 1;
+        if !std::mem::replace(&mut self.good, true) {
+            self.question = Question::Ends;
+            self.pause = Some(now.at.after(PAUSE));
+            return;
+        }
         self.question = match self.question {
-            _ if !self.good => Question::Ends,
             Question::Ends => Question::Committed(0),
             Question::Committed(at) => Question::State(at),
-            Question::State(at) if at < last => Question::Committed(at + 1),
+            Question::State(at) if at + 1 < self.groups.len() => Question::Committed(at + 1),
             Question::State(_) => {
                 self.done = true;
                 self.book.borrow_mut().groups_settled = true;
                 return self.line.close();
             }
         };
-        if std::mem::replace(&mut self.good, true) {
-            return self.ask(now);
-        }
-        self.pause = Some(now.at.after(PAUSE));
+        self.ask(now);
     }
 }
 
