@@ -84,7 +84,7 @@ impl TimesActor {
         }
         if time == YOUNGEST {
             // None may be told while the youngest record is not readable yet.
-            let younger = times.range(..known).filter(|(offset, seen)| **seen > at && !book.may_be_gone(key, **offset)).next_back();
+            let younger = times.range(..known).rfind(|(offset, seen)| **seen > at && !book.may_be_gone(key, **offset));
             return match younger {
                 Some((offset, seen)) if found >= 0 => {
                     Err(format!("{key:?}: offset {found} of {at} is told to be the youngest, and {offset} is of {seen}"))
