@@ -13,6 +13,7 @@ pub mod id;
 pub mod log;
 pub mod partition;
 pub mod probe;
+pub mod quorum;
 pub mod request;
 pub mod rng;
 pub mod store;

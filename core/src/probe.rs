@@ -57,6 +57,26 @@ mutants! {
     TimeIndexStale = "time-index-stale",
     /// A bumped producer epoch goes on with the old sequence (KIP-360).
     EpochBumpKeepsSeq = "epoch-bump-keeps-seq",
+    /// A vote is given before it is durable, and so perhaps twice in an epoch (KIP-595).
+    VoteForgotten = "vote-forgotten",
+    /// A leader that restarts goes on leading its epoch, though it lost the log's unsynced tail (KAFKA-10527).
+    SameEpochLeader = "same-epoch-leader",
+    /// A leader's high watermark passes records of older epochs before one of its own holds them (KIP-595).
+    CommitOldEpoch = "commit-old-epoch",
+    /// Observers, removed voters and a leader that is none count for the high watermark (KAFKA-16530, KIP-853).
+    HwNotVoters = "hw-not-voters",
+    /// A controller does not compare partition epochs: it takes an ISR that was made from another state (KAFKA-14154).
+    AlterpartNoEpoch = "alterpart-no-epoch",
+    /// A broker joins an ISR by a request that was made for its former life (KIP-903).
+    IsrStaleBroker = "isr-stale-broker",
+    /// The last member stays in the ISR though it lost its tail, and leads again (KIP-966).
+    LastReplicaStanding = "last-replica-standing",
+    /// A broker that may have lost records stays in ISR and ELR (KIP-966).
+    UncleanKeepsIsr = "unclean-keeps-isr",
+    /// A fenced or stopping broker joins an ISR (KIP-841).
+    FencedInIsr = "fenced-in-isr",
+    /// A preferred leader, or the end of a move, takes a replica that is not in sync (KIP-455).
+    PreferredNotInIsr = "preferred-not-in-isr",
 }
 
 #[cfg(feature = "sim")]

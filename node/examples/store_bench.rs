@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use klamm::fs::Disk;
 use klamm::store::{Identity, MetaProperties, Options, Outcome, Store, contract, format, open};
-use klamm_core::id::{DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
+use klamm_core::id::{BrokerId, DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
 use klamm_core::store::{StoreOp, Stored};
 use klamm_core::wire::batch::Batch;
 use std::path::Path;
@@ -79,9 +79,13 @@ impl Bench {
     }
 }
 
+fn owner() -> Identity {
+    Identity { cluster: "a-cluster".to_owned(), node: BrokerId(1) }
+}
+
 async fn start(folder: &Path) -> (Bench, u64) {
     let disk = Disk::new(folder).expect("a folder");
-    let opened = open(vec![(DIR, disk)], &Identity { cluster_id: None, node_id: 1 }, Options::default()).await;
+    let opened = open(vec![(DIR, disk)], &owner(), Options::default()).await;
     let found = opened.dirs.into_iter().next().expect("one folder").1.expect("it opens");
     let ends = found.logs.iter().map(|log| u64::try_from(log.state.as_ref().expect("whole").end.0).expect("not negative")).sum();
     (Bench { store: opened.store, tickets: 0, logs: 0, flying: 0 }, ends)
@@ -131,7 +135,7 @@ async fn reads(bench: &mut Bench, log: LogId, what: &str) {
 
 async fn run(folder: &Path, gigabytes: u64) {
     let disk = Disk::new(folder).expect("a folder");
-    let properties = MetaProperties { cluster_id: "bench".into(), node_id: 1, directory_id: Uuid([2; 16]) };
+    let properties = MetaProperties { owner: owner(), directory: Uuid([2; 16]) };
     format(&disk, &properties).await.expect("formatted");
     let (mut bench, _) = start(folder).await;
     writes(&mut bench, gigabytes).await;

@@ -1,7 +1,8 @@
 //! Cuts what a connection receives into frames, in either direction. Knows lengths, and nothing of what is in a frame.
 
 use crate::net;
-use bytes::{Bytes, BytesMut};
+use crate::pool::Pool;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,7 @@ const ROOM_MAX: usize = 64 << 10;
 pub(crate) struct Frames<'a> {
     /// Counts the reads that brought something.
     moves: &'a AtomicU64,
+    pool: Pool,
     reader: net::Reader,
     buf: BytesMut,
     /// How much is read at once: grows with traffic that fills it, shrinks with traffic that does not.
@@ -26,8 +28,8 @@ pub(crate) struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    pub(crate) fn new(reader: net::Reader, moves: &'a AtomicU64) -> Self {
-        Self { moves, reader, buf: BytesMut::new(), room: ROOM_MIN }
+    pub(crate) fn new(reader: net::Reader, moves: &'a AtomicU64, pool: Pool) -> Self {
+        Self { moves, pool, reader, buf: BytesMut::new(), room: ROOM_MIN }
     }
 
     /// The length of the next frame, whose body is not there yet; `None` where the peer has closed between two frames.
@@ -43,17 +45,33 @@ impl<'a> Frames<'a> {
     /// The frame of `len` bytes that `length` announced, without its length. It shares its memory with frames that came in with it.
     pub(crate) async fn body(&mut self, len: usize) -> io::Result<Bytes> {
         let whole = LENGTH_BYTES + len;
+        if whole > ROOM_MAX {
+            return self.long_body(len).await;
+        }
         while self.buf.len() < whole {
             if self.fill(whole).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let mut frame = self.buf.split_to(whole);
-        // A long frame has memory of its own, which must not stay with an idle connection.
-        if whole > ROOM_MAX && self.buf.is_empty() {
-            self.buf = BytesMut::new();
+        Ok(self.buf.split_to(whole).split_off(LENGTH_BYTES).freeze())
+    }
+
+    /// A long frame has memory of its own, into which nothing is read that follows it.
+    async fn long_body(&mut self, len: usize) -> io::Result<Bytes> {
+        let mut frame = self.pool.lend(len);
+        self.buf.advance(LENGTH_BYTES);
+        let begun = self.buf.split_to(self.buf.len().min(len));
+        frame.buffer().extend_from_slice(&begun);
+        // What is read of the next one before its length is known is copied as well.
+        self.room = ROOM_MIN;
+        while frame.as_ref().len() < len {
+            let left = len - frame.as_ref().len();
+            if self.reader.read(&mut frame.buffer().limit(left)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.moves.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(frame.split_off(LENGTH_BYTES).freeze())
+        Ok(frame.freeze())
     }
 
     /// The reader, once the peer is known to have sent nothing more.

@@ -67,6 +67,14 @@ pub trait File: Clone + Send + Sync + 'static {
     fn set_len(&self, len: u64) -> impl Future<Output = io::Result<()>> + Send;
     /// Makes bytes and length durable (`fdatasync`).
     fn sync(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Whether `len` bytes from byte `at` can be read without waiting for the disk, as far as can be told at once. What takes memory only says yes.
+    fn is_warm(&self, _at: u64, _len: usize) -> bool {
+        true
+    }
+    /// Has those bytes in memory when it ends, as far as the file reaches, so that who sends them need not wait for the disk.
+    fn warm(&self, _at: u64, _len: usize) -> impl Future<Output = io::Result<()>> + Send {
+        async { Ok(()) }
+    }
     /// Its length in bytes.
     fn size(&self) -> impl Future<Output = io::Result<u64>> + Send;
 }
@@ -88,12 +96,17 @@ mod real {
     use rustix::io::{ReadWriteFlags, pread, preadv2, pwritev};
     use std::fs::{self, OpenOptions};
     use std::io::{self, IoSlice, IoSliceMut};
+    use std::num::NonZeroU64;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::path::PathBuf;
     use std::sync::Arc;
 
     /// Reads up to this size are tried in place, if the page cache has them; larger ones go to a thread at once.
     const READ_IN_PLACE_BYTES: usize = 64 << 10;
+    /// A range is taken for cached by a look at one byte in so many: the kernel reads ahead, and drops, in about such steps.
+    const PROBE_BYTES: usize = 128 << 10;
+    /// No page is smaller.
+    const PAGE_BYTES: usize = 4 << 10;
     /// How many pieces one `pwritev` takes (`IOV_MAX`).
     const PIECES_PER_WRITE: usize = 1024;
 
@@ -117,6 +130,12 @@ mod real {
             let root = root.into();
             fs::create_dir_all(&root)?;
             Ok(Self { root })
+        }
+
+        /// The folder `root` as it is, which may be nothing: then every use of it fails.
+        #[must_use]
+        pub fn as_is(root: impl Into<PathBuf>) -> Self {
+            Self { root: root.into() }
         }
 
         fn path(&self, path: &str) -> PathBuf {
@@ -230,6 +249,16 @@ mod real {
             blocking(move || read_full(&file, at, len)).await
         }
 
+        fn is_warm(&self, at: u64, len: usize) -> bool {
+            let end = at + len as u64;
+            (at..end).step_by(PROBE_BYTES).chain([end.saturating_sub(1)]).all(|at| is_cached(&self.0, at))
+        }
+
+        async fn warm(&self, at: u64, len: usize) -> io::Result<()> {
+            let file = Arc::clone(&self.0);
+            blocking(move || read_through(&file, at, len)).await
+        }
+
         async fn set_len(&self, len: u64) -> io::Result<()> {
             let file = Arc::clone(&self.0);
             blocking(move || file.set_len(len)).await
@@ -273,6 +302,30 @@ mod real {
         }
         buffer.truncate(got);
         Some(buffer.into())
+    }
+
+    /// Whether the page cache holds the byte at `at`, or the file ends before it. Where the file system cannot tell, it is taken to.
+    fn is_cached(file: &fs::File, at: u64) -> bool {
+        let outcome = preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT);
+        !matches!(outcome, Err(rustix::io::Errno::AGAIN))
+    }
+
+    /// Brings bytes into the page cache, by one large request to the disk where it takes one, and waits for each page without copying it.
+    fn read_through(file: &fs::File, at: u64, len: usize) -> io::Result<()> {
+        // Only a hint; what it does not do the reads do.
+        let _ = rustix::fs::fadvise(file, at, NonZeroU64::new(len as u64), rustix::fs::Advice::WillNeed);
+        let end = at + len as u64;
+        for place in (at..end).step_by(PAGE_BYTES).chain([end.saturating_sub(1)]) {
+            loop {
+                match pread(file, &mut [0], place) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => break,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_full(file: &fs::File, at: u64, len: usize) -> io::Result<Bytes> {

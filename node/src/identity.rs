@@ -3,8 +3,11 @@
 //! The file itself is the store's. Source: Kafka's `MetaPropertiesEnsemble` and `Formatter`.
 
 use crate::fs::Fs;
-use crate::store::{self, MetaProperties};
-use klamm_core::id::{BrokerId, Uuid};
+use crate::store::{self, Identity, MetaProperties, OpenError};
+use bytes::Bytes;
+use klamm_core::client::io::Address;
+use klamm_core::config::quorum;
+use klamm_core::id::{BrokerId, DirId, Uuid};
 use std::path::{Path, PathBuf};
 
 /// One of the first controllers: `id@host:port:directory-id`.
@@ -13,7 +16,7 @@ pub struct Voter {
     /// Its node id.
     pub node: BrokerId,
     /// Where it listens for the quorum.
-    pub address: String,
+    pub address: Address,
     /// The id of its metadata log directory.
     pub dir: Uuid,
 }
@@ -38,10 +41,9 @@ pub fn voters(list: &str) -> Result<Vec<Voter>, String> {
 fn voter(text: &str) -> Option<Voter> {
     let (node, rest) = text.split_once('@')?;
     let (address, dir) = rest.rsplit_once(':')?;
-    let (_, port) = address.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
+    let address = quorum::address(address)?;
     let node = node.parse().ok().filter(|id| *id >= 0)?;
-    Some(Voter { node: BrokerId(node), address: address.to_owned(), dir: Uuid::parse(dir)? })
+    Some(Voter { node: BrokerId(node), address, dir: Uuid::parse(dir)? })
 }
 
 /// A random id that Kafka's tools take on a command line: it begins with no `-`, and is none of the reserved ones.
@@ -70,15 +72,6 @@ pub fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
-/// What the log directories say of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster's id, as it was given.
-    pub cluster: String,
-    /// The node's id.
-    pub node: BrokerId,
-}
-
 /// What reading the log directories found.
 #[derive(Debug)]
 pub enum Found {
@@ -91,14 +84,18 @@ pub enum Found {
 /// A log directory by its path, for messages.
 pub type NamedDisk<F> = (PathBuf, F);
 
-/// Reads `meta.properties` of each directory.
+/// Reads `meta.properties` of each directory. One whose disk fails says nothing, unless it is the first, which holds the metadata log.
 ///
 /// # Errors
 /// One line: some are formatted and some are not, they belong to different nodes, or one cannot be read.
 pub async fn read<F: Fs>(disks: &[NamedDisk<F>]) -> Result<Found, String> {
     let mut metas = Vec::new();
     for (path, fs) in disks {
-        metas.push((path, meta(path, fs).await?));
+        match store::properties(fs).await {
+            Ok(meta) => metas.push((path, meta)),
+            Err(OpenError::Disk(_)) if !metas.is_empty() => {}
+            Err(why) => return Err(format!("cannot use {}: {why}", path.display())),
+        }
     }
     let Some((first_path, first)) = metas.iter().find_map(|(path, meta)| Some((path, meta.clone()?))) else { return Ok(Found::Empty) };
     let mut ids = Vec::new();
@@ -109,16 +106,30 @@ pub async fn read<F: Fs>(disks: &[NamedDisk<F>]) -> Result<Found, String> {
                 "{path} is not formatted, but other folders of `log.dirs` are: format it with `klamm format --ignore-formatted`"
             ));
         };
-        if meta.cluster_id != first.cluster_id || meta.node_id != first.node_id {
-            let whose = |m: &MetaProperties| format!("node {} of cluster {}", m.node_id, m.cluster_id);
-            return Err(format!("{path} belongs to {}, but {} to {}", whose(meta), first_path.display(), whose(&first)));
+        if meta.owner != first.owner {
+            let first_path = first_path.display();
+            return Err(format!(
+                "{path} belongs to {}, but {first_path} to {}: name only one node's folders in `log.dirs`",
+                meta.owner, first.owner
+            ));
         }
-        if ids.contains(&meta.directory_id) {
-            return Err(format!("{path}: another folder has the same id {}; one of them is a copy", meta.directory_id));
+        if ids.contains(&meta.directory) {
+            return Err(format!(
+                "{path}: another folder of `log.dirs` has the same id {}; one is a copy of the other: take it out",
+                meta.directory
+            ));
         }
-        ids.push(meta.directory_id);
+        ids.push(meta.directory);
     }
-    Ok(Found::Formatted(Identity { cluster: first.cluster_id, node: BrokerId(first.node_id) }))
+    Ok(Found::Formatted(first.owner))
+}
+
+/// The id of one directory; `None` if it is not formatted.
+///
+/// # Errors
+/// One line: it cannot be read.
+pub async fn directory_id<F: Fs>((path, fs): &NamedDisk<F>) -> Result<Option<Uuid>, String> {
+    Ok(meta(path, fs).await?.map(|meta| meta.directory))
 }
 
 async fn meta<F: Fs>(path: &Path, fs: &F) -> Result<Option<MetaProperties>, String> {
@@ -128,41 +139,61 @@ async fn meta<F: Fs>(path: &Path, fs: &F) -> Result<Option<MetaProperties>, Stri
 /// What a format should write.
 #[derive(Debug)]
 pub struct Plan {
-    /// The cluster.
-    pub cluster: String,
-    /// The node.
-    pub node: BrokerId,
-    /// The id that the first directory must get; a new one otherwise.
-    pub first_dir: Option<Uuid>,
+    /// Whose the directories will be.
+    pub owner: Identity,
+    /// Which directory has the metadata log.
+    pub metadata_dir: DirId,
+    /// The id that this one must get; a new one otherwise.
+    pub metadata_id: Option<Uuid>,
+    /// What goes there as the first snapshot of the metadata log: who votes at first.
+    pub checkpoint: Option<Bytes>,
     /// Leave directories alone that are formatted for this node already.
     pub ignore_formatted: bool,
 }
 
-/// Formats every directory; the first one holds the metadata log. A directory always gets a new id, unless the list of first controllers names
-/// one: a wiped disk must not vote twice. Returns what was formatted.
+/// Formats every directory. One always gets a new id, unless the list of first controllers names one: a wiped disk must not vote twice. Returns
+/// what was formatted.
 ///
 /// # Errors
 /// One line: a directory is formatted already, or cannot be written.
 pub async fn format<F: Fs>(plan: &Plan, disks: &[NamedDisk<F>]) -> Result<Vec<(PathBuf, Uuid)>, String> {
     let mut todo = Vec::new();
     for (index, (path, fs)) in disks.iter().enumerate() {
+        let is_metadata = index == usize::from(plan.metadata_dir.0);
+        let id = plan.metadata_id.filter(|_| is_metadata);
         match meta(path, fs).await? {
-            None => todo.push((path, fs, plan.first_dir.filter(|_| index == 0).unwrap_or_else(new_uuid))),
+            None => todo.push((path, fs, id.unwrap_or_else(new_uuid), plan.checkpoint.clone().filter(|_| is_metadata))),
             Some(_) if !plan.ignore_formatted => {
                 return Err(format!(
                     "{} is already formatted; `--ignore-formatted` leaves it as it is and formats only those that are not",
                     path.display()
                 ));
             }
-            Some(meta) if meta.cluster_id != plan.cluster || meta.node_id != plan.node.0 => {
-                return Err(format!("{} is formatted for node {} of cluster {}", path.display(), meta.node_id, meta.cluster_id));
+            Some(meta) if meta.owner != plan.owner => {
+                return Err(format!(
+                    "{} is formatted for {}, not for {}: name another folder, or empty this one if nothing in it counts",
+                    path.display(),
+                    meta.owner,
+                    plan.owner
+                ));
+            }
+            Some(meta) if id.is_some_and(|id| id != meta.directory) => {
+                return Err(format!(
+                    "{} is formatted with directory id {}, not with the one that is listed",
+                    path.display(),
+                    meta.directory
+                ));
             }
             Some(_) => {}
         }
     }
     let mut done = Vec::new();
-    for (path, fs, id) in todo {
-        let meta = MetaProperties { cluster_id: plan.cluster.clone(), node_id: plan.node.0, directory_id: id };
+    for (path, fs, id, checkpoint) in todo {
+        // Before the identity: what is formatted knows its voters.
+        if let Some(checkpoint) = checkpoint {
+            store::put_checkpoint(fs, checkpoint).await.map_err(|e| format!("cannot format {}: {e}", path.display()))?;
+        }
+        let meta = MetaProperties { owner: plan.owner.clone(), directory: id };
         store::format(fs, &meta).await.map_err(|e| format!("cannot format {}: {e}", path.display()))?;
         done.push((path.clone(), id));
     }
@@ -194,9 +225,10 @@ mod tests {
 
     fn plan(node: i32, ignore_formatted: bool) -> Plan {
         Plan {
-            cluster: "some-cluster".to_owned(),
-            node: BrokerId(node),
-            first_dir: Uuid::parse("AAAAAAAAAAAAAAAAAAABAA"),
+            owner: Identity { cluster: "some-cluster".to_owned(), node: BrokerId(node) },
+            metadata_dir: DirId(0),
+            metadata_id: Uuid::parse("AAAAAAAAAAAAAAAAAAABAA"),
+            checkpoint: None,
             ignore_formatted,
         }
     }
@@ -209,7 +241,7 @@ mod tests {
         let made = format(&plan(3, false), &disks).await.expect("empty folders");
         let Ok(Found::Formatted(identity)) = read(&disks).await else { panic!("just formatted") };
         assert_eq!(identity, Identity { cluster: "some-cluster".to_owned(), node: BrokerId(3) });
-        assert_eq!(Some(made[0].1), plan(3, false).first_dir);
+        assert_eq!(Some(made[0].1), plan(3, false).metadata_id);
         assert_ne!(made[0].1, made[1].1);
         assert!(format(&plan(3, false), &disks).await.expect_err("formatted").contains("already formatted"));
         assert_eq!(format(&plan(3, true), &disks).await.expect("nothing to do"), []);
@@ -228,11 +260,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_first_snapshot_goes_where_the_metadata_log_will_be_and_nowhere_over_another() {
+        let temp = Temp::new("snapshot");
+        let disks = temp.disks(&["a", "b"]);
+        let plan = || Plan { metadata_dir: DirId(1), checkpoint: Some(Bytes::from_static(b"voters")), ..plan(3, true) };
+        let made = format(&plan(), &disks).await.expect("empty folders");
+        assert_eq!(Some(made[1].1), plan().metadata_id);
+        let path = temp.0.join("b/__cluster_metadata-0/00000000000000000000-0000000000.checkpoint");
+        assert_eq!(std::fs::read(&path).expect("written"), b"voters");
+        assert!(!temp.0.join("a/__cluster_metadata-0").exists());
+        let other = Plan { metadata_id: Some(new_uuid()), ..plan() };
+        assert!(format(&other, &disks).await.expect_err("another id").contains("not with the one that is listed"));
+        disks[1].1.remove_file(MetaProperties::FILE).await.expect("just made");
+        assert_eq!(format(&plan(), &disks).await.expect("as after a crash within a format").len(), 1);
+        disks[1].1.remove_file(MetaProperties::FILE).await.expect("just made");
+        std::fs::write(path.with_file_name("00000000000000000000.log"), b"").expect("a folder");
+        assert!(format(&plan(), &disks).await.expect_err("an old log").contains("left of another cluster"));
+    }
+
+    #[tokio::test]
     async fn directories_of_two_nodes_do_not_mix() {
         let temp = Temp::new("mixed");
         let disks = temp.disks(&["a", "b"]);
         format(&plan(3, false), &disks[..1]).await.expect("an empty folder");
-        format(&Plan { first_dir: None, ..plan(4, false) }, &disks[1..]).await.expect("an empty folder");
+        format(&Plan { metadata_id: None, ..plan(4, false) }, &disks[1..]).await.expect("an empty folder");
         assert!(read(&disks).await.expect_err("two nodes").contains("belongs to node 4"));
     }
 
@@ -240,7 +291,7 @@ mod tests {
     fn the_list_of_first_controllers() {
         let list = "1@127.0.0.1:9093:AAAAAAAAAAAAAAAAAAABAA, 2@host-b:9094:AAAAAAAAAAAAAAAAAAACAA";
         let got = voters(list).expect("well-formed");
-        assert_eq!(got.iter().map(|v| (v.node.0, v.address.as_str())).collect::<Vec<_>>(), [(1, "127.0.0.1:9093"), (2, "host-b:9094")]);
+        assert_eq!(got.iter().map(|v| format!("{} {}", v.node, v.address)).collect::<Vec<_>>(), ["1 127.0.0.1:9093", "2 host-b:9094"]);
         for bad in [
             "",
             "1@h:AAAAAAAAAAAAAAAAAAABAA",

@@ -9,12 +9,15 @@ pub mod clock;
 pub mod config;
 mod conn;
 mod driver;
+pub mod founding;
 mod frames;
 pub mod fs;
 pub mod identity;
 mod listen;
 pub mod net;
 mod node;
+mod peer;
+mod pool;
 pub mod store;
 
 pub use node::{Node, Sizes, Stopped, StoreTask, World};

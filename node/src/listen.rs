@@ -21,7 +21,8 @@ pub(crate) struct Doors {
     max: usize,
     per_ip_max: usize,
     open: Mutex<BTreeMap<IpAddr, usize>>,
-    next: AtomicU64,
+    /// No two connections of a node have the same name, whatever doors they come by.
+    next: Arc<AtomicU64>,
 }
 
 /// One connection that was let in; its place is free again when this is dropped.
@@ -32,7 +33,12 @@ struct Guest<'a> {
 
 impl Doors {
     pub(crate) fn new(max: usize, per_ip_max: usize) -> Self {
-        Self { max, per_ip_max, open: Mutex::default(), next: AtomicU64::new(0) }
+        Self { max, per_ip_max, open: Mutex::default(), next: Arc::default() }
+    }
+
+    /// Other doors of the same node, without bounds.
+    pub(crate) fn unbounded(&self) -> Self {
+        Self { next: Arc::clone(&self.next), ..Self::new(usize::MAX, usize::MAX) }
     }
 
     fn enter(&self, ip: IpAddr) -> Option<Guest<'_>> {

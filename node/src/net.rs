@@ -4,7 +4,7 @@
 //! `--cfg madsim` bytes leave on a flush only and a region is read piece by piece as the connection drains, so that truncation and deletion
 //! under a sender are seen.
 
-use bytes::BytesMut;
+use bytes::BufMut;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::AsyncReadExt as _;
@@ -62,11 +62,11 @@ impl Listener {
 }
 
 impl Reader {
-    /// Reads what is there into the spare room of `buf`, at least one byte; 0 at the end of the stream.
+    /// Reads what is there into the spare room of `buf`, which must have some, at least one byte; 0 at the end of the stream.
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn read(&mut self, buf: &mut BytesMut) -> io::Result<usize> {
+    pub async fn read(&mut self, buf: &mut impl BufMut) -> io::Result<usize> {
         self.0.read_buf(buf).await
     }
 }

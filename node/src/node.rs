@@ -7,23 +7,30 @@ use crate::driver::{Driver, EVENTS_MAX, Inbox, StoreDone};
 use crate::fs::Fs;
 use crate::listen::{Doors, accept};
 use crate::net::{self, Listener, Sendable};
-use crate::store::{self, Store};
+use crate::peer::Peers;
+use crate::pool::Pool;
+use crate::store::{self, OpenError, Store};
 use bytes::Bytes;
 use klamm_core::broker::io::Halt;
 use klamm_core::broker::{self, Broker, RecoveredNode};
-use klamm_core::id::{DirId, ListenerId, Ticket};
-use klamm_core::log::FoundDir;
+use klamm_core::id::{DirId, ListenerId, Offset, Ticket, Uuid};
+use klamm_core::log::FoundLog;
 use klamm_core::store::StoreOp;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::info;
 
 /// How long connections may take to send their last answers when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What requests of the quorum in work may hold together.
+const QUORUM_HELD_BYTES: usize = 16 << 20;
+/// Connections that may wait for the disk at once, to send what is not in memory. A part of the threads that may wait, so that syncs find one.
+const COLD_READS_MAX: usize = 8;
 
 /// Operations given to the store before it works on them.
 const OPS_AT_ONCE: usize = 256;
@@ -88,13 +95,13 @@ impl Node {
     /// # Errors
     /// One line: an address that cannot be bound, a directory that cannot be used.
     pub async fn start<F: Fs<File: Sendable>>(config: &Config, world: World<F>) -> Result<Self, String> {
-        let (store, found) = open(config, &world.cluster, world.disks, world.sizes.store).await?;
+        let (store, recovered) = open(config, &world.cluster, world.disks, world.sizes.store).await?;
         let (listeners, addresses) = bind(config).await?;
         let ports = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
-        let told = config.broker(&world.cluster, &found.iter().map(|dir| dir.id).collect::<Vec<_>>(), &ports)?;
+        let told = config.broker(&world.cluster, &directory_ids(config, &recovered), &ports)?;
         let Sizes { tail_bytes: tail_bytes_max, reserve_bytes, store: _ } = world.sizes;
-        let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::new(told) };
-        let broker = Broker::new(told, world.seed, RecoveredNode { dirs: found });
+        let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::of(told, config.metadata_dir, &recovered.dirs)? };
+        let broker = Broker::new(told, world.seed, recovered);
 
         let (events, from_conns) = mpsc::channel(EVENTS_MAX);
         let (to_store, ops) = mpsc::unbounded_channel();
@@ -106,23 +113,34 @@ impl Node {
         let end = StoreEnd { mark: clean_mark(config), cleanly, closed };
         (world.run_store)(Box::pin(keep_store(store, ops, done, end))).map_err(|e| format!("cannot start the store: {e}"))?;
 
-        let inbox = Inbox { _events: events.clone(), events: from_conns, stored, stop: stopping.clone() };
+        let (news, from_peers) = mpsc::unbounded_channel();
+        let inbox = Inbox { _events: events.clone(), events: from_conns, stored, news: from_peers, stop: stopping.clone() };
         let (leave, all_left) = mpsc::channel(1);
-        let shared = Arc::new(Shared {
-            events,
-            files,
-            budget: Budget::new(config.held_bytes_max),
-            frame_bytes_max: config.frame_bytes_max,
-            idle_max: config.idle_max,
-            _leave: leave,
-        });
+        let (pool, cold) = (Pool::default(), Arc::new(Semaphore::new(COLD_READS_MAX)));
+        let shared = |held_bytes_max| {
+            Arc::new(Shared {
+                events: events.clone(),
+                files: files.clone(),
+                budget: Budget::new(held_bytes_max),
+                pool: pool.clone(),
+                cold: Arc::clone(&cold),
+                frame_bytes_max: config.frame_bytes_max,
+                idle_max: config.idle_max,
+                _leave: leave.clone(),
+            })
+        };
+        // The quorum has memory and doors of its own: however many clients come, it must be heard.
+        let (of_clients, of_quorum) = (shared(config.held_bytes_max), shared(QUORUM_HELD_BYTES));
         let doors = Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max));
+        let side_doors = Arc::new(doors.unbounded());
         for (index, listener) in listeners.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(index).expect("few listeners"));
-            tokio::spawn(accept(listener, id, Arc::clone(&shared), Arc::clone(&doors), stopping.clone()));
+            let is_client = index < config.listeners.clients.len();
+            let (shared, doors) = if is_client { (&of_clients, &doors) } else { (&of_quorum, &side_doors) };
+            tokio::spawn(accept(listener, id, Arc::clone(shared), Arc::clone(doors), stopping.clone()));
         }
-        drop(shared);
-        let mut driver = Driver::new(broker, world.clock, to_store);
+        drop((of_clients, of_quorum, leave, events));
+        let mut driver = Driver::new(broker, world.clock, Peers::new(config.node, news), to_store);
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {
             let halt = driver.run(inbox).await;
@@ -136,7 +154,7 @@ impl Node {
         Ok(Self { addresses, stop, ended, last: None })
     }
 
-    /// Where clients connect, one for each listener.
+    /// Where it listens: for clients first, then for the quorum.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         &self.addresses
@@ -157,28 +175,62 @@ impl Node {
     }
 }
 
-/// Opens every log directory. One that cannot be used stops the start: without it, its partitions would seem never to have been there.
-async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: store::Options) -> Result<(Store<F>, Vec<FoundDir>), String> {
+/// Opens the log directories. The node does without those whose disks fail, but not without the first, which holds the metadata log; and a folder
+/// that is another's, in use, or not formatted is a mistake that only the operator can mend.
+async fn open<F: Fs>(config: &Config, cluster: &str, disks: Vec<F>, options: store::Options) -> Result<(Store<F>, RecoveredNode), String> {
     let disks = disks.into_iter().enumerate().map(|(index, disk)| (DirId(u16::try_from(index).expect("few directories")), disk));
-    let identity = store::Identity { cluster_id: Some(cluster.to_owned()), node_id: config.node.0 };
+    let identity = store::Identity { cluster: cluster.to_owned(), node: config.node };
     let opened = store::open(disks.collect(), &identity, options).await;
-    let mut found = Vec::new();
-    for ((_, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
-        let dir = dir.map_err(|e| format!("cannot use {}: {e}", path.display()))?;
-        if dir.clean.is_none() && !dir.logs.is_empty() {
-            info!("{} was not closed cleanly: its logs were scanned", path.display());
+    let mut recovered = RecoveredNode::default();
+    for ((id, dir), path) in opened.dirs.into_iter().zip(&config.log_dirs) {
+        match dir {
+            Ok(dir) => {
+                // A folder that was just formatted holds the first snapshot of the metadata log, and nothing that could be torn.
+                let is_new = |log: &FoundLog| log.state.as_ref().is_ok_and(|found| found.end == Offset::ZERO);
+                if dir.clean.is_none() && !dir.logs.iter().all(is_new) {
+                    info!("{} was not closed cleanly: its logs were scanned", path.display());
+                }
+                recovered.dirs.push(dir);
+            }
+            Err(OpenError::Disk(why)) if id != config.metadata_dir => recovered.offline.push((id, why)),
+            Err(why) => return Err(format!("cannot use {}: {why}{}", path.display(), remedy(&why))),
         }
-        found.push(dir);
     }
-    Ok((opened.store, found))
+    Ok((opened.store, recovered))
 }
 
-/// Binds the listeners of clients; says where they listen.
+/// What the operator can do about a folder that stops the start.
+fn remedy(why: &OpenError) -> &'static str {
+    match why {
+        OpenError::Locked => "; stop that process, or give this node folders of its own in `log.dirs`",
+        OpenError::Unformatted => "; is its disk mounted? `klamm format --ignore-formatted FILE` prepares a new one",
+        OpenError::Foreign(_) => "; give each node folders of its own in `log.dirs`",
+        OpenError::Disk(_) => {
+            "; it holds the metadata log, without which nothing can be served: mend the disk, or put a good folder first in `log.dirs`"
+        }
+    }
+}
+
+/// The id of each directory in the order of `log.dirs`; zero where it could not be read.
+fn directory_ids(config: &Config, recovered: &RecoveredNode) -> Vec<Uuid> {
+    let mut ids = vec![Uuid::ZERO; config.log_dirs.len()];
+    recovered.dirs.iter().for_each(|dir| ids[usize::from(dir.dir.0)] = dir.id);
+    ids
+}
+
+/// Binds the listeners, those of clients first; says where they listen.
 async fn bind(config: &Config) -> Result<(Vec<Listener>, Vec<String>), String> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
-    for endpoint in &config.listeners.clients {
-        let cannot = |e: std::io::Error| format!("cannot listen at {}://{}: {e}", endpoint.name, endpoint.address());
+    for endpoint in config.listeners.clients.iter().chain(&config.listeners.controllers) {
+        let cannot = |e: std::io::Error| {
+            let remedy = if e.kind() == std::io::ErrorKind::AddrInUse {
+                "stop what listens there, or give `listeners` another port"
+            } else {
+                "`listeners` must name an address of this machine, and a port that this user may have"
+            };
+            format!("cannot listen at {}://{}: {e}; {remedy}", endpoint.name, endpoint.address())
+        };
         let at = net::resolve(&endpoint.address()).await.map_err(cannot)?;
         let at = at.first().ok_or_else(|| cannot(std::io::ErrorKind::AddrNotAvailable.into()))?;
         let listener = net::bind(*at).await.map_err(cannot)?;
@@ -197,7 +249,12 @@ async fn wind_up(halt: Halt, mut all_left: mpsc::Receiver<()>, store_closed: one
             Ok(Err(why)) => Stopped::Failed(why),
             Err(_) => Stopped::Failed("the store's task ended: this is a bug".to_owned()),
         },
-        Halt::DirsOffline { why } | Halt::Metadata { why } => Stopped::Failed(why),
+        Halt::DirsOffline { why } => {
+            Stopped::Failed(format!("{why}; nothing can be served without that log directory: mend its disk, then start again"))
+        }
+        Halt::Metadata { why } => {
+            Stopped::Failed(format!("{why}; nothing was cut: look at the disk of the first log directory, then start again"))
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use crate::cluster::mesh::Counts;
 use crate::stage::SECOND;
 use crate::trace::Trace;
 use crate::workload::Shared;
+use crate::workload::gone::Gone;
 use klamm_core::broker::io::Level;
 use klamm_jepsen::check::{self, Report, Verdict as Judgement};
-use klamm_jepsen::history::History;
-use std::collections::BTreeMap;
+use klamm_jepsen::history::{History, Mop, Op, Process, Stage};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// By fault: how often it was planned, and how often it bit.
     pub faults: BTreeMap<&'static str, (u64, u64)>,
+    /// By probe: how often the run passed it. Empty without the feature `sim`.
+    pub probes: BTreeMap<&'static str, u64>,
     /// What clients did and saw.
     pub history: History,
     /// What the broker said to its operator.
@@ -56,11 +59,10 @@ impl Outcome {
         let history = book.recorder.finish();
         violations.extend(book.violations);
         if violations.is_empty() {
-            let report = check::check(&history, &check::Options::default());
-            violations.extend(words(&report));
+            violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
-        Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, history, notes }
+        Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, probes: probes(), history, notes }
     }
 
     /// Whether nothing was found.
@@ -80,6 +82,63 @@ impl Outcome {
     pub fn is_full_size(&self) -> bool {
         self.virtual_ns >= 30 * SECOND && self.acknowledged >= 200 && self.bites() >= 2
     }
+}
+
+#[cfg(feature = "sim")]
+fn probes() -> BTreeMap<&'static str, u64> {
+    klamm_core::probe::take_hits()
+}
+
+#[cfg(not(feature = "sim"))]
+fn probes() -> BTreeMap<&'static str, u64> {
+    BTreeMap::new()
+}
+
+/// A record that was deleted by right need not have been read by anyone: its send counts as if nobody knew what became of it.
+fn without_gone(history: &History, gone: &Gone) -> History {
+    let is_gone = |op: &Op| {
+        let sent = |mop: &Mop| matches!(mop, Mop::Send { key, offset: Some(offset), .. } if offset.0 < gone.start(*key));
+        op.stage == Stage::Ok && op.action.mops().iter().any(sent)
+    };
+    if !history.ops().iter().any(is_gone) {
+        return history.clone();
+    }
+    let mut retired = BTreeMap::new();
+    let mut next = history.ops().iter().filter_map(|op| number(op.process)).max().map_or(0, |last| last + 1);
+    let mut ops = Vec::with_capacity(history.ops().len());
+    for op in history.ops() {
+        let process = *retired.get(&op.process).unwrap_or(&op.process);
+        let stage = if is_gone(op) { Stage::Info } else { op.stage };
+        if is_gone(op) {
+            // A process of which an outcome is unknown goes on as another one.
+            retired.insert(op.process, Process::Client(next));
+            next += 1;
+        }
+        ops.push(Op { stage, process, ..op.clone() });
+    }
+    History::new(ops).expect("what is left of a history is one")
+}
+
+fn number(process: Process) -> Option<u32> {
+    match process {
+        Process::Client(number) => Some(number),
+        Process::Nemesis => None,
+    }
+}
+
+/// The clients that belong to no group are judged by themselves: a rebalance excuses nothing of what they saw.
+fn judge(history: &History, members: &BTreeSet<Process>) -> Vec<String> {
+    let ops = history.ops();
+    let is_member = |op: &&Op| members.contains(&op.process);
+    if !ops.iter().any(|op| is_member(&op)) {
+        return words(&check::check(history, &check::Options::default()));
+    }
+    let others = ops.iter().filter(|op| !is_member(op)).zip(0..).map(|(op, index)| Op { index, ..op.clone() }).collect();
+    let others = History::new(others).expect("what is left of a history is one");
+    let mut found = words(&check::check(&others, &check::Options::default()));
+    let options = check::Options { rebalances_logged: true, ..Default::default() };
+    found.extend(words(&check::check(history, &options)));
+    found
 }
 
 fn words(report: &Report) -> Vec<String> {

@@ -1,12 +1,17 @@
 //! What a seed decides: the shape of a run, its knobs, and which faults strike when. Every concern draws from a stream of its own, so that a new one
 //! does not shift the others.
 
+mod group;
+
+use crate::workload::gone::Retention;
 use klamm_core::config::Durability;
 use klamm_core::rng::{self, Rng};
 use klamm_core::wire::batch::Compression;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use std::time::Duration;
+
+pub use group::GroupKnobs;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -113,6 +118,10 @@ pub struct ProducerKnobs {
     pub think: Duration,
     /// Records are padded up to this.
     pub record_bytes: usize,
+    /// Records are dated up to so many ms before or after now.
+    pub time_spread_ms: i64,
+    /// `buffer.memory`
+    pub buffer_memory: usize,
 }
 
 /// Everything a seed decides.
@@ -120,6 +129,16 @@ pub struct ProducerKnobs {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// How many nodes there are, each broker and controller.
+    pub nodes: u32,
+    /// Replicas of each partition.
+    pub replication: i16,
+    /// `min.insync.replicas`
+    pub min_isr: u32,
+    /// `broker.session.timeout.ms`
+    pub session_ms: u64,
+    /// `replica.lag.time.max.ms`
+    pub lag_ms: u64,
     /// How many keys there are; two share a topic.
     pub keys: u32,
     /// When an append counts as done.
@@ -140,6 +159,12 @@ pub struct Plan {
     pub producers: Vec<ProducerKnobs>,
     /// How many readers read along.
     pub readers: u32,
+    /// What deletes records of the topics under test, if anything.
+    pub trim: Option<Trim>,
+    /// About so often an operator changes something, in ns.
+    pub operator: Option<u64>,
+    /// Consumer groups.
+    pub groups: Vec<GroupKnobs>,
     /// When which fault strikes, in order.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -151,9 +176,15 @@ impl Plan {
         let mut rng = rng::stream(seed, "plan");
         let rng = &mut rng;
         let durability = if rng.random_ratio(3, 4) { Durability::Fsync } else { Durability::PageCache };
-        let producers = (0..rng.random_range(1..=3)).map(|at| producer(at == 0, rng)).collect();
+        let mut more = rng::stream(seed, "producers");
+        let producers = (0..rng.random_range(1..=3)).map(|at| refine(producer(at == 0, rng), &mut more)).collect();
         Self {
             seed,
+            nodes: 1,
+            replication: 1,
+            min_isr: 1,
+            session_ms: 9_000,
+            lag_ms: 30_000,
             keys: rng.random_range(1..=4),
             durability,
             segment_bytes: *pick(rng, &[1_000, 4_000, 20_000, 1 << 20]),
@@ -164,9 +195,66 @@ impl Plan {
             delay: *pick(rng, &[(20_000, 100_000), (50_000, 500_000), (200_000, 5_000_000), (1_000, 40_000_000)]),
             producers,
             readers: rng.random_range(1..=2),
+            trim: trim(&mut rng::stream(seed, "trim")),
+            operator: operator(&mut rng::stream(seed, "operator")),
+            groups: group::groups(&mut rng::stream(seed, "groups")),
             faults: faults(durability, &mut rng::stream(seed, "faults")),
         }
     }
+}
+
+impl Plan {
+    /// The numbers of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=self.nodes
+    }
+
+    /// How many readers read everything in the end.
+    #[must_use]
+    pub fn last_readers(&self) -> u32 {
+        if self.nodes == 1 { 1 } else { self.keys }
+    }
+
+    /// The same on `nodes` nodes; groups, and what deletes and alters topics, are for clusters of one so far.
+    #[must_use]
+    pub fn on(self, nodes: u32) -> Self {
+        if nodes == 1 {
+            return self;
+        }
+        let mut rng = rng::stream(self.seed, "cluster");
+        let replication = i16::try_from(nodes.min(3)).expect("three at most");
+        Self {
+            nodes,
+            replication,
+            min_isr: 2,
+            session_ms: *pick(&mut rng, &[1_000, 2_000, 9_000]),
+            lag_ms: *pick(&mut rng, &[1_000, 5_000, 30_000]),
+            groups: Vec::new(),
+            trim: None,
+            operator: None,
+            ..self
+        }
+    }
+}
+
+/// What deletes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trim {
+    /// The topics' retention.
+    pub retention: Option<Retention>,
+    /// An operator deletes records about so often, in ns.
+    pub every: Option<u64>,
+}
+
+/// In a third of the runs something deletes records.
+fn trim(rng: &mut Rng) -> Option<Trim> {
+    let retention = *pick(rng, &[None, Some(Retention::Ms(3_000)), Some(Retention::Ms(12_000)), Some(Retention::Bytes(8_000))]);
+    let every = *pick(rng, &[None, Some(SECOND), Some(4 * SECOND)]);
+    (rng.random_ratio(1, 3) && (retention.is_some() || every.is_some())).then_some(Trim { retention, every })
+}
+
+fn operator(rng: &mut Rng) -> Option<u64> {
+    *pick(rng, &[None, Some(SECOND), Some(4 * SECOND)])
 }
 
 fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
@@ -191,7 +279,20 @@ fn producer(first: bool, rng: &mut Rng) -> ProducerKnobs {
         delivery_timeout: request_timeout * rng.random_range(3..20),
         think: Duration::from_millis(*pick(rng, &[5, 30, 100])),
         record_bytes: *pick(rng, &[0, 20, 200, 2_000]),
+        time_spread_ms: 0,
+        buffer_memory: 32 << 20,
     }
+}
+
+/// What was not thought of at first: of a stream of its own, so that a seed keeps its producers.
+fn refine(mut knobs: ProducerKnobs, rng: &mut Rng) -> ProducerKnobs {
+    knobs.time_spread_ms = *pick(rng, &[0, 0, 2, 1_000]);
+    knobs.buffer_memory = *pick(rng, &[32 << 20, 32 << 20, 32 << 20, 20_000]);
+    // Codecs cost more than everything else, and faults do not care what a batch holds.
+    if rng.random_ratio(2, 3) {
+        knobs.compression = Compression::None;
+    }
+    knobs
 }
 
 /// A random subset of the faults the atlas allows: with a single replica in page-cache mode no power may be lost.

@@ -6,13 +6,15 @@ use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{Fault, LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, Ledger, NODE, READ_LIMIT};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, READ_LIMIT};
 use crate::workload::Book;
-use klamm::store::Identity;
-use klamm_core::broker::Config;
+use klamm_core::broker::io::Level;
+use klamm_core::broker::{Broker, Config};
+use klamm_core::client::io::Address;
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir};
 use klamm_core::id::BrokerId;
 use klamm_core::rng;
+use rand::Rng as _;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -22,9 +24,9 @@ use std::task::{Context, Waker};
 #[derive(Clone, Copy, Debug)]
 enum Alarm {
     Strike(usize),
-    Start,
-    Unslow,
-    Empty,
+    Start(u32),
+    Unslow(u32),
+    Empty(u32),
 }
 
 struct Runner {
@@ -35,13 +37,20 @@ struct Runner {
     side: Book,
     alarms: BTreeMap<u64, Alarm>,
     next_alarm: u64,
+    /// By node.
+    stations: BTreeMap<u32, Station>,
+    violations: Vec<String>,
+    healed: bool,
+    rng: rng::Rng,
+}
+
+/// What the runner keeps of one node.
+#[derive(Default)]
+struct Station {
     start_is_set: bool,
     /// How long the node stays down when it goes down next.
     down: u64,
     ledger: Ledger,
-    violations: Vec<String>,
-    healed: bool,
-    rng: rng::Rng,
 }
 
 /// Runs a plan.
@@ -52,6 +61,7 @@ pub fn run(plan: Plan) -> Outcome {
     runner.heal();
     runner.drain();
     runner.read_all();
+    runner.settle_groups();
     runner.judge()
 }
 
@@ -59,25 +69,27 @@ impl Runner {
     fn new(plan: Plan) -> Self {
         let weather = Weather { delay: plan.delay, bytes: plan.codec, ..Default::default() };
         let mut mesh = Mesh::new(plan.seed, weather);
-        let pace = DiskPace::new(rng::stream(plan.seed, "pace"));
-        let disk = Disk::new(rng::stream(plan.seed, "disk"), Arc::new(pace.clone()));
-        format(&disk, &pace);
-        mesh.add_node(NODE, Node::new(spec(&plan), disk, pace));
+        let mut stations = BTreeMap::new();
+        for node in plan.nodes() {
+            let pace = DiskPace::new(rng::stream(plan.seed, &of_node("pace", node)));
+            let disk = Disk::new(rng::stream(plan.seed, &of_node("disk", node)), Arc::new(pace.clone()));
+            format(node, &disk, &pace);
+            mesh.add_node(node, Node::new(spec(&plan, node), disk, pace));
+            stations.insert(node, Station::default());
+        }
         let mut runner = Self {
             mesh,
             book: Book::default(),
             side: Book::default(),
             alarms: BTreeMap::new(),
             next_alarm: 0,
-            start_is_set: false,
-            down: 0,
-            ledger: Ledger::default(),
+            stations,
             violations: Vec::new(),
             healed: false,
             rng: rng::stream(plan.seed, "runner"),
             plan,
         };
-        runner.mesh.start(NODE);
+        runner.plan.nodes().for_each(|node| runner.mesh.start(node));
         runner.add_clients();
         let faults = runner.plan.faults.clone();
         for (at, (time, _)) in faults.iter().enumerate() {
@@ -87,8 +99,13 @@ impl Runner {
     }
 
     fn add_clients(&mut self) {
-        let cast = stage::cast(&self.plan, &Mesh::address(NODE), &self.book, &self.side, &mut self.rng);
+        let cast = stage::cast(&self.plan, &self.addresses(), &self.book, &self.side, &mut self.rng);
         cast.into_iter().for_each(|(id, actor)| self.mesh.add_client(id, actor));
+    }
+
+    /// Where clients find the nodes.
+    fn addresses(&self) -> Vec<Address> {
+        self.plan.nodes().map(Mesh::address).collect()
     }
 
     fn alarm(&mut self, at: u64, alarm: Alarm) {
@@ -105,18 +122,23 @@ impl Runner {
 
     fn heal(&mut self) {
         self.healed = true;
-        self.mesh.node(NODE).pace().slow_down(1.0);
-        self.mesh.node(NODE).disk().faults(|faults| *faults = Default::default());
-        if self.ledger.wants_restart && self.mesh.node(NODE).broker().is_some() {
-            self.down = 100_000_000;
-            self.mesh.stop(NODE);
+        for node in self.plan.nodes() {
+            self.mesh.node(node).pace().slow_down(1.0);
+            self.mesh.node(node).disk().faults(|faults| *faults = Default::default());
+            let station = self.station(node);
+            station.ledger.is_filled = false;
+            if station.ledger.wants_restart && self.mesh.node(node).broker().is_some() {
+                self.station(node).down = 100_000_000;
+                self.mesh.stop(node);
+            }
         }
-        self.book.borrow_mut().draining = true;
-        self.side.borrow_mut().draining = true;
+        let until = stage::calm(self.mesh.now(), [&self.book, &self.side]);
+        while self.step(until) {}
     }
 
     fn drain(&mut self) {
-        let limit = LOAD + DRAIN_LIMIT;
+        stage::drain([&self.book, &self.side]);
+        let limit = self.mesh.now() + DRAIN_LIMIT;
         while self.open() > 0 && self.step(limit) {}
         if self.open() > 0 {
             self.violations.push("liveness: sends are still open long after everything was healed".to_owned());
@@ -128,22 +150,32 @@ impl Runner {
     }
 
     fn read_all(&mut self) {
-        let before = self.book.borrow().finished;
-        let (id, actor) = stage::last_reader(&self.plan, &Mesh::address(NODE), &self.book);
-        self.mesh.add_client(id, actor);
-        let limit = self.mesh.now() + READ_LIMIT;
-        while self.book.borrow().finished == before && self.step(limit) {}
-        if self.book.borrow().finished == before {
-            let seen = self.book.borrow().last_seen.clone();
-            self.violations.push(format!("liveness: a healed node does not show everything within a minute: {seen:?}"));
+        let all = self.book.borrow().finished + self.plan.last_readers();
+        for (id, actor) in stage::last_readers(&self.plan, &self.addresses(), &self.book) {
+            self.mesh.add_client(id, actor);
         }
+        let limit = self.mesh.now() + READ_LIMIT;
+        while self.book.borrow().finished < all && self.step(limit) {}
+        if self.book.borrow().finished < all {
+            let seen = self.book.borrow().last_seen.clone();
+            self.violations.push(format!("liveness: a healed cluster does not show everything within a minute: {seen:?}"));
+        }
+    }
+
+    fn settle_groups(&mut self) {
+        let Some((id, actor)) = stage::watch(&self.plan, &Mesh::address(NODE), &self.book) else { return };
+        self.mesh.add_client(id, actor);
+        let limit = self.mesh.now() + GROUPS_LIMIT;
+        while !self.book.borrow().groups_settled && self.step(limit) {}
+        self.violations.extend(stage::unsettled(&self.book));
     }
 
     /// Goes on by one event; false when nothing more comes before `limit`, or a violation ends the run.
     fn step(&mut self, limit: u64) -> bool {
         match self.mesh.step(limit) {
             Step::Idle if self.mesh.is_dead() => {
-                self.violations.push(format!("nothing is to come any more: {}", self.mesh.node(NODE).describe()));
+                let nodes: Vec<String> = self.plan.nodes().map(|node| self.mesh.node(node).describe()).collect();
+                self.violations.push(format!("nothing is to come any more: {nodes:?}"));
                 return false;
             }
             Step::Idle => return false,
@@ -153,45 +185,59 @@ impl Runner {
                     self.ring(alarm);
                 }
             }
-            Step::Halted(_, why) => self.halted(&why),
+            Step::Halted(node, why) => self.halted(node, &why),
         }
-        if self.mesh.node(NODE).is_down() && !self.start_is_set {
-            self.start_is_set = true;
-            let at = self.mesh.now() + self.down.max(1_000_000);
-            self.alarm(at, Alarm::Start);
-        }
-        self.ledger.count(self.mesh.node(NODE).disk().bites());
+        self.look_at_nodes();
         self.violations.is_empty()
+    }
+
+    fn station(&mut self, node: u32) -> &mut Station {
+        self.stations.get_mut(&node).expect("a node of this run")
+    }
+
+    /// Who is down starts again in time; what bit is counted.
+    fn look_at_nodes(&mut self) {
+        let now = self.mesh.now();
+        for node in self.plan.nodes() {
+            let (is_down, bites) = (self.mesh.node(node).is_down(), self.mesh.node(node).disk().bites());
+            let station = self.station(node);
+            station.ledger.count(bites);
+            if is_down && !std::mem::replace(&mut station.start_is_set, is_down) {
+                let at = now + station.down.max(1_000_000);
+                self.alarm(at, Alarm::Start(node));
+            }
+        }
     }
 
     fn ring(&mut self, alarm: Alarm) {
         match alarm {
             Alarm::Strike(at) => self.strike(at),
-            Alarm::Start => {
-                self.start_is_set = false;
-                if self.mesh.node(NODE).is_down() {
-                    self.mesh.start(NODE);
+            Alarm::Start(node) => {
+                self.station(node).start_is_set = false;
+                if self.mesh.node(node).is_down() {
+                    self.mesh.start(node);
                 }
             }
-            Alarm::Unslow => self.mesh.node(NODE).pace().slow_down(1.0),
-            Alarm::Empty => {
-                self.ledger.is_filled = false;
-                self.mesh.node(NODE).disk().faults(|faults| faults.capacity = None);
+            Alarm::Unslow(node) => self.mesh.node(node).pace().slow_down(1.0),
+            Alarm::Empty(node) => {
+                self.station(node).ledger.is_filled = false;
+                self.mesh.node(node).disk().faults(|faults| faults.capacity = None);
             }
         }
     }
 
-    /// The node stopped itself: as it was asked to, or since a disk failed.
-    fn halted(&mut self, why: &str) {
+    /// A node stopped itself: as it was asked to, or since a disk failed.
+    fn halted(&mut self, node: u32, why: &str) {
         if why == "stopped" {
             return;
         }
-        match self.ledger.halted(why, self.mesh.node(NODE).disk().bites()) {
-            Err(violation) => self.violations.push(violation),
+        let bites = self.mesh.node(node).disk().bites();
+        match self.station(node).ledger.halted(why, bites) {
+            Err(violation) => self.violations.push(format!("node {node}: {violation}")),
             Ok(power) => {
-                self.down = stage::HALTED_DOWN;
+                self.station(node).down = stage::HALTED_DOWN;
                 if power {
-                    self.mesh.power_off(NODE);
+                    self.mesh.power_off(node);
                 }
             }
         }
@@ -202,82 +248,106 @@ impl Runner {
     fn strike(&mut self, at: usize) {
         let (_, fault) = self.plan.faults[at];
         let now = self.mesh.now();
-        self.ledger.planned(fault.name());
+        let node = self.some_node();
+        self.station(node).ledger.planned(fault.name());
         if self.healed {
             return;
         }
-        let up = self.mesh.node(NODE).broker().is_some();
+        let up = self.mesh.node(node).broker().is_some();
         let client = stage::some_client(&self.plan, &mut self.rng);
         match fault {
             Fault::Kill { after, down } | Fault::PowerLoss { after, down } if up => {
-                self.down = down;
-                self.mesh.crash_after(NODE, after, matches!(fault, Fault::PowerLoss { .. }));
-                self.ledger.bit(fault.name());
+                self.station(node).down = down;
+                self.mesh.crash_after(node, after, matches!(fault, Fault::PowerLoss { .. }));
+                self.station(node).ledger.bit(fault.name());
             }
             // While it recovers there are no effects to count: it dies at once.
             Fault::Kill { down, .. } | Fault::PowerLoss { down, .. } => {
-                self.down = down;
-                self.mesh.crash(NODE, matches!(fault, Fault::PowerLoss { .. }));
-                self.ledger.bit(fault.name());
+                self.station(node).down = down;
+                self.mesh.crash(node, matches!(fault, Fault::PowerLoss { .. }));
+                self.station(node).ledger.bit(fault.name());
             }
             Fault::Restart { down } if up => {
-                self.down = down;
-                self.mesh.stop(NODE);
-                self.ledger.bit(fault.name());
+                self.station(node).down = down;
+                self.mesh.stop(node);
+                self.station(node).ledger.bit(fault.name());
             }
             Fault::Restart { .. } => {}
             Fault::Pause(lasts) => {
-                self.mesh.pause(NODE, now + lasts);
-                self.ledger.bit(fault.name());
+                self.mesh.pause(node, now + lasts);
+                self.station(node).ledger.bit(fault.name());
             }
             Fault::PauseClient(lasts) => {
                 self.mesh.pause_client(client, now + lasts);
-                self.ledger.bit(fault.name());
+                self.station(node).ledger.bit(fault.name());
             }
             Fault::Cut(lasts) => {
-                self.mesh.cut(client, NODE, now + lasts);
-                self.ledger.bit(fault.name());
+                match self.some_other(node) {
+                    Some(other) => self.mesh.cut_nodes(node, other, now + lasts),
+                    None => self.mesh.cut(client, node, now + lasts),
+                }
+                self.station(node).ledger.bit(fault.name());
             }
             Fault::Reset(count) => {
                 let before = self.mesh.counts().resets;
                 (0..count).for_each(|_| self.mesh.reset_one());
                 if self.mesh.counts().resets > before {
-                    self.ledger.bit(fault.name());
+                    self.station(node).ledger.bit(fault.name());
                 }
             }
             Fault::SlowDisk { factor, lasts } => {
-                self.mesh.node(NODE).pace().slow_down(f64::from(factor));
-                self.alarm(now + lasts, Alarm::Unslow);
-                self.ledger.bit(fault.name());
+                self.mesh.node(node).pace().slow_down(f64::from(factor));
+                self.alarm(now + lasts, Alarm::Unslow(node));
+                self.station(node).ledger.bit(fault.name());
             }
-            Fault::FailSync => self.fail(true, |faults| faults.failing_syncs = 1),
-            Fault::FailWrite => self.fail(false, |faults| faults.failing_writes = 1),
+            Fault::FailSync => self.fail(node, true, |faults| faults.failing_syncs = 1),
+            Fault::FailWrite => self.fail(node, false, |faults| faults.failing_writes = 1),
             Fault::FailReads(count) => {
-                self.ledger.wants_restart = true;
-                self.fail(false, |faults| faults.failing_reads = count);
+                self.station(node).ledger.wants_restart = true;
+                self.fail(node, false, |faults| faults.failing_reads = count);
             }
             Fault::FillDisk { left, lasts } => {
-                let used = self.mesh.node(NODE).disk().used();
-                self.mesh.node(NODE).disk().faults(|faults| faults.capacity = Some(used + left));
-                self.ledger.is_filled = true;
-                self.alarm(now + lasts, Alarm::Empty);
-                self.ledger.bit(fault.name());
+                let used = self.mesh.node(node).disk().used();
+                self.mesh.node(node).disk().faults(|faults| faults.capacity = Some(used + left));
+                self.station(node).ledger.is_filled = true;
+                self.alarm(now + lasts, Alarm::Empty(node));
+                self.station(node).ledger.bit(fault.name());
             }
             Fault::ClockJump(by) => {
-                self.mesh.jump_clock(NODE, by);
-                self.ledger.bit(fault.name());
+                self.mesh.jump_clock(node, by);
+                self.station(node).ledger.bit(fault.name());
             }
         }
     }
 
-    fn fail(&mut self, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
-        self.ledger.disk_fault(anew);
-        self.mesh.node(NODE).disk().faults(change);
+    /// A node, by chance.
+    fn some_node(&mut self) -> u32 {
+        let nodes = self.plan.nodes;
+        if nodes == 1 { NODE } else { self.rng.random_range(1..=nodes) }
+    }
+
+    /// In a cluster one cut in two is between nodes.
+    fn some_other(&mut self, node: u32) -> Option<u32> {
+        if self.plan.nodes == 1 || self.rng.random_bool(0.5) {
+            return None;
+        }
+        Some(self.some_node()).filter(|other| *other != node)
+    }
+
+    fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
+        self.station(node).ledger.disk_fault(anew);
+        self.mesh.node(node).disk().faults(change);
     }
 
     // --- the end --------------------------------------------------------------------------------------------------------------------------
 
     fn judge(self) -> Outcome {
+        let mut notes = self.mesh.notes().to_vec();
+        // For `--notes` of a run that went wrong: where the nodes stand.
+        for node in self.plan.nodes().filter(|_| !self.violations.is_empty()) {
+            let summary = self.mesh.node(node).broker().map_or_else(|| self.mesh.node(node).describe(), Broker::summary);
+            notes.push((self.mesh.now(), node, Level::Info, summary));
+        }
         let book = std::mem::take(&mut *self.book.borrow_mut());
         Outcome::of(Ending {
             seed: self.plan.seed,
@@ -286,28 +356,47 @@ impl Runner {
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),
-            faults: self.ledger.into_struck(),
-            notes: self.mesh.notes().to_vec(),
+            faults: struck(self.stations),
+            notes,
         })
     }
 }
 
-fn spec(plan: &Plan) -> Spec {
-    let fixed = stage::properties(plan).map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: format!("node-{NODE}"), port: 9092, security: 0 };
-    let dir = LogDir { path: "data".to_owned(), id: stage::DIRECTORY };
-    let broker = BrokerConfig::new(BrokerId(NODE as i32), stage::CLUSTER, vec![endpoint], vec![dir], fixed).expect("properties of ours");
+/// What struck all nodes together.
+fn struck(stations: BTreeMap<u32, Station>) -> BTreeMap<&'static str, (u64, u64)> {
+    let mut all: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+    for (name, (planned, bit)) in stations.into_values().flat_map(|station| station.ledger.into_struck()) {
+        let entry = all.entry(name).or_default();
+        (entry.0, entry.1) = (entry.0 + planned, entry.1 + bit);
+    }
+    all
+}
+
+/// The stream of a concern of one node; the first one's name is the concern's.
+fn of_node(concern: &str, node: u32) -> String {
+    if node == NODE { concern.to_owned() } else { format!("{concern} {node}") }
+}
+
+fn spec(plan: &Plan, node: u32) -> Spec {
+    let fixed = stage::properties(plan).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let endpoint = |name: &str, port| Endpoint { name: name.to_owned(), host: format!("node-{node}"), port, security: 0 };
+    let dir = LogDir { path: "data".to_owned(), id: stage::directory(node) };
+    let (id, clients) = (BrokerId(node as i32), vec![endpoint("PLAINTEXT", 9092)]);
+    let mut broker = BrokerConfig::new(id, stage::CLUSTER, clients, vec![dir], fixed).expect("properties of ours");
+    if plan.nodes > 1 {
+        broker.controllers = vec![endpoint("CONTROLLER", 9093)];
+    }
     Spec {
         config: Config { tail_bytes_max: plan.tail_bytes, reserve_bytes: stage::RESERVE_BYTES, ..Config::new(broker) },
-        identity: Identity { cluster_id: Some(stage::CLUSTER.to_owned()), node_id: NODE as i32 },
+        identity: stage::owner(node),
         options: stage::store_options(plan),
-        seed: plan.seed,
+        seed: plan.seed ^ (u64::from(node - NODE) << 32),
     }
 }
 
-/// Formats the disk, before time begins.
-fn format(disk: &Disk, pace: &DiskPace) {
-    let properties = stage::meta();
+/// Formats a disk, before time begins.
+fn format(node: u32, disk: &Disk, pace: &DiskPace) {
+    let properties = stage::meta(node);
     let mut work = Box::pin(klamm::store::format(disk, &properties));
     let mut cx = Context::from_waker(Waker::noop());
     while work.as_mut().poll(&mut cx).is_pending() {

@@ -2,17 +2,28 @@
 
 use crate::cluster::client::{Actor, ClientId};
 use crate::disk::Bites;
-use crate::plan::{Plan, ProducerKnobs};
+use crate::plan::{Fault, GroupKnobs, Plan, ProducerKnobs};
 use crate::workload::admin::AdminActor;
+use crate::workload::fleeting::FleetingActor;
+use crate::workload::gone::{Gone, Retention};
+use crate::workload::group::member::{MemberActor, Options as MemberOptions};
+use crate::workload::group::watch::Watch;
+use crate::workload::operator::OperatorActor;
 use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
 use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
-use crate::workload::{Book, PARTITIONS};
-use klamm::store::{MetaProperties, Options as StoreOptions};
+use crate::workload::sequence::{self, SequenceActor};
+use crate::workload::times::TimesActor;
+use crate::workload::trim::TrimActor;
+use crate::workload::{Book, PARTITIONS, place};
+use klamm::store::{Identity, MetaProperties, Options as StoreOptions};
+use klamm_core::client::TopicPartition;
+use klamm_core::client::consumer::GroupConfig;
 use klamm_core::client::io::{Address, Common};
 use klamm_core::client::producer::{Acks, Config as ProducerConfig};
 use klamm_core::config::Durability;
-use klamm_core::id::Uuid;
+use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::rng::Rng;
+use klamm_core::time::Instant;
 use klamm_jepsen::history::Key;
 use rand::Rng as _;
 use std::collections::BTreeMap;
@@ -22,14 +33,18 @@ use std::time::Duration;
 pub(crate) const NODE: u32 = 1;
 /// The cluster's id.
 pub(crate) const CLUSTER: &str = "klamm-simulation-00000";
-/// The id of the log directory.
-pub(crate) const DIRECTORY: Uuid = Uuid([7; 16]);
 /// Below so many free bytes a simulated broker takes no more records.
 pub(crate) const RESERVE_BYTES: u64 = 8_000;
 /// Nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
+/// So long after the last fault everything is taken to be healed: connections stand again, and cuts and pauses are over.
+pub(crate) const HEALED_AFTER: u64 = 6 * SECOND;
+/// Then clients go on for so long; what they begin must end well.
+pub(crate) const CALM: u64 = 2 * SECOND;
 /// After the load everything must have settled within this.
 pub(crate) const DRAIN_LIMIT: u64 = 400 * SECOND;
+/// Groups must be stable and have committed everything within this, once all is healed.
+pub(crate) const GROUPS_LIMIT: u64 = 120 * SECOND;
 /// A healed node must show everything within this.
 pub(crate) const READ_LIMIT: u64 = 60 * SECOND;
 /// So long a node is down that stopped itself.
@@ -38,18 +53,37 @@ pub(crate) const HALTED_DOWN: u64 = SECOND / 5;
 /// An actor on stage.
 pub(crate) type Player = Box<dyn Actor>;
 
-/// The node's properties.
-pub(crate) fn properties(plan: &Plan) -> [(&'static str, &'static str); 4] {
+/// The nodes' properties.
+pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
     let durability = match plan.durability {
         Durability::Fsync => "fsync",
         Durability::PageCache => "page-cache",
     };
-    [
-        ("log.durability", durability),
-        ("num.partitions", "2"),
-        ("offsets.topic.num.partitions", "2"),
-        ("group.initial.rebalance.delay.ms", "0"),
-    ]
+    let mut all = vec![
+        ("log.durability", durability.to_owned()),
+        ("num.partitions", "2".to_owned()),
+        ("offsets.topic.num.partitions", "2".to_owned()),
+        ("group.initial.rebalance.delay.ms", "0".to_owned()),
+        ("group.min.session.timeout.ms", "500".to_owned()),
+        ("log.retention.check.interval.ms", "1000".to_owned()),
+        // In a quarter of the runs some members are one too many.
+        ("group.max.size", if plan.seed % 4 == 1 { "3" } else { "1000" }.to_owned()),
+    ];
+    if plan.nodes > 1 {
+        let voters: Vec<String> = plan.nodes().map(|node| format!("{node}@node-{node}:9093")).collect();
+        all.push(("controller.quorum.voters", voters.join(",")));
+        all.push(("min.insync.replicas", plan.min_isr.to_string()));
+        all.push(("default.replication.factor", plan.replication.to_string()));
+        all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
+        all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
+        all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
+    }
+    all
+}
+
+/// The id of a node's log directory.
+pub(crate) fn directory(node: u32) -> Uuid {
+    Uuid([6 + node as u8; 16])
 }
 
 /// How the node's store works.
@@ -57,9 +91,14 @@ pub(crate) fn store_options(plan: &Plan) -> StoreOptions {
     StoreOptions { index_interval_bytes: plan.index_interval, open_files: plan.open_files, recoveries: 2 }
 }
 
+/// Whose disk it is.
+pub(crate) fn owner(node: u32) -> Identity {
+    Identity { cluster: CLUSTER.to_owned(), node: BrokerId(node as i32) }
+}
+
 /// What a format of the disk writes down.
-pub(crate) fn meta() -> MetaProperties {
-    MetaProperties { cluster_id: CLUSTER.to_owned(), node_id: NODE as i32, directory_id: DIRECTORY }
+pub(crate) fn meta(node: u32) -> MetaProperties {
+    MetaProperties { owner: owner(node), directory: directory(node) }
 }
 
 fn keys(plan: &Plan) -> Vec<Key> {
@@ -72,12 +111,15 @@ fn side_keys(plan: &Plan) -> Vec<Key> {
     (first..first + PARTITIONS).map(Key).collect()
 }
 
-/// The clients of a run, who find the node `at` that address. What producers do that are not idempotent is written into `side`.
-pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
-    let topics = (0..=plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
-    let configs = vec![("internal.segment.bytes".to_owned(), plan.segment_bytes.to_string())];
+/// The clients of a run, who find the nodes `at` those addresses. What producers do that are not idempotent is written into `side`.
+pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
+    let topics = (0..=plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).chain([sequence::TOPIC.to_owned()]).collect();
+    let configs = topic_configs(plan);
+    book.borrow_mut().gone = gone(plan);
+    book.borrow_mut().misdates = is_misdating(plan);
+    let at = at.to_vec();
     let mut cast: Vec<(ClientId, Player)> = Vec::new();
-    cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, configs, book.clone()))));
+    cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, plan.replication, configs, book.clone()))));
     for (number, knobs) in plan.producers.iter().enumerate() {
         let (keys, book) = if knobs.idempotent { (keys(plan), book) } else { (side_keys(plan), side) };
         let options = producer_options(knobs, at.clone(), keys);
@@ -87,28 +129,167 @@ pub(crate) fn cast(plan: &Plan, at: &Address, book: &Book, side: &Book, rng: &mu
     for number in 0..plan.readers {
         let max_wait = Duration::from_millis(rng.random_range(0..1_000));
         let think = Duration::from_millis(rng.random_range(1..300));
-        let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: false, retention: false };
-        cast.push((ClientId(300 + number), Box::new(ReaderActor::new(options, book.clone()))));
+        for (part, keys) in reading(plan).into_iter().enumerate() {
+            let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention: plan.trim.is_some() };
+            cast.push((ClientId(300 + number + 10 * part as u32), Box::new(ReaderActor::new(options, book.clone()))));
+        }
+    }
+    if plan.nodes == 1 {
+        cast.extend(soloists(plan, &at[0], book));
+    }
+    for (number, knobs) in plan.groups.iter().enumerate() {
+        let first = 500 + 20 * number as u32;
+        let members = (0..knobs.members + u32::from(knobs.rival)).map(|member| (first + member, member));
+        for (id, member) in members {
+            let options = member_options(plan, knobs, number, member, at.clone());
+            cast.push((ClientId(id), Box::new(MemberActor::new(options, book.clone(), plan.seed ^ u64::from(id)))));
+        }
     }
     cast
 }
 
+fn topic_configs(plan: &Plan) -> Vec<(String, String)> {
+    let mut configs = vec![("internal.segment.bytes".to_owned(), plan.segment_bytes.to_string())];
+    configs.extend(plan.trim.and_then(|trim| trim.retention).map(|retention| match retention {
+        Retention::Ms(ms) => ("retention.ms".to_owned(), ms.to_string()),
+        Retention::Bytes(bytes) => ("retention.bytes".to_owned(), bytes.to_string()),
+    }));
+    configs
+}
+
+/// By how many ms the node's wall clock jumps, each time.
+fn jumps(plan: &Plan) -> impl Iterator<Item = i64> {
+    plan.faults.iter().map(|(_, fault)| if let Fault::ClockJump(by) = fault { *by } else { 0 })
+}
+
+/// The node's clock may fall so far behind that it refuses records as dated too far ahead.
+fn is_misdating(plan: &Plan) -> bool {
+    const AHEAD_MAX_MS: i64 = 3_600_000;
+    let spread = plan.producers.iter().map(|knobs| knobs.time_spread_ms).max().unwrap_or(0);
+    spread - jumps(plan).map(|by| by.min(0)).sum::<i64>() >= AHEAD_MAX_MS
+}
+
+fn gone(plan: &Plan) -> Gone {
+    // A jump that was planned may not strike, so only those count that go forward.
+    let skew_ms = jumps(plan).map(|by| by.max(0)).sum();
+    Gone::new(plan.trim.and_then(|trim| trim.retention), skew_ms)
+}
+
+/// Clients that speak to one node by themselves.
+fn soloists(plan: &Plan, at: &Address, book: &Book) -> Vec<(ClientId, Player)> {
+    let mut cast = Vec::new();
+    let mut extra = |id: u32, actor: Player| cast.push((ClientId(id), actor));
+    let keyed = || (at.clone(), keys(plan), book.clone());
+    let (to, of, into) = keyed();
+    extra(600, Box::new(TimesActor::new(to, of, Duration::from_millis(400), into, plan.seed)));
+    extra(604, Box::new(SequenceActor::new(at.clone(), Duration::from_millis(400), book.clone(), plan.seed)));
+    if let Some(every) = plan.trim.and_then(|trim| trim.every) {
+        let (to, of, into) = keyed();
+        extra(601, Box::new(TrimActor::new(to, of, Duration::from_nanos(every), into, plan.seed)));
+    }
+    if let Some(every) = plan.operator.map(Duration::from_nanos) {
+        let topics = (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
+        extra(602, Box::new(OperatorActor::new(at.clone(), topics, every, book.clone(), plan.seed)));
+        extra(603, Box::new(FleetingActor::new(at.clone(), every, book.clone(), plan.seed)));
+    }
+    cast
+}
+
+fn group_name(number: usize) -> String {
+    format!("g{number}")
+}
+
+fn member_options(plan: &Plan, knobs: &GroupKnobs, group: usize, member: u32, at: Vec<Address>) -> MemberOptions {
+    let is_rival = member == knobs.members;
+    let instance = if is_rival { Some(0) } else { Some(member).filter(|member| *member < knobs.statics || (*member == 0 && knobs.rival)) };
+    let config = GroupConfig {
+        instance: instance.map(|instance| format!("i{instance}")),
+        session_timeout: knobs.session,
+        heartbeat_interval: knobs.session / 4,
+        max_poll_interval: knobs.max_poll_interval,
+        assignors: knobs.assignors.clone(),
+        auto_commit: knobs.auto_commit,
+        ..GroupConfig::new(group_name(group))
+    };
+    MemberOptions {
+        common: Common { request_timeout: Duration::from_secs(3), auto_create_topics: false, ..Common::new(at) },
+        group: config,
+        topics: (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}").into()).collect(),
+        max_records: knobs.max_records,
+        think: knobs.think,
+        mood: knobs.mood,
+        begins: Instant(if is_rival { 8 * SECOND } else { u64::from(member) * SECOND }),
+    }
+}
+
+/// Faults have ended: from when on what clients begin must end well, and until when they begin anything.
+pub(crate) fn calm(now: u64, books: [&Book; 2]) -> u64 {
+    books.into_iter().for_each(|book| book.borrow_mut().calm_from = Some(now + HEALED_AFTER));
+    now + HEALED_AFTER + CALM
+}
+
+/// Nothing more is begun.
+pub(crate) fn drain(books: [&Book; 2]) {
+    books.into_iter().for_each(|book| book.borrow_mut().draining = true);
+}
+
+/// Who waits for all groups when all is healed; nobody if there is none.
+pub(crate) fn watch(plan: &Plan, at: &Address, book: &Book) -> Option<(ClientId, Player)> {
+    if plan.groups.is_empty() {
+        return None;
+    }
+    let groups = (0..plan.groups.len()).map(group_name).collect();
+    let keys = (0..plan.keys.next_multiple_of(PARTITIONS)).map(Key).collect();
+    Some((ClientId(450), Box::new(Watch::new(at.clone(), groups, keys, book.clone()))))
+}
+
+/// Which keys one reader reads: it speaks to one node at a time, and so in a cluster to the leader of one key.
+fn reading(plan: &Plan) -> Vec<Vec<Key>> {
+    if plan.nodes == 1 { vec![keys(plan)] } else { keys(plan).into_iter().map(|key| vec![key]).collect() }
+}
+
 /// Who reads everything when all is healed.
-pub(crate) fn last_reader(plan: &Plan, at: &Address, book: &Book) -> (ClientId, Player) {
+pub(crate) fn last_readers(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
     let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
-    let options = ReaderOptions { from: at.clone(), keys: keys(plan), think, max_wait, until_end: true, retention: false };
-    (ClientId(400), Box::new(ReaderActor::new(options, book.clone())))
+    let reader = |(part, keys): (usize, Vec<Key>)| {
+        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention: plan.trim.is_some() };
+        let actor: Player = Box::new(ReaderActor::new(options, book.clone()));
+        (ClientId(400 + part as u32), actor)
+    };
+    reading(plan).into_iter().enumerate().map(reader).collect()
 }
 
-/// A producer or reader, by chance.
+/// What is wrong with the groups in the end: they did not settle, or passed records over.
+pub(crate) fn unsettled(book: &Book) -> Vec<String> {
+    let book = book.borrow();
+    if !book.groups_settled {
+        return vec![format!("liveness: groups do not settle and commit everything, though all is healed: {:?}", book.last_of_groups)];
+    }
+    let mut found = Vec::new();
+    for (group, ledger) in &book.groups {
+        for (key, offsets) in &book.in_the_end {
+            let (topic, partition) = place(*key);
+            let part = TopicPartition::new(topic, partition);
+            let must = offsets.iter().copied().filter(|offset| !book.may_be_gone(*key, *offset));
+            if let Some(offset) = ledger.unprocessed(&part, must) {
+                found.push(format!("group {group}: no member was ever given offset {offset} of {part}, though its commits lie behind"));
+            }
+        }
+    }
+    found
+}
+
+/// A producer, reader or member, by chance.
 pub(crate) fn some_client(plan: &Plan, rng: &mut Rng) -> ClientId {
-    let producers = plan.producers.len() as u32;
-    let at = rng.random_range(0..producers + plan.readers);
-    ClientId(if at < producers { 200 + at } else { 300 + at - producers })
+    let producers = (0..plan.producers.len() as u32).map(|at| 200 + at);
+    let readers = (0..plan.readers).map(|at| 300 + at);
+    let members = plan.groups.iter().enumerate().flat_map(|(group, knobs)| (0..knobs.members).map(move |at| 500 + 20 * group as u32 + at));
+    let all: Vec<u32> = producers.chain(readers).chain(members).collect();
+    ClientId(all[rng.random_range(0..all.len())])
 }
 
-fn producer_options(knobs: &ProducerKnobs, at: Address, keys: Vec<Key>) -> ProducerOptions {
-    let common = Common { request_timeout: knobs.request_timeout, auto_create_topics: false, ..Common::new(vec![at]) };
+fn producer_options(knobs: &ProducerKnobs, at: Vec<Address>, keys: Vec<Key>) -> ProducerOptions {
+    let common = Common { request_timeout: knobs.request_timeout, auto_create_topics: false, ..Common::new(at) };
     let acks = match knobs.acks {
         0 => Acks::None,
         1 => Acks::Leader,
@@ -119,11 +300,19 @@ fn producer_options(knobs: &ProducerKnobs, at: Address, keys: Vec<Key>) -> Produ
         idempotent: knobs.idempotent,
         linger: knobs.linger,
         batch_size: knobs.batch_size,
+        buffer_memory: knobs.buffer_memory,
         compression: knobs.compression,
         delivery_timeout: knobs.delivery_timeout,
         ..ProducerConfig::new(common)
     };
-    ProducerOptions { config, processes: knobs.processes, keys, think: knobs.think, record_bytes: knobs.record_bytes }
+    ProducerOptions {
+        config,
+        processes: knobs.processes,
+        keys,
+        think: knobs.think,
+        record_bytes: knobs.record_bytes,
+        time_spread_ms: knobs.time_spread_ms,
+    }
 }
 
 /// How often each fault was planned and bit, and whether a disk fault excuses that a node stops itself.

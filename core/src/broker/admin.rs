@@ -3,21 +3,20 @@
 //! Which records a request needs is decided in `controller`. Here they are appended, and their changes become logs, settings and replies.
 
 use super::Broker;
-use super::boot::METADATA;
+use super::boot::{METADATA, Phase};
 use super::io::{Halt, Level};
 use super::producer_ids::ProducerIds;
 use super::stored::Pending;
 use crate::config::{Layers, TopicConfig, broker};
-use crate::controller::image::{Resource, ResourceKind, Topic};
+use crate::controller::image::{Resource, ResourceKind};
 use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
-use crate::id::{Offset, PartitionIndex, ProducerId, Uuid};
+use crate::id::{Offset, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{PartitionId, Role};
 use crate::probe;
 use crate::request::Token;
 use crate::store::StoreOp;
 use crate::wire::Response;
-use crate::wire::batch::Batch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admin {
     pub(super) controller: Controller,
-    committing: BTreeMap<CommitId, After>,
+    pub(super) committing: BTreeMap<CommitId, After>,
     making: Vec<Making>,
     /// Folders that are being deleted: a new log of that name waits.
     deleting: BTreeSet<String>,
@@ -35,6 +34,8 @@ pub(super) struct Admin {
     /// Topics that the log says were deleted: their logs may be left over from a crash.
     removed: BTreeSet<Uuid>,
     pub(super) ids: ProducerIds,
+    /// Topics were asked for, and the answer is not back.
+    pub(super) wants_topics: bool,
 }
 
 /// What follows when a proposal is committed.
@@ -44,10 +45,6 @@ pub(super) enum After {
     Reply { token: Token, body: Box<Response> },
     /// Nobody waits.
     Nothing,
-    /// The broker is registered: requests may be decided.
-    Serve,
-    /// A block of producer ids is ours.
-    ProducerIds { first: ProducerId, next: ProducerId },
 }
 
 /// An answer that waits for logs to be made.
@@ -99,12 +96,20 @@ impl Broker {
         self.propose(records, After::Reply { token, body: Box::new(response.into()) });
     }
 
-    /// Metadata records up to `high` are committed.
+    /// Metadata records up to `high` are committed: carries out what they say, and answers who waited for them.
     pub(super) fn metadata_high(&mut self, high: Offset) {
-        for Committed { id, changes } in self.admin.controller.commit(high) {
-            let after = self.admin.committing.remove(&id).expect("each proposal says what follows");
-            let until = self.carry_out_changes(&changes);
-            self.follow(after, until);
+        let Committed { changes, done } = match self.admin.controller.commit(high) {
+            Ok(committed) => committed,
+            Err(why) => return self.halt(Halt::Metadata { why }),
+        };
+        let until = self.carry_out_changes(&changes);
+        for id in done {
+            if let Some(after) = self.admin.committing.remove(&id) {
+                self.follow(after, until.clone());
+            }
+        }
+        if !changes.is_empty() {
+            self.look_for_myself();
         }
     }
 
@@ -113,43 +118,7 @@ impl Broker {
             After::Reply { token, body } if until.is_empty() => self.reply(token, *body),
             After::Reply { token, body } => self.admin.making.push(Making { until, token, body: *body }),
             After::Nothing => {}
-            After::Serve => self.serve(),
-            After::ProducerIds { first, next } => self.producer_ids_committed(first, next),
         }
-    }
-
-    /// The metadata log takes no more appends: nothing can be decided without it.
-    pub(super) fn metadata_lost(&mut self) {
-        self.halt(Halt::Metadata { why: "an append to the metadata log failed".to_owned() });
-    }
-
-    /// Replays a part of the metadata log into the image, at the start.
-    pub(super) fn replay_metadata(&mut self, batches: &[Batch]) -> Result<(), String> {
-        for batch in batches {
-            for change in self.admin.controller.load(batch)? {
-                if let Change::TopicDeleted { topic, .. } = change {
-                    self.admin.removed.insert(topic);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The metadata log is replayed: takes up the logs it names, makes those that are missing, and registers this broker.
-    pub(super) fn metadata_ready(&mut self) {
-        self.admin.controller.loaded();
-        self.configure_broker();
-        let topics: Vec<(Uuid, Arc<str>, Vec<PartitionIndex>)> =
-            self.image().topics().map(|t| (t.id, t.name.clone(), self.mine(t))).collect();
-        for (id, name, indexes) in topics {
-            let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
-            for index in indexes {
-                self.take_up(&name, PartitionId { topic: id, index }, &config);
-            }
-        }
-        let at = self.admin.controller.end();
-        let records = self.plan(|planner| Plan { records: planner.start(at), response: () }).records;
-        self.propose(records, After::Serve);
     }
 
     fn take_up(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
@@ -158,6 +127,8 @@ impl Broker {
         match self.found.remove(&folder) {
             Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
             Some((_, found)) => self.leave_stray(&folder, &found),
+            // What is created while this broker serves has no log anywhere yet.
+            None if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() => return,
             None => probe!("a partition in the metadata has no log at the start"),
         }
         self.make_partition(name, id, config);
@@ -218,40 +189,45 @@ impl Broker {
         let mut config: Option<(Uuid, Arc<TopicConfig>)> = None;
         for change in changes {
             match change {
-                Change::PartitionCreated { topic, index } => {
+                Change::PartitionCreated { topic, index } | Change::PartitionChanged { topic, index } => {
                     let known = config.take().filter(|(of, _)| of == topic).map(|(_, config)| config);
-                    let Some(made) = self.make_created(PartitionId { topic: *topic, index: *index }, known, &mut until) else { continue };
+                    let Some(made) = self.place(PartitionId { topic: *topic, index: *index }, known, &mut until) else { continue };
                     config = Some((*topic, made));
                 }
                 Change::TopicDeleted { topic, name } => {
+                    if self.phase < Phase::Running {
+                        self.admin.removed.insert(*topic);
+                    }
                     self.forget_topic(*topic);
                     self.groups_forget(name);
                 }
                 Change::Configured { resource } => self.configured(resource),
-                // One node leads what it has, and its own registration tells it nothing new.
-                Change::TopicCreated { .. } | Change::PartitionChanged { .. } | Change::Other => {}
+                Change::TopicCreated { .. } | Change::Other => {}
             }
         }
         until
     }
 
-    /// Makes a partition that was committed, if a replica of it is ours. Returns its topic's configuration, for the next one.
-    fn make_created(
-        &mut self,
-        id: PartitionId,
-        config: Option<Arc<TopicConfig>>,
-        until: &mut BTreeSet<PartitionId>,
-    ) -> Option<Arc<TopicConfig>> {
+    /// Makes, plays or removes a partition, as the metadata says. Returns its topic's configuration, for the next one.
+    fn place(&mut self, id: PartitionId, config: Option<Arc<TopicConfig>>, until: &mut BTreeSet<PartitionId>) -> Option<Arc<TopicConfig>> {
+        let me = self.config.broker.id;
         let topic = self.image().topic_by_id(id.topic)?;
         let name = topic.name.clone();
-        let is_mine = topic.partitions.get(&id.index).is_some_and(|p| p.replicas.contains(&self.config.broker.id));
+        let is_mine = topic.partitions.get(&id.index).is_some_and(|p| p.replicas.contains(&me));
         let config = config.unwrap_or_else(|| Arc::new(self.image().topic_config(&name, &self.config.broker)));
-        if is_mine {
-            self.make_partition(&name, id, &config);
-            let is_open = |role: &Role| matches!(role, Role::Creating);
-            if self.partitions.get(&id).is_none_or(|p| is_open(&p.role)) {
-                until.insert(id);
+        match (is_mine, self.partitions.contains_key(&id)) {
+            (true, true) => self.play(id),
+            (true, false) => {
+                self.take_up(&name, id, &config);
+                if self.partitions.get(&id).is_none_or(|p| matches!(p.role, Role::Opening)) {
+                    until.insert(id);
+                }
             }
+            (false, true) => {
+                probe!("a replica moves away");
+                self.delete_partition(id);
+            }
+            (false, false) => {}
         }
         Some(config)
     }
@@ -290,15 +266,9 @@ impl Broker {
         }
     }
 
-    /// The partitions of a topic that have a replica here.
-    fn mine(&self, topic: &Topic) -> Vec<PartitionIndex> {
-        let me = self.config.broker.id;
-        topic.partitions.iter().filter(|(_, p)| p.replicas.contains(&me)).map(|(index, _)| *index).collect()
-    }
-
     /// Where the committed metadata ends: the epoch of the finalized features.
     pub(super) fn metadata_epoch(&self) -> i64 {
-        self.partitions.get(&METADATA).and_then(|p| p.leader()).map_or(-1, |leader| leader.high().0 - 1)
+        self.admin.controller.applied().0 - 1
     }
 
     /// What must hold of the metadata after every step.

@@ -40,29 +40,23 @@ impl Broker {
     }
 }
 
-/// What a cluster of one does not need, and this broker does not serve.
+/// What only the nodes of a cluster ask each other, and what is not served.
 fn is_of_clusters(key: ApiKey) -> bool {
     use ApiKey as K;
     matches!(
         key,
         K::AlterReplicaLogDirs
-            | K::AlterPartitionReassignments
             | K::Vote
             | K::BeginQuorumEpoch
             | K::EndQuorumEpoch
-            | K::DescribeQuorum
             | K::AlterPartition
-            | K::UpdateFeatures
             | K::Envelope
             | K::FetchSnapshot
             | K::BrokerRegistration
             | K::BrokerHeartbeat
-            | K::UnregisterBroker
             | K::AllocateProducerIds
             | K::ControllerRegistration
             | K::AssignReplicasToDirs
-            | K::AddRaftVoter
-            | K::RemoveRaftVoter
             | K::UpdateRaftVoter
     )
 }

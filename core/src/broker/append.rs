@@ -1,5 +1,6 @@
 //! The one way into a log: judge, stamp, hand to the store, and move watermarks when the store is done.
 
+use super::boot::METADATA;
 use super::stored::Pending;
 use super::{Broker, Token};
 use crate::config::topic::TimestampType;
@@ -31,7 +32,7 @@ impl Broker {
         let partition = self.partitions.get_mut(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let (config, dir) = (partition.config.clone(), partition.dir);
         let appends_time = config.timestamp_type == TimestampType::Append;
-        let leader = partition.leader_mut().ok_or(ErrorCode::KAFKA_STORAGE_ERROR)?;
+        let leader = partition.leader_mut().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
         if let Verdict::Duplicate { base, last, timestamp } = leader.log.producers().judge(batch.header())? {
             // As Kafka: with the original's time, whoever gave it.
             return Ok(Placed { base, next: last.plus(1), append_time: timestamp });
@@ -44,13 +45,18 @@ impl Broker {
         let base = stamped.header().base_offset;
         self.tails.push(log, stamped);
         self.carry_out(id, dir, ops);
+        if id == METADATA {
+            let at = self.now.at;
+            self.tell_quorum(|quorum, tail| quorum.appended(at, tail));
+        }
         Ok(Placed { base, next, append_time })
     }
 
     /// Hands a log's operations to the store, and a sync where one is due.
     pub(super) fn carry_out(&mut self, id: PartitionId, dir: crate::id::DirId, ops: Ops) {
+        let life = self.partitions.get(&id).map_or(0, |partition| partition.life);
         for op in ops.writes {
-            self.store(op, Pending::Write { partition: id });
+            self.store(op, Pending::Write { partition: id, life });
         }
         for (name, bytes) in ops.saves {
             self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
@@ -60,41 +66,53 @@ impl Broker {
 
     /// Under fsync every append is followed by a sync, whatever the acks: what came while one was under way goes with the next.
     pub(super) fn sync_if_due(&mut self, id: PartitionId) {
-        let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
-        let log = leader.log.id();
-        if leader.log.wants_sync() {
-            self.store(StoreOp::Sync { log }, Pending::Sync { partition: id });
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (log, life) = (partition.log, partition.life);
+        if partition.open_log_mut().is_some_and(crate::log::Log::wants_sync) {
+            self.store(StoreOp::Sync { log }, Pending::Sync { partition: id, life });
         }
     }
 
     /// The store has written up to `end`.
     pub(super) fn wrote(&mut self, id: PartitionId, end: Offset) {
-        let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
-        leader.log.wrote(end);
+        let Some(log) = self.partitions.get_mut(&id).and_then(|p| p.open_log_mut()) else { return };
+        log.wrote(end);
         if mutant!(FlushAckNone) {
-            leader.log.synced_to(end);
+            log.synced_to(end);
         }
-        let ready = leader.until_written.release(end);
-        ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
-        self.advance(id);
+        if let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) {
+            let ready = leader.until_written.release(end);
+            let fetches: Vec<Token> = leader.replica_fetches.iter().copied().collect();
+            ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
+            fetches.into_iter().for_each(|token| self.look_again(token));
+        }
+        self.durable_moved(id);
     }
 
     /// The store has synced up to `end`.
     pub(super) fn synced(&mut self, id: PartitionId, end: Offset) {
-        let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
-        leader.log.synced_to(end);
-        self.advance(id);
+        let Some(log) = self.partitions.get_mut(&id).and_then(|p| p.open_log_mut()) else { return };
+        log.synced_to(end);
+        self.durable_moved(id);
         self.sync_if_due(id);
     }
 
-    /// Moves the high watermark as far as the durable ends allow, and releases what waited for it.
-    fn advance(&mut self, id: PartitionId) {
-        let me = self.config.broker.id;
+    /// The durable end of a log may have moved: it counts for the high watermark, here or at the leader.
+    fn durable_moved(&mut self, id: PartitionId) {
+        if id == METADATA {
+            let at = self.now.at;
+            return self.tell_quorum(|quorum, tail| quorum.durable(at, tail));
+        }
+        self.follower_durable(id);
+        self.advance(id);
+    }
+
+    /// Moves the high watermark as far as the in-sync replicas allow, and releases what waited for it.
+    pub(super) fn advance(&mut self, id: PartitionId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let owner = partition.owner;
         let Some(leader) = partition.leader_mut() else { return };
-        let durable = leader.log.durable();
-        let Some(advanced) = leader.acked(me, durable) else { return };
+        let Some(advanced) = leader.advance() else { return };
         let ready = leader.until_high.release(advanced.high);
         let fetches: Vec<Token> = leader.fetches.iter().copied().collect();
         ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));

@@ -3,13 +3,22 @@
 //! Connections are accepted meanwhile; their requests wait.
 
 use super::io::Halt;
+use super::life::EPOCH_FILE;
+use super::quorum::ELECTION_FILE;
 use super::stored::Pending;
-use super::{Broker, Timer};
+use super::{Broker, RecoveredNode, Timer};
+use crate::client::io::Address;
 use crate::config::topic::{Cleanup, TimestampType};
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::config::{BrokerConfig, Durability, TopicConfig};
 use crate::id::{Offset, PartitionIndex, Uuid};
 use crate::partition::{METADATA_TOPIC, PartitionId};
+use crate::quorum::{Election, Quorum, Voter, Voters};
 use crate::store::{StoreFault, StoreOp, Stored};
+use crate::wire::api::fetch::FetchRequest;
+use crate::wire::records::raft::VotersRecordVoter;
+use crate::wire::{ApiKey, Request};
+use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +34,10 @@ const STEP_BYTES: u32 = 1 << 20;
 /// How far a broker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Phase {
-    /// The metadata log is being made or replayed.
-    Booting,
+    /// The metadata log is being made or read.
+    Loading,
+    /// The node looks for its place in the cluster: only other nodes are answered.
+    Joining,
     /// Requests are decided.
     Running,
     /// What is outstanding is finished.
@@ -44,17 +55,29 @@ impl Broker {
         }
     }
 
-    /// The metadata log is led: replay it.
-    pub(super) fn metadata_led(&mut self) {
-        let start = self.partitions[&METADATA].leader().expect("it has just begun to lead").log.start();
-        self.replay_from(start);
+    /// The metadata log is open: at the start it is read, later it was cut.
+    pub(super) fn metadata_opened(&mut self) {
+        let log = self.partitions[&METADATA].open_log().expect("it has just been opened");
+        let (start, end) = (log.start(), log.end());
+        if self.phase == Phase::Loading {
+            return self.load_from(start);
+        }
+        let at = self.now.at;
+        self.admin.controller.cut(end);
+        let Some((epoch, leader)) = self.quorum.as_ref().map(|q| (q.epoch(), q.leader().map(|(id, _)| id))) else { return };
+        let follower = self.partitions.get_mut(&METADATA).and_then(|p| p.follower_mut()).expect("it has just been opened");
+        (follower.epoch, follower.leader) = (epoch, leader);
+        self.tell_quorum(|quorum, tail| {
+            quorum.appended(at, tail);
+            quorum.truncated(at, end);
+        });
     }
 
-    fn replay_from(&mut self, from: Offset) {
-        let leader = self.partitions[&METADATA].leader().expect("it leads until the broker halts");
-        let (log, until) = (leader.log.id(), leader.log.end());
+    fn load_from(&mut self, from: Offset) {
+        let log = self.partitions[&METADATA].open_log().expect("nothing cuts it before it is read");
+        let (log, until) = (log.id(), log.end());
         if from >= until {
-            return self.booted();
+            return self.join();
         }
         self.store(StoreOp::Load { log, from, until, max_bytes: STEP_BYTES }, Pending::Metadata);
     }
@@ -66,34 +89,118 @@ impl Broker {
             other => return self.halt(Halt::Metadata { why: format!("the metadata log cannot be read: {other:?}") }),
         };
         let next = batches.last().expect("not empty").header().next_offset();
-        if let Err(why) = self.replay_metadata(&batches) {
-            return self.halt(Halt::Metadata { why });
+        for batch in &batches {
+            if let Err(why) = self.read_metadata(batch) {
+                return self.halt(Halt::Metadata { why });
+            }
         }
-        self.replay_from(next);
+        self.load_from(next);
     }
 
-    /// The image is complete: take up the logs it names, make those that are missing, and register.
-    fn booted(&mut self) {
-        if self.phase != Phase::Booting {
-            return;
+    /// The metadata log is read: take part in the quorum. What of the log is committed, its leader will say.
+    fn join(&mut self) {
+        self.phase = Phase::Joining;
+        let election = match self.saved.get(ELECTION_FILE).map(|bytes| Election::decode(&String::from_utf8_lossy(bytes))) {
+            None => Election::default(),
+            Some(Ok(election)) => election,
+            Some(Err(bad)) => return self.halt(Halt::Metadata { why: format!("{ELECTION_FILE} cannot be read: {}", bad.why) }),
+        };
+        let voters = self.formatted_voters();
+        let (tail, rng) = (self.metadata_tail(), self.rng.clone());
+        self.quorum = Some(Quorum::new(self.quorum_config(), election, voters, tail, self.now.at, rng));
+        for (at, voters) in std::mem::take(&mut self.log_voters) {
+            let now = self.now.at;
+            self.tell_quorum(|quorum, _| quorum.voters_changed(now, at, voters));
         }
-        self.metadata_ready();
-        for (folder, (_, found)) in std::mem::take(&mut self.found) {
-            self.leave_stray(&folder, &found);
+        self.timer(self.lag_max() / 2, Timer::Laggards);
+        self.beat_now();
+    }
+
+    /// The voters that this node was told of when it was formatted, or by the newest snapshot.
+    fn formatted_voters(&self) -> Voters {
+        let nowhere = Address { host: String::new(), port: 0 };
+        let listener = self.controller_listener();
+        let voter = |voter: &VotersRecordVoter| {
+            let endpoint = voter.endpoints.iter().find(|endpoint| endpoint.name == listener).or(voter.endpoints.first());
+            // The only voter of a cluster of one has no listener for others.
+            let address = endpoint.map_or(nowhere.clone(), |e| Address { host: e.host.clone(), port: e.port });
+            Voter { id: voter.voter_id, directory: voter.voter_directory_id, address }
+        };
+        self.config.quorum.initial.voters.iter().map(voter).collect()
+    }
+
+    /// The name of the listener by which controllers talk.
+    pub(super) fn controller_listener(&self) -> &str {
+        self.config.quorum.listeners.first().map_or("CONTROLLER", String::as_str)
+    }
+
+    fn quorum_config(&self) -> crate::quorum::Config {
+        let (config, quorum) = (&self.config.broker, &self.config.quorum);
+        let listener = self.controller_listener().to_owned();
+        let mine = config.controllers.iter().find(|endpoint| endpoint.name == listener).or(config.controllers.first());
+        let address = mine.map_or(Address { host: String::new(), port: 0 }, |e| Address { host: e.host.clone(), port: e.port });
+        crate::quorum::Config {
+            me: config.id,
+            directory: quorum.directory,
+            cluster: config.cluster.clone(),
+            address,
+            listener,
+            may_vote: quorum.roles.controller,
+            bootstrap: quorum.bootstrap.clone(),
+            election_timeout: quorum.election_timeout,
+            fetch_timeout: quorum.fetch_timeout,
+            request_timeout: quorum.request_timeout,
+            backoff_max: quorum.election_backoff_max,
         }
     }
 
-    /// This broker's registration is committed: decide the requests that waited.
+    /// This broker's registration is committed and it is not fenced: decide the requests that waited.
     pub(super) fn serve(&mut self) {
-        if self.phase != Phase::Booting {
+        if self.phase != Phase::Joining {
             return;
         }
         self.phase = Phase::Running;
+        for (folder, (_, found)) in std::mem::take(&mut self.found) {
+            self.leave_stray(&folder, &found);
+        }
         self.timer(self.retention_check(), Timer::Retention);
         self.timer(Duration::ZERO, Timer::Space);
         let waiting: Vec<_> = self.conns.keys().copied().collect();
         self.to_pump.extend(waiting);
     }
+}
+
+/// What is decided before this node serves clients: what the nodes of a cluster ask each other.
+pub(super) fn is_of_cluster(body: &Request) -> bool {
+    let of_metadata = |fetch: &FetchRequest| fetch.topics.iter().all(|topic| topic.topic_id == METADATA.topic) && !fetch.topics.is_empty();
+    if let Request::Fetch(fetch) = body {
+        return of_metadata(fetch);
+    }
+    let is_of_quorum = matches!(
+        body.api(),
+        ApiKey::Vote
+            | ApiKey::BeginQuorumEpoch
+            | ApiKey::EndQuorumEpoch
+            | ApiKey::DescribeQuorum
+            | ApiKey::FetchSnapshot
+            | ApiKey::AddRaftVoter
+            | ApiKey::RemoveRaftVoter
+            | ApiKey::UpdateRaftVoter
+            | ApiKey::Envelope
+            | ApiKey::ApiVersions
+    );
+    is_of_quorum || Broker::is_of_nodes(body)
+}
+
+/// The broker epoch that this process may present (KIP-966): of a broker that lost nothing when it ended. Under fsync no crash loses anything
+/// that counts; in page-cache mode only a clean end does not; and a damaged log has lost something in any case.
+pub(super) fn previous_epoch(config: &super::Config, saved: &BTreeMap<String, Bytes>, found: &RecoveredNode) -> Option<i64> {
+    let text = String::from_utf8_lossy(saved.get(EPOCH_FILE)?).into_owned();
+    let (epoch, durability) = text.trim().split_once(' ')?;
+    let is_clean = found.dirs.iter().all(|dir| dir.clean.is_some());
+    let is_whole = found.dirs.len() == config.broker.dirs.len() && found.dirs.iter().flat_map(|dir| &dir.logs).all(|log| log.state.is_ok());
+    let is_safe = durability == format!("{:?}", Durability::Fsync) || is_clean;
+    (is_safe && is_whole).then(|| epoch.parse().ok()).flatten()
 }
 
 /// What holds for the metadata log, whatever the broker's defaults for topics: nothing of it is ever cleaned away or changed.

@@ -57,10 +57,10 @@ impl Conn {
     }
 
     /// The next request to decide, if its turn has come.
-    pub(super) fn next(&mut self, conn: ConnId) -> Option<(Token, Undecided)> {
+    pub(super) fn next(&mut self, conn: ConnId, may: impl Fn(&Undecided) -> bool) -> Option<(Token, Undecided)> {
         let produce = matches!(self.undecided.front()?.body, Request::Produce(_));
-        let may = self.slots.is_empty() || (produce && self.slots.len() < OVERLAP_MAX && self.slots.iter().all(|slot| slot.produce));
-        if !may {
+        let is_due = self.slots.is_empty() || (produce && self.slots.len() < OVERLAP_MAX && self.slots.iter().all(|slot| slot.produce));
+        if !is_due || !self.undecided.front().is_some_and(may) {
             return None;
         }
         let request = self.undecided.pop_front().expect("looked at above");

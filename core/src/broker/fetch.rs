@@ -5,18 +5,34 @@ use super::fetch_session::{Context, Want};
 use super::stored::Pending;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
-use crate::id::{LeaderEpoch, Offset};
+use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::partition::leader::Leader;
 use crate::partition::{PartitionId, Role};
 use crate::store::{Located, StoreFault, StoreOp, Stored};
 use crate::time::Instant;
-use crate::wire::api::fetch::{FetchRequest, FetchResponse, PartitionData};
+use crate::wire::api::fetch::{FetchRequest, FetchResponse, NodeEndpoint, PartitionData};
 use crate::wire::{Chunk, Records, Response};
 use crate::{mutant, probe};
 use std::time::Duration;
 
 /// Bytes that one answer carries at most, whatever the client asks (`fetch.max.bytes` of the broker).
 const ANSWER_BYTES_MAX: u64 = 55 * 1024 * 1024;
+
+/// A broker or controller that fetches what it replicates.
+#[derive(Clone, Copy, Debug)]
+struct Replica {
+    id: BrokerId,
+    /// Its registration.
+    epoch: i64,
+}
+
+impl Replica {
+    fn of(version: i16, body: &FetchRequest) -> Option<Self> {
+        let (id, epoch) =
+            if version >= 15 { (body.replica_state.replica_id, body.replica_state.replica_epoch) } else { (body.replica_id, -1) };
+        (id.0 >= 0).then_some(Self { id, epoch })
+    }
+}
 
 /// A fetch under way.
 #[derive(Clone, Debug)]
@@ -25,6 +41,8 @@ pub(super) struct Fetching {
     context: Context,
     wants: Vec<Want>,
     committed: bool,
+    /// The replica that fetches; `None` for a client.
+    replica: Option<Replica>,
     min_bytes: u64,
     max_bytes: u64,
     deadline: Instant,
@@ -55,6 +73,7 @@ impl Broker {
         let min_bytes = u64::try_from(body.min_bytes).unwrap_or(0);
         let max_bytes = u64::try_from(body.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
         let committed = body.isolation_level == 1;
+        let replica = Replica::of(version, &body);
         let (context, wants) = match self.sessions.open(version, body, self.now.at, &mut self.rng) {
             Ok(opened) => opened,
             Err(code) => {
@@ -63,8 +82,10 @@ impl Broker {
             }
         };
         let deadline = self.now.at.after(max_wait);
-        let fetching = Fetching { version, context, wants, committed, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
+        let fetching =
+            Fetching { version, context, wants, committed, replica, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
         self.fetching.insert(token, fetching);
+        self.replica_has(token);
         if max_wait.is_zero() || self.has_enough(token) {
             return self.gather(token);
         }
@@ -77,8 +98,9 @@ impl Broker {
         let Some(fetching) = self.fetching.get(&token) else { return false };
         let mut bytes = 0;
         for want in &fetching.wants {
-            match self.find(fetching.version, want) {
+            match self.find(fetching, want) {
                 Found::Error(_) | Found::Diverging { .. } => return true,
+                Found::Empty if self.has_news(fetching, want) => return true,
                 Found::Empty => {}
                 Found::Some { bytes: more } => bytes += more.min(u64::from(want.max_bytes)),
             }
@@ -87,15 +109,15 @@ impl Broker {
         bytes > 0 && bytes >= fetching.min_bytes || fetching.min_bytes == 0 || fetching.wants.is_empty()
     }
 
-    fn find(&self, version: i16, want: &Want) -> Found {
-        let Some(id) = self.wanted(version, want) else {
-            let by_id = version >= 13;
+    fn find(&self, fetching: &Fetching, want: &Want) -> Found {
+        let Some(id) = self.wanted(fetching, want) else {
+            let by_id = fetching.version >= 13;
             return Found::Error(if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
         };
         let Some(partition) = self.partitions.get(&id) else { return Found::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) };
         let leader = match &partition.role {
             Role::Leader(leader) => leader,
-            Role::Creating => return Found::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            Role::Opening | Role::Follower(_) => return Found::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER),
             Role::Offline { .. } => return Found::Error(ErrorCode::KAFKA_STORAGE_ERROR),
         };
         if let Err(code) = check_epoch(want.leader_epoch, leader.epoch) {
@@ -107,7 +129,7 @@ impl Broker {
         if want.offset < leader.log.start() || want.offset > leader.log.end() {
             return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        let until = leader.high();
+        let until = fetching.until(leader);
         if want.offset >= until {
             return Found::Empty;
         }
@@ -117,13 +139,68 @@ impl Broker {
     }
 
     /// The partition that a want names.
-    fn wanted(&self, version: i16, want: &Want) -> Option<PartitionId> {
+    fn wanted(&self, fetching: &Fetching, want: &Want) -> Option<PartitionId> {
+        let version = fetching.version;
         let topic = if version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
-        if topic == METADATA.topic {
+        if topic == METADATA.topic && fetching.replica.is_none() {
             return None;
         }
         let known = !version_by_id(version) || self.partitions.range(first_of(topic)..).next().is_some_and(|(id, _)| id.topic == topic);
         known.then_some(PartitionId { topic, index: want.partition })
+    }
+
+    /// What a replica asks for tells what it has: everything below, durable.
+    fn replica_has(&mut self, token: Token) {
+        let Some(fetching) = self.fetching.get(&token) else { return };
+        let Some(replica) = fetching.replica else { return };
+        let now = self.now;
+        let newest = fetching.wants.iter().filter(|want| self.wanted(fetching, want) == Some(METADATA)).map(|want| want.leader_epoch).max();
+        let sound = |want: &&Want| !matches!(self.find(fetching, want), Found::Error(_) | Found::Diverging { .. });
+        let has = |want: &Want| Some((self.wanted(fetching, want)?, want.offset, want.directory));
+        let has: Vec<_> = fetching.wants.iter().filter(sound).filter_map(has).collect();
+        if let Some(epoch) = newest {
+            // Whoever asks in a newer epoch tells that there is one.
+            self.tell_quorum(|quorum, _| {
+                if epoch > quorum.epoch() {
+                    quorum.heard(now.at, epoch, None, None)
+                }
+            });
+        }
+        for (id, offset, directory) in has {
+            if id == METADATA {
+                self.tell_quorum(|quorum, _| quorum.fetched(now, (replica.id, directory), offset));
+                continue;
+            }
+            let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { continue };
+            let end = leader.log.end();
+            let Some(isr) = leader.isr_mut() else { continue };
+            isr.fetched(now.at, replica.id, replica.epoch, offset, end);
+            self.advance(id);
+            self.look_at_joiners(id);
+        }
+    }
+
+    /// Whether there is something to say though there are no records: a replica of the metadata log learns at once what is committed (KIP-1166).
+    fn has_news(&self, fetching: &Fetching, want: &Want) -> bool {
+        let is_told = |leader: &Leader| leader.high() <= want.high;
+        self.wanted(fetching, want) == Some(METADATA) && !self.partitions.get(&METADATA).and_then(|p| p.leader()).is_none_or(is_told)
+    }
+
+    /// Who is to be asked instead, as far as it is known here (KIP-951; of the metadata log KIP-595).
+    fn name_leader(&self, id: Option<PartitionId>, answer: &mut PartitionData) {
+        let told = match id {
+            Some(id) if id == METADATA => self.quorum.as_ref().map(|quorum| (quorum.leader().map(|(id, _)| id), quorum.epoch())),
+            Some(id) => self.decided(id).map(|decided| (decided.leader, decided.leader_epoch)),
+            None => None,
+        };
+        if let (
+            Some((leader, epoch)),
+            ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH | ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ) = (told, answer.error_code)
+        {
+            answer.current_leader.leader_id = leader.unwrap_or(BrokerId(-1));
+            answer.current_leader.leader_epoch = epoch;
+        }
     }
 
     /// Decides the bounds of every partition now, and asks the store for what is not in memory.
@@ -134,7 +211,7 @@ impl Broker {
         let mut left = fetching.max_bytes;
         let (mut locates, mut first) = (Vec::new(), true);
         for (at, want) in fetching.wants.iter().enumerate() {
-            let (mut answer, locate) = self.gather_one(fetching.version, want, &mut left, first);
+            let (mut answer, locate) = self.gather_one(&fetching, want, &mut left, first);
             first &= locate.is_none() && answer.records.as_ref().is_none_or(Records::is_empty);
             // Kafka lists aborted transactions only for those who asked for committed records.
             answer.aborted_transactions = fetching.committed.then(Vec::new);
@@ -151,20 +228,23 @@ impl Broker {
         }
     }
 
-    fn gather_one(&self, version: i16, want: &Want, left: &mut u64, first: bool) -> (PartitionData, Option<StoreOp>) {
+    fn gather_one(&self, fetching: &Fetching, want: &Want, left: &mut u64, first: bool) -> (PartitionData, Option<StoreOp>) {
         let mut answer = PartitionData { partition_index: want.partition, ..Default::default() };
         answer.records = Some(Records::default());
-        let id = self.wanted(version, want);
+        let id = self.wanted(fetching, want);
         let leader = id.and_then(|id| self.partitions.get(&id)).and_then(|p| p.leader());
         (answer.high_watermark, answer.last_stable_offset) = (Offset::UNKNOWN, Offset::UNKNOWN);
-        let found = self.find(version, want);
+        let found = self.find(fetching, want);
         // As Kafka: an error says nothing about the log.
         if let (Some(leader), false) = (leader, matches!(found, Found::Error(_))) {
             (answer.high_watermark, answer.last_stable_offset) = (leader.high(), leader.stable());
             answer.log_start_offset = leader.log.start();
         }
         match found {
-            Found::Error(code) => answer.error_code = code,
+            Found::Error(code) => {
+                answer.error_code = code;
+                self.name_leader(id, &mut answer);
+            }
             Found::Diverging { epoch, end } => {
                 probe!("a fetch is told where its epoch diverged");
                 answer.diverging_epoch.epoch = epoch;
@@ -174,7 +254,7 @@ impl Broker {
             Found::Some { .. } if *left == 0 && !first => {}
             Found::Some { .. } => {
                 let leader = leader.expect("only a leader has bytes");
-                return self.take(answer, want, leader, left, first);
+                return self.take(answer, want, leader, fetching.until(leader), left, first);
             }
         }
         (answer, None)
@@ -186,10 +266,11 @@ impl Broker {
         mut answer: PartitionData,
         want: &Want,
         leader: &Leader,
+        until: Offset,
         left: &mut u64,
         first: bool,
     ) -> (PartitionData, Option<StoreOp>) {
-        let (log, from, until) = (leader.log.id(), want.offset, leader.high());
+        let (log, from) = (leader.log.id(), want.offset);
         let limit = u64::from(want.max_bytes).min(*left);
         let Some(found) = self.tails.read(log, from, until, limit) else {
             *left -= limit;
@@ -227,19 +308,34 @@ impl Broker {
             self.mix_state(&mut fetching);
         }
         let Fetching { version, context, wants, answers, .. } = fetching;
-        let response = self.sessions.answer(version, context, wants, answers);
+        let mut response = self.sessions.answer(version, context, wants, answers);
+        self.tell_endpoints(&mut response);
         self.reply(token, Response::Fetch(response));
+    }
+
+    /// Where the leader of the metadata quorum listens, for a replica of its log that asked the wrong node.
+    fn tell_endpoints(&self, response: &mut FetchResponse) {
+        let of_metadata = response.responses.iter().find(|topic| topic.topic_id == METADATA.topic);
+        let told = of_metadata.and_then(|topic| topic.partitions.first()).map(|partition| partition.current_leader.leader_id);
+        if let Some((id, address)) = self.quorum.as_ref().and_then(|quorum| quorum.leader())
+            && told == Some(id)
+        {
+            let node = NodeEndpoint { node_id: id, host: address.host, port: address.port.into(), rack: None };
+            response.node_endpoints.push(node);
+        }
     }
 
     /// The historic bug: bounds taken later than the data.
     fn mix_state(&self, fetching: &mut Fetching) {
-        for (want, answer) in fetching.wants.iter().zip(&mut fetching.answers) {
-            let id = self.wanted(fetching.version, want);
+        let mut answers = std::mem::take(&mut fetching.answers);
+        for (want, answer) in fetching.wants.iter().zip(&mut answers) {
+            let id = self.wanted(fetching, want);
             if let Some(leader) = id.and_then(|id| self.partitions.get(&id)).and_then(|p| p.leader()) {
                 answer.high_watermark = leader.high();
                 answer.log_start_offset = leader.log.start();
             }
         }
+        fetching.answers = answers;
     }
 
     /// The high watermark of a partition that this fetch watches has moved.
@@ -263,15 +359,24 @@ impl Broker {
 
     fn watch(&mut self, token: Token, on: bool) {
         let Some(fetching) = self.fetching.get(&token) else { return };
-        let ids: Vec<PartitionId> = fetching.wants.iter().filter_map(|want| self.wanted(fetching.version, want)).collect();
+        let ids: Vec<PartitionId> = fetching.wants.iter().filter_map(|want| self.wanted(fetching, want)).collect();
+        let is_replica = fetching.replica.is_some();
         for id in ids {
             let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { continue };
+            let watching = if is_replica { &mut leader.replica_fetches } else { &mut leader.fetches };
             if on {
-                leader.fetches.insert(token);
+                watching.insert(token);
             } else {
-                leader.fetches.remove(&token);
+                watching.remove(&token);
             }
         }
+    }
+}
+
+impl Fetching {
+    /// Where the answer ends: clients see what is committed, replicas what is written.
+    fn until(&self, leader: &Leader) -> Offset {
+        if self.replica.is_some() { leader.log.written() } else { leader.high() }
     }
 }
 
@@ -287,9 +392,9 @@ fn of_region(located: Located) -> Records {
     Records(vec![Chunk::Region(located.region)])
 }
 
-/// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say.
+/// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say; what is below is older than any.
 pub(super) fn check_epoch(asked: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
-    if asked.0 < 0 || asked == ours {
+    if asked.0 == -1 || asked == ours {
         return Ok(());
     }
     Err(if asked < ours { ErrorCode::FENCED_LEADER_EPOCH } else { ErrorCode::UNKNOWN_LEADER_EPOCH })

@@ -25,6 +25,10 @@ pub(super) struct Want {
     pub(super) max_bytes: u32,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) last_fetched_epoch: LeaderEpoch,
+    /// The high watermark that the replica knows.
+    pub(super) high: Offset,
+    /// The replica's directory.
+    pub(super) directory: Uuid,
 }
 
 /// How a fetch's answer is to be written.
@@ -224,8 +228,11 @@ fn wants_of(request: &FetchRequest) -> Vec<Want> {
                 partition: partition.partition,
                 offset: partition.fetch_offset,
                 max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
-                leader_epoch: partition.current_leader_epoch,
+                // Other requests have one value for "not said"; in a fetch every negative one means it.
+                leader_epoch: partition.current_leader_epoch.max(LeaderEpoch(-1)),
                 last_fetched_epoch: partition.last_fetched_epoch,
+                high: partition.high_watermark,
+                directory: partition.replica_directory_id,
             });
         }
     }

@@ -7,7 +7,7 @@ use crate::client::io::Address;
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, ListenerId, Ticket};
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::batch::{BadBatch, Batch};
-use crate::wire::{Records, Request, RequestHeader, Response};
+use crate::wire::{Records, Request, RequestHeader, Response, structure};
 use std::net::SocketAddr;
 
 /// What the edge makes of a request before the broker decides it: for `Produce` one checked batch for each partition, for all others nothing.
@@ -15,11 +15,29 @@ use std::net::SocketAddr;
 pub fn batches_of(body: &Request) -> Vec<Result<Batch, BadBatch>> {
     let Request::Produce(produce) = body else { return Vec::new() };
     let checked = |records: &Option<Records>| match records.as_ref().and_then(Records::bytes) {
-        Some(bytes) if !bytes.is_empty() => Batch::produced(&bytes),
+        Some(bytes) if !bytes.is_empty() => Batch::produced(&bytes).and_then(structure::checked),
         // KIP-98: a produce request holds exactly one batch for each partition.
         Some(_) | None => Err(BadBatch::NotOne),
     };
     produce.topic_data.iter().flat_map(|topic| &topic.partition_data).map(|partition| checked(&partition.records)).collect()
+}
+
+/// The batches of an answer to `Fetch`, for each partition in the answer's order; one that is damaged spoils its partition only.
+pub type Fetched = Vec<Result<Vec<Batch>, BadBatch>>;
+
+/// What the edge makes of an answer before the broker takes it: for `Fetch`, for each partition in the answer's order, its whole batches with their
+/// checksums checked. A batch that is cut off at the end is left out: a limit on bytes may cut one.
+///
+/// # Panics
+/// If records are still in files: an answer that came in has all of them in memory.
+#[must_use]
+pub fn fetched_of(body: &Response) -> Fetched {
+    let Response::Fetch(fetch) = body else { return Vec::new() };
+    let checked = |records: &Option<Records>| match records {
+        Some(records) => Batch::all(&records.bytes().expect("an answer that came in is in memory")),
+        None => Ok(Vec::new()),
+    };
+    fetch.responses.iter().flat_map(|topic| &topic.partitions).map(|partition| checked(&partition.records)).collect()
 }
 
 /// Something that happened.
@@ -58,6 +76,8 @@ pub enum Input {
         call: CallId,
         /// What came of it.
         outcome: Result<Response, Unreachable>,
+        /// For an answer to `Fetch`, for each partition in the answer's order: its whole batches, with their checksums checked. Empty for all others.
+        batches: Fetched,
     },
     /// The store is done with an operation.
     Stored {
@@ -208,4 +228,51 @@ pub enum Halt {
         /// What is wrong.
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+    use crate::wire::api::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+    use crate::wire::api::vote::VoteResponse;
+    use crate::wire::batch::Compression;
+    use crate::wire::record::{BatchBuilder, Identity, Payload};
+    use bytes::Bytes;
+
+    fn batch(value: &'static str) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        builder.push(Timestamp(1), &Payload { value: Some(Bytes::from_static(value.as_bytes())), ..Payload::default() });
+        builder.finish(Identity::NONE)
+    }
+
+    fn bytes(batches: &[&Batch]) -> Vec<u8> {
+        batches.iter().flat_map(|batch| batch.pieces()).flat_map(|piece| piece.to_vec()).collect()
+    }
+
+    fn topic(partitions: Vec<Option<Vec<u8>>>) -> FetchableTopicResponse {
+        let data = |records: Option<Vec<u8>>| PartitionData { records: records.map(|r| Bytes::from(r).into()), ..PartitionData::default() };
+        FetchableTopicResponse { partitions: partitions.into_iter().map(data).collect(), ..FetchableTopicResponse::default() }
+    }
+
+    #[test]
+    fn each_partition_of_a_fetched_answer_has_its_whole_batches() {
+        let (a, b) = (batch("a"), batch("b"));
+        let mut cut = bytes(&[&a, &b]);
+        cut.truncate(cut.len() - 1);
+        let mut damaged = bytes(&[&a, &b]);
+        *damaged.last_mut().expect("not empty") ^= 1;
+        let topics = vec![topic(vec![Some(bytes(&[&a, &b])), None]), topic(vec![Some(damaged), Some(cut), Some(vec![])])];
+        let fetched = fetched_of(&FetchResponse { responses: topics, ..FetchResponse::default() }.into());
+        let [whole, null, damaged, cut, empty] = &fetched[..] else { panic!("five partitions: {fetched:?}") };
+        assert_eq!(whole, &Ok(vec![a.clone(), b]));
+        assert_eq!((null, empty), (&Ok(vec![]), &Ok(vec![])));
+        assert!(matches!(damaged, Err(BadBatch::Crc { .. })), "{damaged:?}");
+        assert_eq!(cut, &Ok(vec![a]));
+    }
+
+    #[test]
+    fn other_answers_have_no_batches() {
+        assert_eq!(fetched_of(&VoteResponse::default().into()), []);
+    }
 }

@@ -7,6 +7,7 @@ use crate::error::ErrorCode;
 use crate::id::{LeaderEpoch, Offset, PartitionIndex};
 use crate::partition::leader::Leader;
 use crate::partition::{PartitionId, Role};
+use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::time::Timestamp;
 use crate::wire::Response;
@@ -44,17 +45,21 @@ enum Listed {
 impl Broker {
     pub(super) fn list_offsets(&mut self, token: Token, version: i16, body: ListOffsetsRequest) {
         let mut listing = Listing { version, topics: Vec::new(), answers: Vec::new(), open: 0 };
-        let mut seen = BTreeSet::new();
+        let (mut seen, twice) = (BTreeSet::new(), named_twice(&body));
         let mut asks = Vec::new();
         for topic in &body.topics {
-            listing.topics.push((topic.name.clone(), topic.partitions.len()));
+            let before = listing.answers.len();
             for partition in &topic.partitions {
                 let index = partition.partition_index;
                 let mut answer = ListOffsetsPartitionResponse { partition_index: index, ..Default::default() };
-                let outcome = if seen.insert((topic.name.as_str(), index)) {
-                    self.list_one(version, &topic.name, index, partition.current_leader_epoch, partition.timestamp.0)
-                } else {
+                let named = (topic.name.as_str(), index);
+                let outcome = if twice.contains(&named) {
+                    if !seen.insert(named) {
+                        continue;
+                    }
                     Err(ErrorCode::INVALID_REQUEST)
+                } else {
+                    self.list_one(version, &topic.name, index, partition.current_leader_epoch, partition.timestamp.0)
                 };
                 match outcome {
                     Ok(Listed::Now(epoch, time, offset)) => answer.found(epoch, time, offset),
@@ -63,6 +68,7 @@ impl Broker {
                 }
                 listing.answers.push(answer);
             }
+            listing.topics.push((topic.name.clone(), listing.answers.len() - before));
         }
         if asks.is_empty() {
             return self.reply(token, listing.response());
@@ -79,7 +85,7 @@ impl Broker {
         let partition = self.partitions.get(&PartitionId { topic, index }).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let leader = match &partition.role {
             Role::Leader(leader) => leader,
-            Role::Creating => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            Role::Opening | Role::Follower(_) => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
             Role::Offline { .. } => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
         };
         check_epoch(asked, leader.epoch)?;
@@ -88,8 +94,14 @@ impl Broker {
 
     fn list_one(&self, version: i16, topic: &str, index: PartitionIndex, asked: LeaderEpoch, time: i64) -> Result<Listed, ErrorCode> {
         let leader = self.led(topic, index, asked)?;
+        if !leader.knows_its_end() {
+            // KIP-207: an answer now could lie below what was told before.
+            probe!("a new leader does not know yet where its log is committed");
+            return Err(if version >= 5 { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::LEADER_NOT_AVAILABLE });
+        }
         let start = leader.log.start();
-        let epoch_at = |offset| leader.log.epochs().at(offset).unwrap_or(LeaderEpoch(-1));
+        // A log without records is in its leader's epoch.
+        let epoch_at = |offset| leader.log.epochs().at(offset).unwrap_or(leader.epoch);
         let none = Listed::Now(LeaderEpoch(-1), Timestamp::NONE, Offset::UNKNOWN);
         Ok(match time {
             special::LATEST => Listed::Now(leader.epoch, Timestamp::NONE, leader.high()),
@@ -143,6 +155,13 @@ impl Broker {
         }
         self.reply(token, Response::OffsetForLeaderEpoch(response));
     }
+}
+
+/// Partitions that a request names more than once: each is refused, and answered once.
+fn named_twice(body: &ListOffsetsRequest) -> BTreeSet<(&str, PartitionIndex)> {
+    let mut seen = BTreeSet::new();
+    let named = body.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.name.as_str(), p.partition_index)));
+    named.filter(|named| !seen.insert(*named)).collect()
 }
 
 impl EpochEndOffset {

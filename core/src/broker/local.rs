@@ -5,9 +5,8 @@ use super::io::{Halt, Level};
 use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::config::TopicConfig;
-use crate::id::{DirId, LeaderEpoch, Offset, PartitionIndex, Uuid};
-use crate::log::{FoundLog, Log, Ops, Recovered};
-use crate::partition::leader::Leader;
+use crate::id::{DirId, Offset, PartitionIndex, Uuid};
+use crate::log::{FoundLog, Ops};
 use crate::partition::{Owner, Partition, PartitionId, Role};
 use crate::probe;
 use crate::store::StoreOp;
@@ -18,6 +17,8 @@ use std::time::Duration;
 
 /// How often free space is looked at; oftener while a directory is full.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a broker that wants to stop waits for others to take over.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
 
 /// One log directory.
 #[derive(Clone, Debug, Default)]
@@ -32,18 +33,40 @@ pub(super) struct Dir {
 impl Broker {
     /// Makes a partition's log in the directory with the fewest logs; it leads as soon as the log is there.
     pub(super) fn create_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
-        let Some(dir) = self.emptiest_dir() else { return };
+        let home = (id == super::boot::METADATA).then_some(self.config.quorum.dir);
+        let Some(dir) = home.or_else(|| self.emptiest_dir()) else { return };
         let log = self.new_log();
         let name = format!("{topic}-{}", id.index);
         self.add_partition(topic, id, config, dir, log);
         self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Create { partition: id });
     }
 
+    /// A log directory could not be opened.
+    pub(super) fn miss_dir(&mut self, dir: DirId, why: String) {
+        assert!(dir != DirId(0), "without the metadata log there is nothing to start");
+        probe!("a log directory is missing at the start");
+        let path = self.config.broker.dirs().find(|(id, _)| *id == dir).map_or_else(String::new, |(_, known)| known.path.clone());
+        let text = format!("log directory {path} is offline, and so is every partition in it: {why}. Mend it, then start the node again");
+        self.note(Level::Error, text);
+        self.dirs[usize::from(dir.0)].offline = Some(why);
+    }
+
+    /// A partition that the metadata gives to this broker, and none of the directories that opened holds: it lies in one that did not, since a new
+    /// log in its place would be without its records. (Kafka's `LogManager.getOrCreateLog` refuses alike.) `None` where all directories opened.
+    pub(super) fn miss_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) -> Option<()> {
+        let dir = (0..).map(DirId).zip(&self.dirs).find(|(_, known)| known.offline.is_some())?.0;
+        let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
+        let log = self.new_log();
+        self.add_partition(topic, id, config, dir, log);
+        self.partitions.get_mut(&id)?.role = Role::Offline { why };
+        Some(())
+    }
+
     /// Takes up a partition whose log the store has found.
     pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, found: FoundLog) {
         self.add_partition(topic, id, config, dir, found.log);
         match found.state {
-            Ok(recovered) => self.lead(id, recovered),
+            Ok(recovered) => self.opened(id, recovered),
             Err(fault) => self.cannot_open(id, &fault),
         }
     }
@@ -54,8 +77,8 @@ impl Broker {
         if owner != Owner::Controller {
             self.names.insert(topic.clone(), id.topic);
         }
-        let role = Role::Creating;
-        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, role };
+        let role = Role::Opening;
+        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high: Offset::ZERO, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
     }
@@ -68,17 +91,6 @@ impl Broker {
         self.partitions.values().for_each(|p| counts[usize::from(p.dir.0)] += 1);
         let usable = (0..self.dirs.len()).filter(|at| self.dirs[*at].offline.is_none());
         usable.min_by_key(|at| counts[*at]).map(|at| DirId(u16::try_from(at).expect("few directories")))
-    }
-
-    /// Leads the partition from its recovered log.
-    pub(super) fn lead(&mut self, id: PartitionId, found: Recovered) {
-        let me = self.config.broker.id;
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let durability = partition.owner.durability(self.config.broker.durability);
-        let log = Log::new(partition.log, partition.folder(), durability, found);
-        partition.role = Role::Leader(Box::new(Leader::alone(me, LeaderEpoch(0), log)));
-        let owner = partition.owner;
-        self.led_anew(id, owner);
     }
 
     /// Removes all partitions of a topic, and their logs.
@@ -94,7 +106,10 @@ impl Broker {
         }
     }
 
-    fn delete_partition(&mut self, id: PartitionId) {
+    pub(super) fn delete_partition(&mut self, id: PartitionId) {
+        if self.partitions.get(&id).is_some_and(|p| p.follower().is_some()) {
+            self.fetch_no_more(id);
+        }
         let Some(partition) = self.partitions.remove(&id) else { return };
         if self.names.get(&partition.topic) == Some(&id.topic) {
             self.names.remove(&partition.topic);
@@ -102,11 +117,9 @@ impl Broker {
         self.tails.forget(partition.log);
         self.delete_log(partition.folder(), partition.log);
         self.partition_made(id);
-        let Role::Leader(mut leader) = partition.role else { return };
-        self.appends_lost(id, partition.owner);
-        let waits: Vec<_> = leader.until_written.fail().into_iter().chain(leader.until_high.fail()).collect();
-        waits.into_iter().for_each(|wait| self.produced(wait, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-        leader.fetches.into_iter().for_each(|token| self.look_again(token));
+        if let Role::Leader(leader) = partition.role {
+            self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        }
     }
 
     /// Gives all partitions of a topic another configuration.
@@ -114,6 +127,9 @@ impl Broker {
         let first = PartitionId { topic, index: PartitionIndex(0) };
         for (_, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
             partition.config = config.clone();
+            if let Some(isr) = partition.leader_mut().and_then(crate::partition::leader::Leader::isr_mut) {
+                isr.set_min(usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX));
+            }
         }
     }
 
@@ -121,21 +137,29 @@ impl Broker {
     pub(super) fn advance_start(&mut self, id: PartitionId, to: Offset) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let dir = partition.dir;
-        let Role::Leader(leader) = &mut partition.role else { return };
-        assert!(to <= leader.high(), "the start {to} would pass the high watermark {}", leader.high());
+        let high = partition.high();
+        let Some(log) = partition.open_log_mut() else { return };
+        assert!(to <= high, "the start {to} would pass the high watermark {high}");
         let mut ops = Ops::default();
-        leader.log.advance_start(to, &mut ops);
+        log.advance_start(to, &mut ops);
         self.carry_out(id, dir, ops);
         self.save_starts(dir);
+    }
+
+    /// A follower's log starts where its leader's does.
+    pub(super) fn follow_start(&mut self, id: PartitionId, start: Offset) {
+        if self.partitions.get(&id).and_then(|p| p.follower()).is_some_and(|follower| start > follower.log.start()) {
+            self.advance_start(id, start);
+        }
     }
 
     /// Kafka's `log-start-offset-checkpoint`: only logs whose start is not where their first segment begins.
     fn save_starts(&mut self, dir: DirId) {
         let mut lines = Vec::new();
         for partition in self.partitions.values().filter(|p| p.dir == dir) {
-            let Some(leader) = partition.leader() else { continue };
-            if leader.log.start() > leader.log.segments().all()[0].base {
-                lines.push(format!("{} {} {}", partition.topic, partition.id.index, leader.log.start()));
+            let Some(log) = partition.open_log() else { continue };
+            if log.start() > log.segments().all()[0].base {
+                lines.push(format!("{} {} {}", partition.topic, partition.id.index, log.start()));
             }
         }
         let text = format!("0\n{}\n{}", lines.len(), lines.iter().map(|line| format!("{line}\n")).collect::<String>());
@@ -218,13 +242,30 @@ impl Broker {
         }
     }
 
-    /// Finishes what is outstanding, saves what makes the next start quick, then halts.
+    /// The operator wants this node to stop. A broker whose replicas others have hands over first (KIP-841's controlled shutdown).
     pub(super) fn stop(&mut self) {
+        if self.phase == Phase::Stopping || self.life.is_leaving {
+            return;
+        }
+        let has_others = self.image().brokers().len() > 1;
+        if self.phase == Phase::Running && has_others && self.life.epoch.is_some() {
+            self.life.is_leaving = true;
+            self.timer(LEAVE_MAX, Timer::Leave);
+            return self.beat_now();
+        }
+        self.leave();
+    }
+
+    /// Finishes what is outstanding, saves what makes the next start quick, then halts.
+    pub(super) fn leave(&mut self) {
         if self.phase == Phase::Stopping {
             return;
         }
         self.phase = Phase::Stopping;
-        let snapshots: Vec<_> = self.partitions.values().filter_map(|p| p.leader().map(|leader| (p.dir, leader.log.snapshot()))).collect();
+        self.life.is_leaving = false;
+        let at = self.now.at;
+        self.tell_quorum(|quorum, _| quorum.resign(at));
+        let snapshots: Vec<_> = self.partitions.values().filter_map(|p| p.open_log().map(|log| (p.dir, log.snapshot()))).collect();
         for (dir, (name, bytes)) in snapshots {
             self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
         }
@@ -244,8 +285,8 @@ impl Broker {
     pub fn check(&self) {
         self.check_metadata();
         for partition in self.partitions.values() {
-            if let Some(leader) = partition.leader() {
-                leader.log.check(leader.high());
+            if let Some(log) = partition.open_log() {
+                log.check(partition.high());
             }
         }
     }

@@ -2,40 +2,52 @@
 //!
 //! Parts return decisions; only `Broker` turns them into effects. This file routes; what a request means is decided in the file of its noun.
 
+mod active;
 mod admin;
 pub mod apis;
 mod append;
 mod boot;
+mod calls;
 mod configs;
 mod conn;
 mod describe;
 mod describe_topics;
 mod fetch;
 mod fetch_session;
+mod forward;
 mod groups;
 pub mod io;
+mod isr;
+mod life;
 mod lists;
 mod local;
 mod owners;
 mod produce;
 mod producer_ids;
+mod quorum;
+mod replicate;
+mod roles;
 mod stored;
+mod summary;
 mod topics;
 mod validate;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
-use crate::id::{ConnId, DirId, LogId, Ticket, Uuid};
+use crate::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
 use crate::log::tail::Tails;
 use crate::log::{FoundDir, FoundLog};
 use crate::partition::{Partition, PartitionId};
+use crate::quorum::{Quorum, Voters};
 use crate::request::Token;
 use crate::rng::{self, Rng};
 use crate::store::StoreOp;
 use crate::time::{Instant, Now};
-use crate::wire::{Request, Response};
+use crate::wire::{Request, RequestHeader, Response};
+use bytes::Bytes;
 use conn::{Conn, Undecided};
 use io::{Effect, Halt, Input, Level};
+use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +63,8 @@ pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
 pub struct Config {
     /// Kafka's properties, and the node's identity.
     pub broker: BrokerConfig,
+    /// Its part in the metadata quorum.
+    pub quorum: QuorumConfig,
     /// Bytes of the newest batches held in memory, for all logs together.
     pub tail_bytes_max: u64,
     /// Below so many free bytes a log directory takes no more records of clients.
@@ -60,10 +74,23 @@ pub struct Config {
 }
 
 impl Config {
-    /// The properties with everything else at its default.
+    /// The properties and what was found of the quorum, with everything else at its default. A metadata log that is not there yet goes into `dir`.
+    ///
+    /// # Errors
+    /// One line: a property of the quorum makes no sense, or its newest snapshot is damaged.
+    pub fn of(broker: BrokerConfig, dir: DirId, found: &[FoundDir]) -> Result<Self, String> {
+        let quorum = QuorumConfig::new(&broker, dir, found)?;
+        Ok(Self { quorum, ..Self::new(broker) })
+    }
+
+    /// The properties with everything else at its default, for a node whose folders are empty.
+    ///
+    /// # Panics
+    /// If a property of the quorum makes no sense.
     #[must_use]
     pub fn new(broker: BrokerConfig) -> Self {
         Self {
+            quorum: QuorumConfig::new(&broker, DirId(0), &[]).expect("judged before"),
             broker,
             tail_bytes_max: TAIL_BYTES_DEFAULT,
             reserve_bytes: RESERVE_BYTES_DEFAULT,
@@ -72,11 +99,18 @@ impl Config {
     }
 }
 
+/// A property in milliseconds; one that is negative means none.
+fn ms(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
 /// What the store found at its start.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveredNode {
     /// The log directories that could be opened.
     pub dirs: Vec<FoundDir>,
+    /// The others, and why: what lies there is offline. The first directory, with the metadata log, is never among them.
+    pub offline: Vec<(DirId, String)>,
 }
 
 /// What is due at an instant.
@@ -86,6 +120,15 @@ enum Timer {
     Fetch(Token),
     Retention,
     Space,
+    Call(CallId),
+    Fetcher(BrokerId),
+    Heartbeat,
+    Brokers,
+    Isr,
+    Laggards,
+    Forward(Token),
+    Ids,
+    Leave,
 }
 
 impl Timer {
@@ -95,6 +138,15 @@ impl Timer {
             Self::Fetch(_) => "a fetch request's max wait",
             Self::Retention => "retention",
             Self::Space => "free space",
+            Self::Call(_) => "a call's time-out",
+            Self::Fetcher(_) => "a rest from fetching",
+            Self::Heartbeat => "a heartbeat",
+            Self::Brokers => "a broker's session",
+            Self::Isr => "a change of an ISR",
+            Self::Laggards => "a look for lagging followers",
+            Self::Forward(_) => "a request that waits for a controller",
+            Self::Ids => "a block of producer ids",
+            Self::Leave => "the end of a controlled shutdown",
         }
     }
 }
@@ -126,6 +178,22 @@ pub struct Broker {
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
     found: BTreeMap<String, (DirId, FoundLog)>,
+    /// Small files of the first directory, as the store found them.
+    saved: BTreeMap<String, Bytes>,
+    calls: calls::Calls,
+    /// None before the metadata log is read.
+    quorum: Option<Quorum>,
+    /// The voters that the metadata log names, as it is read.
+    log_voters: Vec<(Offset, Voters)>,
+    metadata_fetch_open: bool,
+    /// In which epoch whom.
+    metadata_asked: Option<(LeaderEpoch, BrokerId)>,
+    fetchers: BTreeMap<BrokerId, replicate::Fetcher>,
+    life: life::Life,
+    duties: Option<active::Duties>,
+    altering: isr::Altering,
+    forwarding: BTreeMap<Token, forward::Forwarding>,
+    wrapped: BTreeMap<Token, forward::Wrapped>,
 }
 
 impl Broker {
@@ -133,9 +201,12 @@ impl Broker {
     #[must_use]
     pub fn new(config: Config, seed: u64, recovered: RecoveredNode) -> Self {
         let next_log = recovered.dirs.iter().flat_map(|dir| &dir.logs).map(|found| found.log.0 + 1).max().unwrap_or(0);
+        let mut rng = rng::stream(seed, "broker");
+        let saved = recovered.dirs.iter().find(|dir| dir.dir == config.quorum.dir).map(|dir| dir.saved.clone()).unwrap_or_default();
+        let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
         let mut broker = Self {
             now: Now::default(),
-            rng: rng::stream(seed, "broker"),
+            rng,
             effects: VecDeque::new(),
             conns: BTreeMap::new(),
             to_pump: BTreeSet::new(),
@@ -153,7 +224,19 @@ impl Broker {
             fetching: BTreeMap::new(),
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
-            phase: boot::Phase::Booting,
+            phase: boot::Phase::Loading,
+            saved,
+            calls: calls::Calls::default(),
+            quorum: None,
+            log_voters: Vec::new(),
+            metadata_fetch_open: false,
+            metadata_asked: None,
+            fetchers: BTreeMap::new(),
+            life,
+            duties: None,
+            altering: isr::Altering::default(),
+            forwarding: BTreeMap::new(),
+            wrapped: BTreeMap::new(),
             found: recovered
                 .dirs
                 .into_iter()
@@ -161,6 +244,7 @@ impl Broker {
                 .collect(),
             config,
         };
+        recovered.offline.into_iter().for_each(|(dir, why)| broker.miss_dir(dir, why));
         broker.boot();
         broker
     }
@@ -181,15 +265,33 @@ impl Broker {
                 self.to_pump.insert(conn);
             }
             Input::Closed { conn } => self.closed(conn),
-            Input::Answer { .. } => {}
+            Input::Answer { call, outcome, batches } => self.answered(call, outcome, batches),
             Input::Stored { ticket, outcome } => self.stored(ticket, outcome),
             Input::Stop => self.stop(),
         }
-        self.fire_timers();
+        while self.settle_once() {}
+    }
+
+    /// Does what an input left to do here; says whether that may have left more.
+    fn settle_once(&mut self) -> bool {
+        let mut any = self.fire_timers();
         self.tick_groups();
+        any |= self.carry_out_quorum();
+        while let Some((call, body)) = self.next_local() {
+            any = true;
+            let version = *body.api().versions().end();
+            let header = RequestHeader { api: body.api(), version, correlation: CorrelationId(0), client_id: None };
+            self.decide(Token { conn: calls::LOCAL, seq: call.0 }, Undecided { header, body, batches: Vec::new() });
+        }
+        while let Some((call, body)) = self.next_local_answer() {
+            any = true;
+            self.answered(call, Ok(body), Vec::new());
+        }
         while let Some(conn) = self.to_pump.pop_first() {
+            any = true;
             self.pump(conn);
         }
+        any
     }
 
     /// The next thing to do; drain to `None`, then wait.
@@ -202,21 +304,35 @@ impl Broker {
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
         let timer = self.timers.first().map(|(at, timer)| (*at, timer.reason()));
         let groups = self.groups.deadline().map(|at| (at, "a group's session, rebalance or answer"));
-        [timer, groups].into_iter().flatten().min()
+        let quorum = self.quorum.as_ref().and_then(Quorum::deadline).map(|at| (at, "the metadata quorum"));
+        [timer, groups, quorum].into_iter().flatten().min()
     }
 
     /// Decides what stands next on a connection, as far as its turn has come.
     fn pump(&mut self, conn: ConnId) {
-        if self.phase == boot::Phase::Booting {
+        let phase = self.phase;
+        if phase == boot::Phase::Loading {
             return;
         }
-        while let Some((token, request)) = self.conns.get_mut(&conn).and_then(|known| known.next(conn)) {
+        let may = |request: &Undecided| phase != boot::Phase::Joining || boot::is_of_cluster(&request.body);
+        while let Some((token, request)) = self.conns.get_mut(&conn).and_then(|known| known.next(conn, may)) {
             self.decide(token, request);
         }
     }
 
     fn decide(&mut self, token: Token, request: Undecided) {
+        if !self.admin.controller.is_active() {
+            if Self::is_for_controller(&request.body) {
+                return self.forward(token, request);
+            }
+            if Self::is_of_nodes(&request.body)
+                && let Some(body) = forward::not_controller(request.header.api)
+            {
+                return self.reply(token, body);
+            }
+        }
         let Undecided { header, body, batches } = request;
+        let at = self.now.at;
         match body {
             Request::Produce(body) => self.produce(token, header.version, body, batches),
             Request::Fetch(body) => self.fetch(token, header.version, body),
@@ -257,25 +373,29 @@ impl Broker {
             Request::OffsetDelete(body) => {
                 self.ask_groups(token, header, |groups, now, caller, topics| groups.delete_offsets(now, &caller, &body, topics));
             }
-            Request::AlterReplicaLogDirs(_)
-            | Request::AlterPartitionReassignments(_)
-            | Request::Vote(_)
-            | Request::BeginQuorumEpoch(_)
-            | Request::EndQuorumEpoch(_)
-            | Request::DescribeQuorum(_)
-            | Request::AlterPartition(_)
-            | Request::UpdateFeatures(_)
-            | Request::Envelope(_)
-            | Request::FetchSnapshot(_)
-            | Request::BrokerRegistration(_)
-            | Request::BrokerHeartbeat(_)
-            | Request::UnregisterBroker(_)
-            | Request::AllocateProducerIds(_)
-            | Request::ControllerRegistration(_)
-            | Request::AssignReplicasToDirs(_)
-            | Request::AddRaftVoter(_)
-            | Request::RemoveRaftVoter(_)
-            | Request::UpdateRaftVoter(_) => self.close(token.conn, "a cluster's API is not served here"),
+            Request::Vote(body) => self.tell_quorum(|quorum, tail| quorum.vote(at, token, body, tail)),
+            Request::BeginQuorumEpoch(body) => self.tell_quorum(|quorum, tail| quorum.begin_epoch(at, token, body, tail)),
+            Request::EndQuorumEpoch(body) => self.tell_quorum(|quorum, tail| quorum.end_epoch(at, token, body, tail)),
+            Request::DescribeQuorum(body) => {
+                let now = self.now;
+                self.tell_quorum(|quorum, tail| quorum.describe(now, token, body, tail));
+            }
+            Request::AddRaftVoter(body) => self.tell_quorum(|quorum, tail| quorum.add_voter(at, token, body, tail)),
+            Request::RemoveRaftVoter(body) => self.tell_quorum(|quorum, tail| quorum.remove_voter(at, token, body, tail)),
+            Request::UpdateRaftVoter(body) => self.tell_quorum(|quorum, tail| quorum.update_voter(at, token, body, tail)),
+            Request::Envelope(body) => self.unwrap_envelope(token, body),
+            Request::BrokerRegistration(body) => self.register_broker(token, &body),
+            Request::BrokerHeartbeat(body) => self.heartbeat_of(token, &body),
+            Request::AlterPartition(body) => self.propose_reply(token, |planner| planner.alter_partition(&body)),
+            Request::AllocateProducerIds(body) => self.propose_reply(token, |planner| planner.allocate_producer_ids(&body)),
+            Request::UnregisterBroker(body) => self.propose_reply(token, |planner| planner.unregister_broker(&body)),
+            Request::ControllerRegistration(body) => self.propose_reply(token, |planner| planner.register_controller(&body)),
+            Request::AssignReplicasToDirs(body) => self.propose_reply(token, |planner| planner.assign_replicas_to_dirs(&body)),
+            Request::UpdateFeatures(body) => self.propose_reply(token, |planner| planner.update_features(header.version, &body)),
+            Request::AlterPartitionReassignments(body) => {
+                self.propose_reply(token, |planner| planner.alter_partition_reassignments(&body));
+            }
+            Request::AlterReplicaLogDirs(_) | Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
         }
     }
 
@@ -285,6 +405,14 @@ impl Broker {
     }
 
     fn answer(&mut self, token: Token, body: Option<Response>) {
+        if token.conn == calls::LOCAL {
+            let body = body.expect("every call is answered");
+            return self.answer_local(CallId(token.seq), body);
+        }
+        let body = match self.wrapped.remove(&token) {
+            Some(wrapped) => body.map(|body| wrapped.wrap(&body)),
+            None => body,
+        };
         let Some(conn) = self.conns.get_mut(&token.conn) else { return };
         conn.answer(token, body, &mut self.effects);
         self.to_pump.insert(token.conn);
@@ -306,23 +434,38 @@ impl Broker {
         fetches.into_iter().for_each(|token| self.drop_fetch(token));
         let lists: Vec<Token> = self.listing.range(tokens.clone()).map(|(token, _)| *token).collect();
         lists.into_iter().for_each(|token| drop(self.listing.remove(&token)));
+        self.forwarding.retain(|token, _| token.conn != conn);
+        self.wrapped.retain(|token, _| token.conn != conn);
         let produces: Vec<Token> = self.producing.range(tokens).map(|(token, _)| *token).collect();
         produces.into_iter().for_each(|token| self.drop_produce(token));
     }
 
-    fn fire_timers(&mut self) {
+    /// Does what is due; says whether anything was.
+    fn fire_timers(&mut self) -> bool {
+        let mut any = false;
         while let Some((at, timer)) = self.timers.first().copied() {
             if at > self.now.at {
-                return;
+                break;
             }
+            any = true;
             self.timers.pop_first();
             match timer {
                 Timer::Produce(token) => self.produce_timed_out(token),
                 Timer::Fetch(token) => self.fetch_waited(token),
                 Timer::Retention => self.retain(),
                 Timer::Space => self.ask_space(),
+                Timer::Call(call) => self.call_timed_out(call),
+                Timer::Fetcher(leader) => self.fetcher_rested(leader),
+                Timer::Heartbeat => self.beat(),
+                Timer::Brokers => self.watch_brokers(),
+                Timer::Isr => self.alter_partitions(),
+                Timer::Laggards => self.look_at_laggards(),
+                Timer::Forward(token) => self.try_forward(token),
+                Timer::Ids => self.give_producer_ids(),
+                Timer::Leave => self.leave(),
             }
         }
+        any
     }
 
     fn timer(&mut self, after: Duration, timer: Timer) -> Instant {

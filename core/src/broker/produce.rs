@@ -12,6 +12,7 @@ use crate::time::{Instant, Timestamp};
 use crate::wire::Response;
 use crate::wire::api::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
 use crate::wire::batch::{BadBatch, Batch};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A produce request that waits for its acks.
@@ -27,7 +28,8 @@ pub(super) struct Producing {
 }
 
 impl Broker {
-    pub(super) fn produce(&mut self, token: Token, version: i16, body: ProduceRequest, batches: Vec<Result<Batch, BadBatch>>) {
+    pub(super) fn produce(&mut self, token: Token, version: i16, mut body: ProduceRequest, mut batches: Vec<Result<Batch, BadBatch>>) {
+        keep_last(&mut body, &mut batches);
         let acks = body.acks;
         let mut producing = Producing { answers: Vec::new(), topics: Vec::new(), open: Vec::new(), deadline: self.now.at, acks };
         let mut batches = batches.into_iter();
@@ -89,6 +91,10 @@ impl Broker {
         let batch = batch.map_err(of_bad_batch)?;
         let leader = partition.leader().ok_or_else(|| not_led(partition))?;
         let start = leader.log.start();
+        if acks == -1 && leader.isr().is_some_and(crate::partition::isr::Isr::is_under_min) {
+            probe!("too few replicas are in sync for acks=all");
+            return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
+        }
         self.check_batch(partition, &batch)?;
         let at_start = |refused: Refused| Refused { start, ..refused };
         validate::records(&batch, &partition.config, self.now.wall).map_err(at_start)?;
@@ -175,10 +181,36 @@ impl Broker {
     }
 }
 
+/// Of a partition that a request names more than once the last batch counts, and it is answered once (Kafka keeps them in a map).
+fn keep_last(body: &mut ProduceRequest, batches: &mut Vec<Result<Batch, BadBatch>>) {
+    if batches.len() < 2 {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    let mut last = Vec::with_capacity(batches.len());
+    for topic in body.topic_data.iter().rev() {
+        last.extend(topic.partition_data.iter().rev().map(|partition| seen.insert((topic.topic_id, &*topic.name, partition.index))));
+    }
+    last.reverse();
+    if last.iter().all(|last| *last) {
+        return;
+    }
+    probe!("a produce request names a partition twice");
+    let mut kept = last.iter();
+    for topic in &mut body.topic_data {
+        topic.partition_data.retain(|_| kept.next() == Some(&true));
+    }
+    body.topic_data.retain(|topic| !topic.partition_data.is_empty());
+    let mut kept = last.iter();
+    batches.retain(|_| kept.next() == Some(&true));
+}
+
 fn not_led(partition: &Partition) -> Refused {
     match &partition.role {
         crate::partition::Role::Offline { why } => refused(ErrorCode::KAFKA_STORAGE_ERROR, why.clone()),
-        crate::partition::Role::Creating | crate::partition::Role::Leader(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER.into(),
+        crate::partition::Role::Opening | crate::partition::Role::Leader(_) | crate::partition::Role::Follower(_) => {
+            ErrorCode::NOT_LEADER_OR_FOLLOWER.into()
+        }
     }
 }
 
@@ -197,6 +229,9 @@ fn of_bad_batch(bad: BadBatch) -> Refused {
         BadBatch::NotOne => refused(ErrorCode::INVALID_RECORD, "exactly one record batch is sent for a partition"),
         BadBatch::Count => refused(ErrorCode::INVALID_RECORD, "the record count does not fit the batch"),
         BadBatch::Codec => refused(ErrorCode::INVALID_RECORD, "an unknown compression codec"),
+        BadBatch::Records => {
+            refused(ErrorCode::INVALID_RECORD, "the records are not what the batch's header says: another codec, cut, or miscounted")
+        }
     }
 }
 

@@ -2,12 +2,19 @@
 //!
 //! A block that was committed and not used up when the broker stops is lost, as in Kafka (KIP-730).
 
-use super::admin::After;
-use super::{Broker, Token};
-use crate::controller::Plan;
+use super::calls::Asker;
+use super::io::{Lane, Unreachable};
+use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
 use crate::id::{ProducerEpoch, ProducerId};
+use crate::wire::Response;
+use crate::wire::api::allocate_producer_ids::AllocateProducerIdsRequest;
 use crate::wire::api::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+
+use std::time::Duration;
+
+/// A question for a block that came to nothing is asked again after so long.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// What is left of the block, and who waits for the next one.
 #[derive(Clone, Debug, Default)]
@@ -33,17 +40,22 @@ impl Broker {
         self.give_producer_ids();
     }
 
-    /// A block of ids is ours.
-    pub(super) fn producer_ids_committed(&mut self, first: ProducerId, next: ProducerId) {
-        assert!(self.admin.ids.end <= first.0, "a block of producer ids overlaps the one before");
+    /// The controller has answered: a block of ids is ours, or it must be asked again.
+    pub(super) fn producer_ids_answered(&mut self, outcome: Result<Response, Unreachable>) {
         self.admin.ids.is_asked = false;
-        self.admin.ids.next = first.0;
-        self.admin.ids.end = next.0;
-        self.give_producer_ids();
+        match outcome {
+            Ok(Response::AllocateProducerIds(given)) if given.error_code == ErrorCode::NONE && given.producer_id_len > 0 => {
+                assert!(self.admin.ids.end <= given.producer_id_start.0, "a block of producer ids overlaps the one before");
+                self.admin.ids.next = given.producer_id_start.0;
+                self.admin.ids.end = given.producer_id_start.0 + i64::from(given.producer_id_len);
+                self.give_producer_ids();
+            }
+            Ok(_) | Err(_) => drop(self.timer(RETRY, Timer::Ids)),
+        }
     }
 
     /// Answers who waits from what is left; asks for another block when nothing is.
-    fn give_producer_ids(&mut self) {
+    pub(super) fn give_producer_ids(&mut self) {
         let ids = &mut self.admin.ids;
         let left = usize::try_from(ids.end - ids.next).expect("next never passes end");
         let served: Vec<Token> = ids.waiting.drain(..ids.waiting.len().min(left)).collect();
@@ -56,9 +68,11 @@ impl Broker {
         if self.admin.ids.waiting.is_empty() || self.admin.ids.is_asked {
             return;
         }
-        self.admin.ids.is_asked = true;
-        let me = self.config.broker.id;
-        let Plan { records, response: (first, next) } = self.plan(|planner| planner.producer_ids(me));
-        self.propose(records, After::ProducerIds { first, next });
+        let (broker_id, broker_epoch) = (self.config.broker.id, self.life.epoch.unwrap_or(-1));
+        let request = AllocateProducerIdsRequest { broker_id, broker_epoch };
+        self.admin.ids.is_asked = self.call_controller(Lane::Control, request.into(), Asker::ProducerIds);
+        if !self.admin.ids.is_asked {
+            self.timer(RETRY, Timer::Ids);
+        }
     }
 }

@@ -6,8 +6,7 @@ use super::{Broker, Token};
 use crate::error::ErrorCode;
 use crate::id::{DirId, Ticket};
 use crate::log::Recovered;
-use crate::partition::leader::ProduceWait;
-use crate::partition::{PartitionId, Role};
+use crate::partition::{Owner, PartitionId, Role};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 
@@ -19,10 +18,10 @@ pub(super) enum Pending {
     /// A log was deleted: its folder's name is free.
     Delete { folder: String },
     /// Append, roll, discard.
-    Write { partition: PartitionId },
+    Write { partition: PartitionId, life: u32 },
     /// A sync of a partition's log.
-    Sync { partition: PartitionId },
-    /// A log is recovered anew after a failed append.
+    Sync { partition: PartitionId, life: u32 },
+    /// A log is cut, or recovered anew after a failed append.
     Reopen { partition: PartitionId },
     /// One partition of a fetch.
     Locate { token: Token, at: usize },
@@ -36,6 +35,8 @@ pub(super) enum Pending {
     Groups { partition: PartitionId, run: u64 },
     /// Free space of a directory.
     Space { dir: DirId },
+    /// An election of the metadata quorum.
+    Election { number: u64 },
 }
 
 impl Broker {
@@ -46,9 +47,20 @@ impl Broker {
         }
         match (pending, outcome) {
             (Pending::Create { partition }, outcome) => self.created(partition, outcome),
-            (Pending::Write { partition }, Ok(Stored::Appended { end })) => self.wrote(partition, end),
-            (Pending::Sync { partition }, Ok(Stored::Synced { end })) => self.synced(partition, end),
-            (Pending::Write { partition } | Pending::Sync { partition }, Err(fault)) => self.write_failed(partition, &fault),
+            (Pending::Write { partition, life }, Ok(Stored::Appended { end })) if self.lives(partition, life) => self.wrote(partition, end),
+            (Pending::Sync { partition, life }, Ok(Stored::Synced { end })) if self.lives(partition, life) => self.synced(partition, end),
+            (Pending::Write { partition, life } | Pending::Sync { partition, life }, Err(fault)) if self.lives(partition, life) => {
+                self.write_failed(partition, &fault);
+            }
+            (Pending::Election { number }, Ok(_)) => {
+                let at = self.now.at;
+                if let Some(quorum) = &mut self.quorum {
+                    quorum.saved(at, number);
+                }
+            }
+            (Pending::Election { .. }, Err(fault)) => {
+                self.halt(Halt::Metadata { why: format!("the election that goes with the metadata log cannot be saved: {fault:?}") });
+            }
             (Pending::Reopen { partition }, outcome) => self.reopened(partition, outcome),
             (Pending::Locate { token, at }, outcome) => self.located(token, at, outcome),
             (Pending::FindTime { token, at }, outcome) => self.time_found(token, at, outcome),
@@ -63,40 +75,54 @@ impl Broker {
         }
     }
 
+    /// Whether what was given to the store in that life of the log still counts.
+    fn lives(&self, id: PartitionId, life: u32) -> bool {
+        self.partitions.get(&id).is_some_and(|partition| partition.life == life)
+    }
+
     /// An append did not reach the disk. What was accepted behind it is void too; nothing of it was acknowledged.
     fn write_failed(&mut self, id: PartitionId, fault: &StoreFault) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let (dir, owner) = (partition.dir, partition.owner);
-        let Role::Leader(leader) = &mut partition.role else { return };
-        let log = leader.log.id();
-        let waits: Vec<ProduceWait> = leader.until_written.fail().into_iter().chain(leader.until_high.fail()).collect();
-        let fetches: Vec<Token> = leader.fetches.iter().copied().collect();
-        let name = leader.log.name().to_owned();
-        self.tails.forget(log);
+        let (dir, log, owner, name) = (partition.dir, partition.log, partition.owner, partition.folder());
         match fault {
             StoreFault::Full => {
                 probe!("an append finds the disk full");
-                partition.role = Role::Creating;
+                partition.high = partition.high();
+                let role = std::mem::replace(&mut partition.role, Role::Opening);
+                partition.life += 1;
+                self.role_lost(id, role, ErrorCode::KAFKA_STORAGE_ERROR);
                 self.mark_full(dir);
                 self.store(StoreOp::Reopen { log }, Pending::Reopen { partition: id });
             }
             StoreFault::Damaged { at, why } => {
                 probe!("a log is found damaged while it is in use");
                 let why = format!("{name} is damaged at offset {at}: {why}");
-                partition.role = Role::Offline { why: why.clone() };
                 self.note(Level::Error, format!("{why}. The partition is offline and nothing of it was cut."));
+                self.take_offline(id, why);
             }
             // The directory's fault has already taken the role; `Gone` and `Closed` follow a delete or a fault that was handled.
             StoreFault::Offline { .. } | StoreFault::Closed | StoreFault::Gone => {}
         }
-        self.appends_lost(id, owner);
-        waits.into_iter().for_each(|wait| self.produced(wait, ErrorCode::KAFKA_STORAGE_ERROR));
-        fetches.into_iter().for_each(|token| self.look_again(token));
+        if owner == Owner::Controller {
+            self.halt(Halt::Metadata { why: "an append to the metadata log failed".to_owned() });
+        }
+    }
+
+    /// A role ended since its log cannot be used: whoever waits for it is told so.
+    fn role_lost(&mut self, id: PartitionId, role: Role, code: ErrorCode) {
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let (owner, log) = (partition.owner, partition.log);
+        self.tails.forget(log);
+        match role {
+            Role::Leader(leader) => drop(self.end_leadership(id, owner, *leader, code)),
+            Role::Follower(_) => self.fetch_no_more(id),
+            Role::Opening | Role::Offline { .. } => {}
+        }
     }
 
     fn reopened(&mut self, id: PartitionId, outcome: Result<Stored, StoreFault>) {
         match outcome {
-            Ok(Stored::Reopened(found)) => self.lead(id, *found),
+            Ok(Stored::Reopened(found)) => self.opened(id, *found),
             Ok(other) => unreachable!("a reopen is answered by the log, not by {other:?}"),
             Err(fault) => self.cannot_open(id, &fault),
         }
@@ -104,7 +130,7 @@ impl Broker {
 
     fn created(&mut self, id: PartitionId, outcome: Result<Stored, StoreFault>) {
         match outcome {
-            Ok(_) => self.lead(id, Recovered::empty()),
+            Ok(_) => self.opened(id, Recovered::empty()),
             Err(fault) => self.cannot_open(id, &fault),
         }
         self.partition_made(id);
@@ -136,21 +162,17 @@ impl Broker {
         for id in hit {
             self.take_offline(id, format!("its log directory is offline: {why}"));
         }
-        // The metadata log lies in the first directory.
-        if dir == DirId(0) || self.dirs.iter().all(|d| d.offline.is_some()) {
+        // Without the metadata log nothing can be decided.
+        if dir == self.config.quorum.dir || self.dirs.iter().all(|d| d.offline.is_some()) {
             self.halt(Halt::DirsOffline { why: why.to_owned() });
         }
     }
 
     fn take_offline(&mut self, id: PartitionId, why: String) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let owner = partition.owner;
-        let before = std::mem::replace(&mut partition.role, Role::Offline { why });
-        let Role::Leader(mut leader) = before else { return };
-        self.appends_lost(id, owner);
-        self.tails.forget(leader.log.id());
-        let waits: Vec<ProduceWait> = leader.until_written.fail().into_iter().chain(leader.until_high.fail()).collect();
-        waits.into_iter().for_each(|wait| self.produced(wait, ErrorCode::KAFKA_STORAGE_ERROR));
-        leader.fetches.into_iter().for_each(|token| self.look_again(token));
+        partition.high = partition.high();
+        let role = std::mem::replace(&mut partition.role, Role::Offline { why });
+        partition.life += 1;
+        self.role_lost(id, role, ErrorCode::KAFKA_STORAGE_ERROR);
     }
 }

@@ -1,6 +1,8 @@
 //! Admin requests about topics: most become proposals to the controller; `DeleteRecords` moves a log's start here.
 
 use super::admin::After;
+use super::calls::Asker;
+use super::io::Lane;
 use super::{Broker, Token};
 use crate::controller::{Plan, lists, name};
 use crate::error::ErrorCode;
@@ -45,9 +47,20 @@ impl Broker {
             return;
         }
         let topics = missing.into_iter().map(|name| self.wanted_topic(name)).collect();
-        let request = CreateTopicsRequest { topics, ..Default::default() };
-        let Plan { records, .. } = self.plan(|planner| planner.create_topics(&request));
-        self.propose(records, After::Nothing);
+        let request = CreateTopicsRequest { topics, timeout_ms: 30_000, ..Default::default() };
+        if self.admin.controller.is_active() {
+            let Plan { records, .. } = self.plan(|planner| planner.create_topics(&request));
+            return self.propose(records, After::Nothing);
+        }
+        // Whoever wants them asks again, and so do we.
+        if !self.admin.wants_topics {
+            self.admin.wants_topics = self.call_controller(Lane::Forward, request.into(), Asker::Topics);
+        }
+    }
+
+    /// The active controller has answered a wish for topics, or did not.
+    pub(super) fn topics_answered(&mut self) {
+        self.admin.wants_topics = false;
     }
 
     /// A topic as the broker itself creates it.
@@ -102,7 +115,7 @@ impl Broker {
         let partition = self.partitions.get(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let leader = match &partition.role {
             Role::Leader(leader) => leader,
-            Role::Creating => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            Role::Opening | Role::Follower(_) => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
             Role::Offline { .. } => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
         };
         if !partition.config.cleanup.delete {

@@ -60,8 +60,12 @@ pub struct BrokerConfig {
     pub cluster: String,
     /// `broker.rack`
     pub rack: Option<String>,
-    /// By `ListenerId`.
+    /// Where clients and brokers come in, by `ListenerId`. Empty if the node is no broker.
     pub endpoints: Vec<Endpoint>,
+    /// Where the metadata quorum comes in; their `ListenerId`s follow those of `endpoints`. Empty if the node is no controller, or the only one.
+    pub controllers: Vec<Endpoint>,
+    /// The listener that brokers use among themselves, by its name in `endpoints` (`inter.broker.listener.name`).
+    pub inter_broker: String,
     /// By `DirId`.
     pub dirs: Vec<LogDir>,
     /// `log.durability`
@@ -104,6 +108,36 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: i32,
     /// `max.request.partition.size.limit`
     pub describe_partitions_max: i32,
+    /// `auto.leader.rebalance.enable`
+    pub auto_leader_rebalance: bool,
+    /// `broker.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: i32,
+    /// `broker.session.timeout.ms`
+    pub session_timeout_ms: i32,
+    /// `controlled.shutdown.enable`
+    pub controlled_shutdown: bool,
+    /// `initial.broker.registration.timeout.ms`
+    pub registration_timeout_ms: i32,
+    /// `leader.imbalance.check.interval.seconds`, in ms
+    pub leader_imbalance_check_ms: i64,
+    /// `unclean.leader.election.interval.ms`
+    pub unclean_election_interval_ms: i64,
+    /// `replica.lag.time.max.ms`
+    pub replica_lag_max_ms: i64,
+    /// `replica.fetch.backoff.ms`
+    pub replica_fetch_backoff_ms: i32,
+    /// `replica.fetch.max.bytes`
+    pub replica_fetch_max_bytes: i32,
+    /// `replica.fetch.min.bytes`
+    pub replica_fetch_min_bytes: i32,
+    /// `replica.fetch.response.max.bytes`
+    pub replica_fetch_response_max_bytes: i32,
+    /// `replica.fetch.wait.max.ms`
+    pub replica_fetch_wait_max_ms: i32,
+    /// `replica.high.watermark.checkpoint.interval.ms`
+    pub high_watermark_checkpoint_ms: i64,
+    /// `request.timeout.ms`
+    pub request_timeout_ms: i32,
 }
 
 impl BrokerConfig {
@@ -127,6 +161,8 @@ impl BrokerConfig {
             id,
             cluster: cluster.to_owned(),
             rack: fixed.get("broker.rack").cloned(),
+            controllers: Vec::new(),
+            inter_broker: endpoints.first().map_or_else(String::new, |endpoint| endpoint.name.clone()),
             endpoints,
             dirs,
             durability: if text(&fixed, "log.durability") == "page-cache" { Durability::PageCache } else { Durability::Fsync },
@@ -148,17 +184,43 @@ impl BrokerConfig {
             fetch_max_bytes: int("fetch.max.bytes"),
             fetch_sessions_max: int("max.incremental.fetch.session.cache.slots"),
             describe_partitions_max: int("max.request.partition.size.limit"),
+            auto_leader_rebalance: text(&fixed, "auto.leader.rebalance.enable") == "true",
+            heartbeat_interval_ms: int("broker.heartbeat.interval.ms"),
+            session_timeout_ms: int("broker.session.timeout.ms"),
+            controlled_shutdown: text(&fixed, "controlled.shutdown.enable") == "true",
+            registration_timeout_ms: int("initial.broker.registration.timeout.ms"),
+            leader_imbalance_check_ms: long("leader.imbalance.check.interval.seconds").saturating_mul(1000),
+            unclean_election_interval_ms: long("unclean.leader.election.interval.ms"),
+            replica_lag_max_ms: long("replica.lag.time.max.ms"),
+            replica_fetch_backoff_ms: int("replica.fetch.backoff.ms"),
+            replica_fetch_max_bytes: int("replica.fetch.max.bytes"),
+            replica_fetch_min_bytes: int("replica.fetch.min.bytes"),
+            replica_fetch_response_max_bytes: int("replica.fetch.response.max.bytes"),
+            replica_fetch_wait_max_ms: int("replica.fetch.wait.max.ms"),
+            high_watermark_checkpoint_ms: long("replica.high.watermark.checkpoint.interval.ms"),
+            request_timeout_ms: int("request.timeout.ms"),
             fixed,
         };
+        if i64::from(config.replica_fetch_wait_max_ms) > config.replica_lag_max_ms {
+            let words = "replica.fetch.wait.max.ms should always be <= replica.lag.time.max.ms to prevent frequent changes in ISR";
+            return Err(words.to_owned());
+        }
         let none = Properties::new();
         super::topic::validate(&none, Layers { broker: &none, cluster: &none, fixed: &config.fixed })?;
         Ok(config)
     }
 
-    /// The endpoint that clients of `listener` are told.
+    /// The endpoint that those who come in by `listener` are told.
     #[must_use]
     pub fn endpoint(&self, listener: ListenerId) -> &Endpoint {
-        self.endpoints.get(usize::from(listener.0)).expect("connections come in by listeners that the configuration names")
+        let mut all = self.endpoints.iter().chain(&self.controllers);
+        all.nth(usize::from(listener.0)).expect("connections come in by listeners that the configuration names")
+    }
+
+    /// Whether the metadata quorum comes in by `listener`, and clients do not.
+    #[must_use]
+    pub fn is_controller(&self, listener: ListenerId) -> bool {
+        usize::from(listener.0) >= self.endpoints.len()
     }
 
     /// The log directories and their numbers.
@@ -180,14 +242,14 @@ fn value(fixed: &Properties, name: &str) -> Value {
     own.or_else(|| key.default_value()).expect("every key asked for by type has a default")
 }
 
-fn number(fixed: &Properties, name: &str) -> i64 {
+pub(super) fn number(fixed: &Properties, name: &str) -> i64 {
     match value(fixed, name) {
         Value::Number(number) => number,
         other @ (Value::Flag(_) | Value::Ratio(_) | Value::Text(_) | Value::List(_)) => panic!("{name} is no number: {other}"),
     }
 }
 
-fn text(fixed: &Properties, name: &str) -> String {
+pub(super) fn text(fixed: &Properties, name: &str) -> String {
     value(fixed, name).to_string()
 }
 
@@ -219,6 +281,16 @@ mod tests {
         assert_eq!((config.num_partitions, config.offsets_retention_ms, config.durability), (3, 120_000, Durability::PageCache));
         assert_eq!(config.offsets_partitions, 50);
         assert_eq!(config.topic_defaults().max_message_bytes, 1_048_588);
+        assert_eq!((config.session_timeout_ms, config.leader_imbalance_check_ms), (9000, 300_000));
+    }
+
+    #[test]
+    fn the_listeners_of_the_quorum_follow_those_of_clients() {
+        let endpoint = |name: &str| Endpoint { name: name.to_owned(), host: "h".to_owned(), port: 1, security: 0 };
+        let config =
+            BrokerConfig { endpoints: vec![endpoint("A"), endpoint("B")], controllers: vec![endpoint("C")], ..config(&[]).expect("valid") };
+        let told = [0, 1, 2].map(ListenerId).map(|id| (config.endpoint(id).name.as_str(), config.is_controller(id)));
+        assert_eq!(told, [("A", false), ("B", false), ("C", true)]);
     }
 
     #[test]
@@ -231,6 +303,8 @@ mod tests {
             config(&[("log.durability", "maybe")]).expect_err("no such word"),
             "Invalid value maybe for configuration log.durability: String must be one of: fsync, page-cache"
         );
+        let lagging = config(&[("replica.lag.time.max.ms", "400")]).expect_err("a fetch waits for longer");
+        assert!(lagging.starts_with("replica.fetch.wait.max.ms should always be <="), "{lagging}");
         assert!(config(&[("log.cleaner.min.compaction.lag.ms", "9"), ("log.cleaner.max.compaction.lag.ms", "5")]).is_err());
     }
 }

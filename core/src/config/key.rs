@@ -28,6 +28,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What a value of it looks like, for an operator who gave another one.
+    #[must_use]
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Boolean => "true or false",
+            Self::Int | Self::Short | Self::Long => "a whole number, like 1",
+            Self::Double => "a number, like 0.5",
+            Self::List => "words separated by commas",
+            Self::String | Self::Class | Self::Password => "text",
+        }
+    }
+
     /// Its number in DescribeConfigs (`DescribeConfigsResponse.ConfigType`).
     #[must_use]
     pub fn wire(self) -> i8 {

@@ -8,6 +8,7 @@ pub mod dynamic;
 pub mod key;
 pub mod known;
 pub mod layers;
+pub mod quorum;
 pub mod topic;
 mod topic_keys;
 
@@ -15,6 +16,7 @@ pub use broker::{BrokerConfig, Durability, Endpoint, LogDir};
 pub use key::{Key, Kind, Valid, Value};
 pub use known::{Class, class};
 pub use layers::{Layers, Source, Synonym};
+pub use quorum::{QuorumConfig, Roles};
 pub use topic::TopicConfig;
 
 /// The properties of one resource that somebody set, by name.

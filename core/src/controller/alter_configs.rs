@@ -2,14 +2,16 @@
 //!
 //! Source: Kafka's `ConfigAdminManager` and `ConfigurationControlManager`; messages confirmed on 4.3.1.
 
+use super::features::MIN_ISR;
 use super::image::{Resource, ResourceKind};
 use super::name;
 use super::plan::{Plan, Planner, Refusal};
 use super::record::Record;
-use crate::config::{Key, Kind, Properties, broker, dynamic, topic};
+use crate::config::{Key, Kind, Layers, Properties, Value, broker, dynamic, topic};
 use crate::error::ErrorCode;
+use crate::id::BrokerId;
 use crate::wire::api::{alter_configs as whole, incremental_alter_configs as incremental};
-use crate::wire::records::metadata::ConfigRecord;
+use crate::wire::records::metadata::{ClearElrRecord, ConfigRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done to one setting.
@@ -88,7 +90,8 @@ impl Planner<'_> {
     fn judge_broker(&self, name: &str) -> Result<(), Refusal> {
         match name.parse::<i32>() {
             Err(_) => Err(invalid(format!("Node id must be an integer, but it is: {name}"))),
-            Ok(id) if id != self.config.id.0 => {
+            // In a cluster each broker judges its own before it forwards them; here anyone's come in that is known.
+            Ok(id) if id != self.config.id.0 && !self.image.brokers().contains_key(&BrokerId(id)) => {
                 Err(invalid(format!("Unexpected broker id, expected {}, but received {name}", self.config.id)))
             }
             Ok(_) => Ok(()),
@@ -110,8 +113,7 @@ impl Planner<'_> {
                 None => drop(after.remove(name)),
             }
         }
-        self.judge_settings_of(resource, &after)?;
-        Ok(difference(resource, before, &after))
+        self.settle(resource, &after)
     }
 
     fn replace(&self, resource: &Resource, settings: &[(&str, Option<&str>)]) -> Result<Vec<Record>, Refusal> {
@@ -119,8 +121,54 @@ impl Planner<'_> {
         judge_values(settings.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name))?;
         let own = settings.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
         let after: Properties = own.collect();
-        self.judge_settings_of(resource, &after)?;
-        Ok(difference(resource, self.image.properties(resource), &after))
+        self.settle(resource, &after)
+    }
+
+    /// The records that make `after` the settings of `resource`.
+    fn settle(&self, resource: &Resource, after: &Properties) -> Result<Vec<Record>, Refusal> {
+        let before = self.image.properties(resource);
+        self.judge_min_isr(resource, before, after)?;
+        self.judge_settings_of(resource, after)?;
+        let mut records = difference(resource, before, after);
+        records.extend(self.void_elr(resource, after));
+        Ok(records)
+    }
+
+    /// Under ELR all brokers go by one minimum: see `features.rs`.
+    fn judge_min_isr(&self, resource: &Resource, before: &Properties, after: &Properties) -> Result<(), Refusal> {
+        if !self.image.has_elr() || resource.kind != ResourceKind::Broker || before.get(MIN_ISR) == after.get(MIN_ISR) {
+            return Ok(());
+        }
+        let words = if !resource.name.is_empty() {
+            "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
+        } else if !after.contains_key(MIN_ISR) {
+            "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(ErrorCode::INVALID_CONFIG, words))
+    }
+
+    /// KIP-966: with a lower minimum the high watermark moves again, without those that are eligible. They are no longer from here on.
+    /// A higher one changes nothing for them, and leaves the partitions that nobody leads their way back.
+    fn void_elr(&self, resource: &Resource, after: &Properties) -> Option<Record> {
+        let before = self.image.properties(resource);
+        if !self.image.has_elr() || before.get(MIN_ISR) == after.get(MIN_ISR) {
+            return None;
+        }
+        let key = topic::key(MIN_ISR).expect("a name of our own table");
+        let layers = self.image.layers(self.config);
+        let none = Properties::new();
+        let (was, is) = match resource.kind {
+            ResourceKind::Topic => (key.effective(before, layers).0, key.effective(after, layers).0),
+            ResourceKind::Broker if resource.name.is_empty() => {
+                (key.effective(&none, layers).0, key.effective(&none, Layers { cluster: after, ..layers }).0)
+            }
+            ResourceKind::Broker | ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => return None,
+        };
+        let is_lower = matches!((was, is), (Some(Value::Number(was)), Some(Value::Number(is))) if is < was);
+        let topic_name = if resource.kind == ResourceKind::Topic { resource.name.clone() } else { String::new() };
+        is_lower.then_some(Record::ClearElr(ClearElrRecord { topic_name }))
     }
 
     fn judge_settings_of(&self, resource: &Resource, after: &Properties) -> Result<(), Refusal> {

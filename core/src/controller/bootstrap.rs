@@ -1,10 +1,12 @@
 //! Plans that no client asks for: the first records of a cluster, a broker's registration, and blocks of producer ids.
 
+use super::features::SUPPORTED;
 use super::plan::{Plan, Planner};
 use super::record::Record;
 use crate::config::BrokerConfig;
 use crate::id::{BrokerId, Offset, ProducerId, Uuid};
-use crate::wire::records::metadata::{BrokerEndpoint, FeatureLevelRecord, ProducerIdsRecord, RegisterBrokerRecord};
+use crate::wire::api::allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
+use crate::wire::records::metadata::{BrokerEndpoint, BrokerFeature, FeatureLevelRecord, ProducerIdsRecord, RegisterBrokerRecord};
 use rand::Rng as _;
 
 /// The metadata level that klamm's records have: Kafka's 4.3-IV0.
@@ -28,6 +30,16 @@ impl Planner<'_> {
         records
     }
 
+    /// Answers AllocateProducerIds (KIP-730): the next block, for the broker that asks under its last registration.
+    pub fn allocate_producer_ids(&mut self, request: &AllocateProducerIdsRequest) -> Plan<AllocateProducerIdsResponse> {
+        if let Err(error_code) = self.check_broker_epoch(request.broker_id, request.broker_epoch) {
+            return Plan { records: Vec::new(), response: AllocateProducerIdsResponse { error_code, ..Default::default() } };
+        }
+        let Plan { records, response: (first, next) } = self.producer_ids(request.broker_id);
+        let producer_id_len = i32::try_from(next.0 - first.0).expect("a block is small");
+        Plan { records, response: AllocateProducerIdsResponse { producer_id_start: first, producer_id_len, ..Default::default() } }
+    }
+
     /// The next block of producer ids, for `broker`: given out only when the record is committed, so never twice.
     pub fn producer_ids(&mut self, broker: BrokerId) -> Plan<(ProducerId, ProducerId)> {
         let first = self.image.next_producer_id();
@@ -36,6 +48,10 @@ impl Planner<'_> {
         let record = ProducerIdsRecord { broker_id: broker, broker_epoch, next_producer_id: next };
         Plan { records: vec![Record::ProducerIds(record)], response: (first, next) }
     }
+}
+
+fn supported((name, min, max): &(&str, i16, i16)) -> BrokerFeature {
+    BrokerFeature { name: (*name).to_owned(), min_supported_version: *min, max_supported_version: *max }
 }
 
 fn registration(config: &BrokerConfig, incarnation: Uuid, epoch: i64) -> RegisterBrokerRecord {
@@ -50,10 +66,11 @@ fn registration(config: &BrokerConfig, incarnation: Uuid, epoch: i64) -> Registe
         incarnation_id: incarnation,
         broker_epoch: epoch,
         end_points: config.endpoints.iter().map(endpoint).collect(),
+        features: SUPPORTED.iter().map(supported).collect(),
         rack: config.rack.clone(),
         // One node is its own controller: nobody has to hear from it first.
         fenced: false,
-        log_dirs: config.dirs.iter().map(|dir| dir.id).collect(),
+        log_dirs: config.dirs.iter().map(|dir| dir.id).filter(|id| *id != Uuid::ZERO).collect(),
         ..Default::default()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: Kafka's `ReplicationControlManager.createTopics` and `ControllerApis.createTopics`; messages confirmed on 4.3.1.
 
+use super::draft::new_directory;
 use super::image::{Image, Resource};
 use super::plan::{Plan, Planner, Refusal};
 use super::record::Record;
@@ -185,11 +186,7 @@ pub(super) fn judge_active(image: &Image, index: PartitionIndex, replicas: &[Bro
 /// A new partition: led by its first active replica, with all active ones in sync.
 pub(super) fn partition_record(image: &Image, topic: Uuid, index: usize, replicas: &[BrokerId]) -> Record {
     let isr: Vec<BrokerId> = replicas.iter().copied().filter(|id| image.is_active(*id)).collect();
-    // A broker with one log directory has chosen it already; one with several chooses when it makes the log.
-    let directory = |id: &BrokerId| match image.brokers().get(id).map(|b| b.directories.as_slice()) {
-        Some([only]) => *only,
-        Some(_) | None => Uuid::ZERO,
-    };
+    let directory = |id: &BrokerId| new_directory(image.brokers().get(id));
     Record::Partition(PartitionRecord {
         partition_id: PartitionIndex(i32::try_from(index).expect("bounded by the request")),
         topic_id: topic,

@@ -3,112 +3,21 @@
 //! Decides nothing, and trusts nothing: a record that does not fit what came before it is a contradiction, not a guess.
 //! Source: Kafka's `MetadataImage` and its delta (KIP-631, KIP-966).
 
+use super::index::Index;
 use super::record::Record;
 use crate::config::{BrokerConfig, Layers, Properties, TopicConfig};
-use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Uuid};
+use crate::id::{BrokerId, PartitionIndex, ProducerId, Uuid};
+use crate::partition::PartitionId;
 use crate::wire::records::metadata::{
-    BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, TopicRecord,
+    BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
+    TopicRecord, UnregisterBrokerRecord,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What can be configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ResourceKind {
-    /// A topic, by its name.
-    Topic,
-    /// A broker, by its number; with an empty name all brokers.
-    Broker,
-    /// The log levels of a broker.
-    BrokerLogger,
-    /// A subscription to clients' metrics.
-    ClientMetrics,
-    /// A group, by its id.
-    Group,
-}
-
-impl ResourceKind {
-    /// The kind that the wire numbers `number` (Kafka's `ConfigResource.Type`).
-    #[must_use]
-    pub fn of(number: i8) -> Option<Self> {
-        Some(match number {
-            2 => Self::Topic,
-            4 => Self::Broker,
-            8 => Self::BrokerLogger,
-            16 => Self::ClientMetrics,
-            32 => Self::Group,
-            _ => return None,
-        })
-    }
-
-    /// Its number on the wire.
-    #[must_use]
-    pub fn wire(self) -> i8 {
-        match self {
-            Self::Topic => 2,
-            Self::Broker => 4,
-            Self::BrokerLogger => 8,
-            Self::ClientMetrics => 16,
-            Self::Group => 32,
-        }
-    }
-}
-
-/// Something that can be configured.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Resource {
-    /// Of which kind.
-    pub kind: ResourceKind,
-    /// Which; empty for the default of all brokers.
-    pub name: String,
-}
-
-impl Resource {
-    /// The topic `name`.
-    #[must_use]
-    pub fn topic(name: &str) -> Self {
-        Self { kind: ResourceKind::Topic, name: name.to_owned() }
-    }
-
-    /// The broker `id`.
-    #[must_use]
-    pub fn broker(id: BrokerId) -> Self {
-        Self { kind: ResourceKind::Broker, name: id.to_string() }
-    }
-
-    /// What holds for all brokers.
-    #[must_use]
-    pub fn all_brokers() -> Self {
-        Self { kind: ResourceKind::Broker, name: String::new() }
-    }
-}
-
-/// One partition, as the controller decided it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Partition {
-    /// Assigned replicas; the first one is the preferred leader.
-    pub replicas: Vec<BrokerId>,
-    /// The in-sync replicas.
-    pub isr: Vec<BrokerId>,
-    /// Replicas that are on their way out.
-    pub removing: Vec<BrokerId>,
-    /// Replicas that are on their way in.
-    pub adding: Vec<BrokerId>,
-    /// Who leads.
-    pub leader: Option<BrokerId>,
-    /// Whether the leader came by an unclean election and has not recovered yet.
-    pub is_recovering: bool,
-    /// Grows with each election.
-    pub leader_epoch: LeaderEpoch,
-    /// Grows with each change.
-    pub partition_epoch: i32,
-    /// Where each replica lies, in the order of `replicas`.
-    pub directories: Vec<Uuid>,
-    /// Eligible leader replicas.
-    pub elr: Vec<BrokerId>,
-    /// The last leader, when nobody is eligible any more.
-    pub last_known_elr: Vec<BrokerId>,
-}
+pub use super::partition::Partition;
+pub use super::registration::{ControllerRegistration, Registration};
+pub use super::resource::{Resource, ResourceKind};
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,24 +30,8 @@ pub struct Topic {
     pub partitions: BTreeMap<PartitionIndex, Partition>,
 }
 
-/// One broker, as it registered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Registration {
-    /// The process.
-    pub incarnation: Uuid,
-    /// The registration.
-    pub epoch: i64,
-    /// Whether it must not lead.
-    pub is_fenced: bool,
-    /// Whether it is on its way down.
-    pub is_stopping: bool,
-    /// Where it stands.
-    pub rack: Option<String>,
-    /// Name, host, port and security protocol of its listeners.
-    pub endpoints: Vec<(String, String, u16, i16)>,
-    /// Its log directories.
-    pub directories: Vec<Uuid>,
-}
+/// The feature that says whether a cluster keeps eligible leader replicas.
+pub const ELR_FEATURE: &str = "eligible.leader.replicas.version";
 
 /// All metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -147,8 +40,10 @@ pub struct Image {
     names: BTreeMap<Arc<str>, Uuid>,
     configs: BTreeMap<Resource, Properties>,
     brokers: BTreeMap<BrokerId, Registration>,
+    controllers: BTreeMap<BrokerId, ControllerRegistration>,
     features: BTreeMap<String, i16>,
     next_producer_id: i64,
+    index: Index,
 }
 
 /// What a record changed, for who acts on it.
@@ -244,7 +139,53 @@ impl Image {
     /// Whether `broker` may lead and be given replicas.
     #[must_use]
     pub fn is_active(&self, broker: BrokerId) -> bool {
-        self.brokers.get(&broker).is_some_and(|b| !b.is_fenced && !b.is_stopping)
+        self.brokers.get(&broker).is_some_and(Registration::is_active)
+    }
+
+    /// Every controller that registered.
+    #[must_use]
+    pub fn controllers(&self) -> &BTreeMap<BrokerId, ControllerRegistration> {
+        &self.controllers
+    }
+
+    /// The partition `id`.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.topics.get(&id.topic).and_then(|topic| topic.partitions.get(&id.index))
+    }
+
+    /// Every partition that has a replica on `broker`.
+    pub fn assigned(&self, broker: BrokerId) -> impl Iterator<Item = PartitionId> + '_ {
+        self.index.assigned(broker)
+    }
+
+    /// Whether `broker` leads anything.
+    #[must_use]
+    pub fn leads(&self, broker: BrokerId) -> bool {
+        self.index.leads(broker)
+    }
+
+    /// Every partition that nobody leads.
+    #[must_use]
+    pub fn leaderless(&self) -> &BTreeSet<PartitionId> {
+        self.index.leaderless()
+    }
+
+    /// Every partition whose preferred replica does not lead.
+    #[must_use]
+    pub fn imbalanced(&self) -> &BTreeSet<PartitionId> {
+        self.index.imbalanced()
+    }
+
+    /// Whether the cluster keeps eligible leader replicas (KIP-966).
+    #[must_use]
+    pub fn has_elr(&self) -> bool {
+        self.features.get(ELR_FEATURE).is_some_and(|level| *level >= 1)
+    }
+
+    /// What must hold of all metadata: for tests, since it reads everything.
+    pub fn check_all(&self) {
+        assert!(self.index == Index::recount(&self.topics), "the index and the partitions differ");
     }
 
     /// The finalized features and their levels.
@@ -282,10 +223,7 @@ impl Image {
     pub fn replay(&mut self, record: &Record) -> Result<Change, Contradiction> {
         match record {
             Record::RegisterBroker(record) => Ok(self.register(record)),
-            Record::UnregisterBroker(record) => match self.brokers.remove(&record.broker_id) {
-                Some(_) => Ok(Change::Other),
-                None => refuse(format!("broker {} unregisters and was not registered", record.broker_id)),
-            },
+            Record::UnregisterBroker(record) => self.unregister(record),
             Record::BrokerRegistrationChange(record) => self.change_registration(record),
             Record::Topic(record) => self.create_topic(record),
             Record::RemoveTopic(record) => self.remove_topic(record.topic_id),
@@ -306,7 +244,8 @@ impl Image {
             Record::BeginTransaction(_) | Record::EndTransaction(_) | Record::AbortTransaction(_) => {
                 refuse("a transaction of metadata records, which klamm does not write".to_owned())
             }
-            Record::RegisterController(_) | Record::NoOp(_) => Ok(Change::Other),
+            Record::RegisterController(record) => Ok(self.register_controller(record)),
+            Record::NoOp(_) => Ok(Change::Other),
         }
     }
 
@@ -320,8 +259,33 @@ impl Image {
             rack: record.rack.clone(),
             endpoints,
             directories: record.log_dirs.clone(),
+            features: record.features.iter().map(|f| (f.name.clone(), (f.min_supported_version, f.max_supported_version))).collect(),
         };
         self.brokers.insert(record.broker_id, registration);
+        Change::Other
+    }
+
+    fn unregister(&mut self, record: &UnregisterBrokerRecord) -> Result<Change, Contradiction> {
+        let id = record.broker_id;
+        match self.brokers.get(&id).map(|b| b.epoch) {
+            None => refuse(format!("broker {id} unregisters and was not registered")),
+            Some(epoch) if epoch != record.broker_epoch => {
+                refuse(format!("broker {id} unregisters under epoch {}, not {epoch}", record.broker_epoch))
+            }
+            Some(_) => {
+                self.brokers.remove(&id);
+                Ok(Change::Other)
+            }
+        }
+    }
+
+    fn register_controller(&mut self, record: &RegisterControllerRecord) -> Change {
+        let registration = ControllerRegistration {
+            incarnation: record.incarnation_id,
+            endpoints: record.end_points.iter().map(|e| (e.name.clone(), e.host.clone(), e.port, e.security_protocol)).collect(),
+            features: record.features.iter().map(|f| (f.name.clone(), (f.min_supported_version, f.max_supported_version))).collect(),
+        };
+        self.controllers.insert(record.controller_id, registration);
         Change::Other
     }
 
@@ -352,9 +316,11 @@ impl Image {
     /// An empty name means every topic.
     fn clear_elr(&mut self, name: &str) -> Change {
         for topic in self.topics.values_mut().filter(|t| name.is_empty() || &*t.name == name) {
-            for partition in topic.partitions.values_mut() {
+            for partition in topic.partitions.values_mut().filter(|p| !p.elr.is_empty() || !p.last_known_elr.is_empty()) {
                 partition.elr.clear();
                 partition.last_known_elr.clear();
+                // As if each had its own record: a leader that asks from before is out of date.
+                partition.partition_epoch += 1;
             }
         }
         Change::Other
@@ -374,6 +340,9 @@ impl Image {
         let Some(topic) = self.topics.remove(&id) else {
             return refuse(format!("topic {id} is removed and does not exist"));
         };
+        for (index, partition) in &topic.partitions {
+            self.index.update(PartitionId { topic: id, index: *index }, Some(partition), None);
+        }
         self.names.remove(&topic.name);
         self.configs.remove(&Resource::topic(&topic.name));
         Ok(Change::TopicDeleted { topic: id, name: topic.name })
@@ -386,6 +355,7 @@ impl Image {
         };
         let partition = Partition::of(record);
         partition.check(&topic.name, index)?;
+        self.index.update(PartitionId { topic: id, index }, topic.partitions.get(&index), Some(&partition));
         topic.partitions.insert(index, partition);
         Ok(Change::PartitionCreated { topic: id, index })
     }
@@ -398,6 +368,7 @@ impl Image {
         };
         let changed = partition.changed(record);
         changed.check(&name, index)?;
+        self.index.update(PartitionId { topic: id, index }, Some(partition), Some(&changed));
         *partition = changed;
         Ok(Change::PartitionChanged { topic: id, index })
     }
@@ -427,65 +398,6 @@ impl Image {
     }
 }
 
-impl Partition {
-    fn of(record: &PartitionRecord) -> Self {
-        Self {
-            replicas: record.replicas.clone(),
-            isr: record.isr.clone(),
-            removing: record.removing_replicas.clone(),
-            adding: record.adding_replicas.clone(),
-            leader: Some(record.leader).filter(|leader| leader.0 >= 0),
-            is_recovering: record.leader_recovery_state == 1,
-            leader_epoch: record.leader_epoch,
-            partition_epoch: record.partition_epoch,
-            directories: record.directories.clone(),
-            elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
-            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
-        }
-    }
-
-    /// The partition after `record`. A leader in the record means an election, even if it is the same one.
-    fn changed(&self, record: &PartitionChangeRecord) -> Self {
-        let mut next = self.clone();
-        let set = |field: &mut Vec<BrokerId>, value: &Option<Vec<BrokerId>>| {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        };
-        set(&mut next.isr, &record.isr);
-        set(&mut next.replicas, &record.replicas);
-        set(&mut next.removing, &record.removing_replicas);
-        set(&mut next.adding, &record.adding_replicas);
-        set(&mut next.elr, &record.eligible_leader_replicas);
-        set(&mut next.last_known_elr, &record.last_known_elr);
-        if let Some(directories) = &record.directories {
-            next.directories.clone_from(directories);
-        }
-        if record.leader.0 != -2 {
-            next.leader = Some(record.leader).filter(|leader| leader.0 >= 0);
-            next.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
-        }
-        if record.leader_recovery_state != -1 {
-            next.is_recovering = record.leader_recovery_state == 1;
-        }
-        next.partition_epoch += 1;
-        next
-    }
-
-    fn check(&self, topic: &str, index: PartitionIndex) -> Result<(), Contradiction> {
-        if self.replicas.is_empty() {
-            return refuse(format!("{topic}-{index} has no replicas"));
-        }
-        if let Some(stranger) = self.isr.iter().find(|member| !self.replicas.contains(member)) {
-            return refuse(format!("{topic}-{index}: {stranger} is in the ISR and no replica"));
-        }
-        match self.leader {
-            Some(leader) if !self.isr.contains(&leader) => refuse(format!("{topic}-{index}: {leader} leads and is not in the ISR")),
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-fn refuse<T>(why: String) -> Result<T, Contradiction> {
+pub(super) fn refuse<T>(why: String) -> Result<T, Contradiction> {
     Err(Contradiction(why))
 }

@@ -17,7 +17,7 @@ pub fn reassignments(image: &Image, request: &ListPartitionReassignmentsRequest)
         let partitions: Vec<_> = topic
             .partitions
             .iter()
-            .filter(|(index, p)| (!p.adding.is_empty() || !p.removing.is_empty()) && wanted.is_none_or(|w| w.contains(index)))
+            .filter(|(index, p)| p.is_moving() && wanted.is_none_or(|w| w.contains(index)))
             .map(|(index, p)| ongoing(*index, p))
             .collect();
         (!partitions.is_empty()).then(|| OngoingTopicReassignment { name: name.to_owned(), partitions })

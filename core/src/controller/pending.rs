@@ -1,11 +1,11 @@
-//! What is planned, and what of it is committed: two images over one log.
+//! The metadata log as this node holds it: what is committed, what is in the log and not committed, and, on the active controller, what is planned.
 //!
 //! ```text
-//!   committed image ──► records in flight ──► planned image
-//!   what brokers act on                       what plans are made from
+//!   committed image ──► records in the log ──► planned image
+//!   what brokers act on                        what the active controller makes plans from
 //! ```
 //!
-//! Knows neither disks nor clients: whoever owns the log appends the batches, and says how far it is committed.
+//! Knows neither disks nor the quorum: whoever owns the log says what was appended, cut and committed.
 
 use super::image::{Change, Contradiction, Image};
 use super::record::{self, Record};
@@ -14,37 +14,48 @@ use crate::time::Timestamp;
 use crate::wire::batch::Batch;
 use std::collections::VecDeque;
 
-/// One thing that waits to be committed; in order.
+/// One thing that waits to be committed; in order, and never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
 
-/// Records that are in the log and not committed, or an answer that waits for those before it.
+/// A batch that is in the log and not committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct InFlight {
-    id: CommitId,
+struct Uncommitted {
+    /// Where it begins.
+    base: Offset,
     /// Committed when the log is committed up to here.
     end: Offset,
     records: Vec<Record>,
 }
 
-/// The state of a metadata log's leader.
+/// What only the active controller has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Active {
+    planned: Image,
+    /// Who waits for the log to be committed up to where.
+    waiting: VecDeque<(CommitId, Offset)>,
+}
+
+/// The metadata log's state on one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Controller {
     committed: Image,
-    planned: Image,
-    /// Where the next record will stand.
+    /// The log is committed and replayed up to here.
+    applied: Offset,
+    /// Where the log ends.
     end: Offset,
-    in_flight: VecDeque<InFlight>,
+    uncommitted: VecDeque<Uncommitted>,
+    active: Option<Active>,
     next: u64,
 }
 
-/// What became of a proposal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a move of the high watermark brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Which.
-    pub id: CommitId,
-    /// What its records changed, in order.
+    /// What the records changed, in order.
     pub changes: Vec<Change>,
+    /// Proposals that are committed by it.
+    pub done: Vec<CommitId>,
 }
 
 impl Controller {
@@ -57,7 +68,7 @@ impl Controller {
     /// The metadata with what is planned: plans are made from it, so that two of them never clash.
     #[must_use]
     pub fn planned(&self) -> &Image {
-        &self.planned
+        self.active.as_ref().map_or(&self.committed, |active| &active.planned)
     }
 
     /// Where the next record will stand.
@@ -66,30 +77,58 @@ impl Controller {
         self.end
     }
 
-    /// Whether everything planned is committed.
+    /// Up to where the image holds the log.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.in_flight.is_empty()
+    pub fn applied(&self) -> Offset {
+        self.applied
     }
 
-    /// Takes in a batch of the log at the start, before anything is planned.
+    /// Whether plans may be made here.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// Takes in a batch that was appended to the log by a leader.
     ///
     /// # Errors
-    /// What is wrong with the log, for the operator. The broker must not serve.
-    pub fn load(&mut self, batch: &Batch) -> Result<Vec<Change>, String> {
-        assert!(self.is_quiet(), "the log is loaded before anything is planned");
-        let mut changes = Vec::new();
-        for (offset, record) in record::read(batch)? {
-            let change = self.committed.replay(&record).map_err(|Contradiction(why)| format!("at offset {offset}: {why}"))?;
-            changes.push(change);
-        }
-        self.end = batch.header().next_offset();
-        Ok(changes)
+    /// What is wrong with it, for the operator: nothing can be decided with such a log.
+    pub fn take_in(&mut self, batch: &Batch) -> Result<(), String> {
+        let (base, end) = (batch.header().base_offset, batch.header().next_offset());
+        assert!(base >= self.end, "a batch at {base} of a metadata log that ends at {}", self.end);
+        let records = record::read(batch)?.into_iter().map(|(_, record)| record).collect();
+        self.uncommitted.push_back(Uncommitted { base, end, records });
+        self.end = end;
+        Ok(())
     }
 
-    /// The log is loaded: plans may be made.
-    pub fn loaded(&mut self) {
-        self.planned = self.committed.clone();
+    /// A control batch stands at `base..end`: it holds nothing for the image.
+    pub fn pass(&mut self, base: Offset, end: Offset) {
+        assert!(base >= self.end, "a control batch at {base} of a metadata log that ends at {}", self.end);
+        self.uncommitted.push_back(Uncommitted { base, end, records: Vec::new() });
+        self.end = end;
+    }
+
+    /// The log was cut: nothing from `to` on counts.
+    pub fn cut(&mut self, to: Offset) {
+        assert!(to >= self.applied, "committed metadata is cut at {to}, below {}", self.applied);
+        assert!(!self.is_active(), "only the log of a follower is cut");
+        while self.uncommitted.back().is_some_and(|last| last.end > to) {
+            self.uncommitted.pop_back();
+        }
+        self.end = to;
+    }
+
+    /// This node leads the quorum, and everything that was in the log when it began is committed: plans may be made.
+    pub fn activate(&mut self) {
+        assert!(self.uncommitted.is_empty(), "the log is committed up to {} only", self.applied);
+        self.active = Some(Active { planned: self.committed.clone(), waiting: VecDeque::new() });
+    }
+
+    /// This node does not lead any more. Returns the proposals whose fate is unknown.
+    pub fn deactivate(&mut self) -> Vec<CommitId> {
+        let waiting = self.active.take().map(|active| active.waiting).unwrap_or_default();
+        waiting.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Takes a plan's records into the planned image. Returns what to wait for, and the batch to append at `end`.
@@ -97,46 +136,66 @@ impl Controller {
     /// Without records there is nothing to append, but the answer still waits for what it was made from.
     ///
     /// # Panics
-    /// If the records contradict the planned image: a plan is made from it, so that is our own bug.
+    /// If the records contradict the planned image: a plan is made from it, so that is our own bug. If this is not the active controller.
     pub fn propose(&mut self, records: Vec<Record>, at: Timestamp) -> (CommitId, Option<Batch>) {
+        let active = self.active.as_mut().expect("only the active controller proposes");
         for record in &records {
-            if let Err(Contradiction(why)) = self.planned.replay(record) {
+            if let Err(Contradiction(why)) = active.planned.replay(record) {
                 panic!("a plan contradicts the image it was made from: {why}");
             }
         }
         let batch = (!records.is_empty()).then(|| record::batch(&records, at));
-        self.end = self.end.plus(i64::try_from(records.len()).expect("few records"));
+        let base = self.end;
+        self.end = base.plus(i64::try_from(records.len()).expect("few records"));
         let id = CommitId(self.next);
         self.next += 1;
-        self.in_flight.push_back(InFlight { id, end: self.end, records });
+        active.waiting.push_back((id, self.end));
+        if batch.is_some() {
+            self.uncommitted.push_back(Uncommitted { base, end: self.end, records });
+        }
         (id, batch)
     }
 
-    /// The log is committed up to `offset`: what became of the proposals up to there, in order.
-    pub fn commit(&mut self, offset: Offset) -> Vec<Committed> {
-        let mut done = Vec::new();
-        while self.in_flight.front().is_some_and(|first| first.end <= offset) {
-            let first = self.in_flight.pop_front().expect("looked at above");
-            let replay = |record| self.committed.replay(record).expect("the planned image took it in the same order");
-            done.push(Committed { id: first.id, changes: first.records.iter().map(replay).collect() });
+    /// The log is committed up to `high`: replays what that covers.
+    ///
+    /// # Errors
+    /// A record that does not fit what came before it: the log is not one that a controller wrote.
+    pub fn commit(&mut self, high: Offset) -> Result<Committed, String> {
+        let mut committed = Committed::default();
+        while self.uncommitted.front().is_some_and(|first| first.end <= high) {
+            let first = self.uncommitted.pop_front().expect("looked at above");
+            for (at, record) in (first.base.0..).zip(&first.records) {
+                let change = self.committed.replay(record).map_err(|Contradiction(why)| format!("at offset {at}: {why}"))?;
+                committed.changes.push(change);
+            }
+            self.applied = first.end;
         }
-        done
+        let Some(active) = &mut self.active else { return Ok(committed) };
+        while active.waiting.front().is_some_and(|(_, end)| *end <= self.applied) {
+            committed.done.extend(active.waiting.pop_front().map(|(id, _)| id));
+        }
+        Ok(committed)
     }
 
     /// What must hold after every step.
     pub fn check(&self) {
-        assert!(self.in_flight.iter().zip(self.in_flight.iter().skip(1)).all(|(a, b)| a.id < b.id && a.end <= b.end));
-        // While the log is loaded only one image grows.
-        if self.is_quiet() && self.next > 0 {
-            assert_eq!(self.committed.counts(), self.planned.counts(), "everything is committed, and the images differ");
+        let ends = self.uncommitted.iter().map(|batch| batch.end);
+        assert!(ends.clone().zip(ends.skip(1)).all(|(a, b)| a < b), "batches of the metadata log out of order");
+        assert!(self.applied <= self.end, "metadata replayed up to {}, past the end {}", self.applied, self.end);
+        if let Some(active) = &self.active
+            && self.uncommitted.is_empty()
+        {
+            assert_eq!(self.committed.counts(), active.planned.counts(), "everything is committed, and the images differ");
         }
     }
 
     /// The same of every topic, partition and setting: for tests, since it reads all metadata.
     pub fn check_all(&self) {
         self.check();
-        if self.is_quiet() && self.next > 0 {
-            assert!(self.committed == self.planned, "everything is committed, and the images differ");
+        if let Some(active) = &self.active
+            && self.uncommitted.is_empty()
+        {
+            assert!(self.committed == active.planned, "everything is committed, and the images differ");
         }
     }
 }

@@ -185,12 +185,19 @@ impl Log {
     /// Returns the stamped batch.
     pub fn append(&mut self, batch: &Batch, epoch: LeaderEpoch, config: &TopicConfig, wall: Timestamp, ops: &mut Ops) -> Batch {
         let stamped = batch.stamp(self.end, epoch);
+        self.take_in(&stamped, config, wall, ops);
+        stamped
+    }
+
+    /// Takes in a batch as its leader stamped it: it must begin at the end.
+    pub fn take_in(&mut self, stamped: &Batch, config: &TopicConfig, wall: Timestamp, ops: &mut Ops) {
         let header = *stamped.header();
+        assert!(header.base_offset == self.end, "a batch at {} at the end {} of {}", header.base_offset, self.end, self.name);
         if self.segments.active().must_roll(&header, config, wall) {
             self.roll(ops);
         }
         let before = self.epochs.latest();
-        self.epochs.assign(epoch, self.end);
+        self.epochs.assign(header.leader_epoch, self.end);
         if self.epochs.latest() != before {
             ops.saves.push((format!("{}/leader-epoch-checkpoint", self.name), self.epochs.encode().into()));
         }
@@ -198,7 +205,6 @@ impl Log {
         self.producers.replay(&header);
         ops.writes.push(StoreOp::Append { log: self.id, at: self.end, batches: vec![stamped.clone()] });
         self.end = header.next_offset();
-        stamped
     }
 
     /// Seals the active segment. The producers as of its end go to a snapshot.
@@ -254,7 +260,7 @@ impl Log {
     /// What must hold of it after every step.
     pub fn check(&self, high: Offset) {
         assert!(self.start <= high, "start {} passed high {high} of {}", self.start, self.name);
-        assert!(high <= self.durable(), "high {high} passed the durable end {} of {}", self.durable(), self.name);
+        assert!(high <= self.end, "high {high} passed the end {} of {}", self.end, self.name);
         assert!(self.written <= self.end, "written {} passed end {} of {}", self.written, self.end, self.name);
         assert!(self.segments.active().base <= self.end, "the active segment begins behind the end of {}", self.name);
     }

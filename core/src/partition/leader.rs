@@ -1,12 +1,13 @@
 //! The leader of a partition decides when an append is committed. Never sees records or a disk.
 //!
-//! Holds: `high` ≤ the durable end of every ISR member, and `high` never goes back.
+//! Holds: `high` ≤ the durable end of every member of the maximal ISR that was heard of, and `high` never goes back.
 
-use crate::id::{BrokerId, LeaderEpoch, Offset};
+use crate::id::{LeaderEpoch, Offset};
 use crate::log::Log;
+use crate::partition::isr::Isr;
 use crate::partition::wait::Waits;
 use crate::request::Token;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Who waits for a watermark of a partition: one partition's place in a produce request's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +18,34 @@ pub struct ProduceWait {
     pub at: usize,
 }
 
+/// Who says what is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// Everything that all in-sync replicas have.
+    Isr(Isr),
+    /// The metadata quorum: a majority of its voters.
+    Quorum,
+}
+
 /// A leader's data.
 #[derive(Clone, Debug)]
 pub struct Leader {
     /// The epoch of this leadership.
     pub epoch: LeaderEpoch,
+    /// The log's end when it began. Before `high` has reached it, what is committed is not fully known (KIP-207).
+    pub epoch_start: Offset,
     /// Its log.
     pub log: Log,
     /// Wait for the log to be written (acks=1).
     pub until_written: Waits<ProduceWait>,
     /// Wait for the high watermark (acks=all).
     pub until_high: Waits<ProduceWait>,
-    /// Fetches to be looked at again when the high watermark moves.
+    /// Fetches of clients, to be looked at again when the high watermark moves.
     pub fetches: BTreeSet<Token>,
-    isr: BTreeMap<BrokerId, Offset>,
+    /// Fetches of replicas, to be looked at again when something was written.
+    pub replica_fetches: BTreeSet<Token>,
+    /// Who says what is committed.
+    pub commit: Commit,
     high: Offset,
 }
 
@@ -42,16 +57,18 @@ pub struct Advanced {
 }
 
 impl Leader {
-    /// Leads `log` as the only in-sync replica. All of a recovered log is durable.
+    /// Leads `log`, of which everything below `high` is known to be committed.
     #[must_use]
-    pub fn alone(me: BrokerId, epoch: LeaderEpoch, log: Log) -> Self {
-        let high = log.durable();
+    pub fn new(epoch: LeaderEpoch, log: Log, high: Offset, commit: Commit) -> Self {
+        let high = high.clamp(log.start(), log.durable().max(log.start()));
         Self {
             epoch,
+            epoch_start: log.end(),
             until_written: Waits::default(),
             until_high: Waits::default(),
             fetches: BTreeSet::new(),
-            isr: BTreeMap::from([(me, high)]),
+            replica_fetches: BTreeSet::new(),
+            commit,
             high,
             log,
         }
@@ -69,19 +86,43 @@ impl Leader {
         self.high
     }
 
-    /// The in-sync replicas.
-    pub fn isr(&self) -> impl Iterator<Item = BrokerId> + '_ {
-        self.isr.keys().copied()
+    /// The in-sync replicas, where they decide.
+    #[must_use]
+    pub fn isr(&self) -> Option<&Isr> {
+        match &self.commit {
+            Commit::Isr(isr) => Some(isr),
+            Commit::Quorum => None,
+        }
     }
 
-    /// `replica` has everything up to `end` durable.
-    pub fn acked(&mut self, replica: BrokerId, end: Offset) -> Option<Advanced> {
-        self.isr.insert(replica, end);
-        let high = *self.isr.values().min().expect("the leader is in its own ISR");
-        assert!(high >= self.high, "the high watermark of {} went back from {} to {high}", self.log.name(), self.high);
-        if high == self.high {
+    /// The in-sync replicas, where they decide.
+    pub fn isr_mut(&mut self) -> Option<&mut Isr> {
+        match &mut self.commit {
+            Commit::Isr(isr) => Some(isr),
+            Commit::Quorum => None,
+        }
+    }
+
+    /// Whether what was committed before this leadership is known: until then nobody may be told where the log ends (KIP-207).
+    #[must_use]
+    pub fn knows_its_end(&self) -> bool {
+        self.high >= self.epoch_start
+    }
+
+    /// Moves the high watermark as far as the in-sync replicas allow.
+    pub fn advance(&mut self) -> Option<Advanced> {
+        let committed = self.isr()?.committed(self.log.durable())?;
+        self.advance_to(committed)
+    }
+
+    /// Moves the high watermark to `high`, if that lies further on.
+    pub fn advance_to(&mut self, high: Offset) -> Option<Advanced> {
+        if high <= self.high {
             return None;
         }
+        // A majority of voters may have what this leader's own disk has not.
+        let limit = if matches!(self.commit, Commit::Quorum) { self.log.end() } else { self.log.durable() };
+        assert!(high <= limit, "the high watermark {high} of {} would pass {limit}", self.log.name());
         self.high = high;
         Some(Advanced { high })
     }

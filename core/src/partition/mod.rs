@@ -1,11 +1,15 @@
 //! One replica of one partition on this broker: what role it plays, and the data of that role.
 
+pub mod follower;
+pub mod isr;
 pub mod leader;
 pub mod wait;
 
 use crate::config::Durability;
 use crate::config::TopicConfig;
-use crate::id::{DirId, LogId, PartitionIndex, Uuid};
+use crate::id::{DirId, LogId, Offset, PartitionIndex, Uuid};
+use crate::log::Log;
+use follower::Follower;
 use leader::Leader;
 use std::sync::Arc;
 
@@ -33,6 +37,10 @@ pub struct Partition {
     pub log: LogId,
     /// Whose records it holds.
     pub owner: Owner,
+    /// Grows when what was given to the store before no longer counts: the log was cut, or is recovered anew.
+    pub life: u32,
+    /// What was known to be committed when it last played a role.
+    pub high: Offset,
     /// What it does now.
     pub role: Role,
 }
@@ -77,10 +85,12 @@ impl Owner {
 /// What a replica does.
 #[derive(Clone, Debug)]
 pub enum Role {
-    /// Its log is being made.
-    Creating,
+    /// Its log is being made, cut or recovered.
+    Opening,
     /// It takes appends and serves reads.
     Leader(Box<Leader>),
+    /// It fetches what its leader has.
+    Follower(Box<Follower>),
     /// Its log cannot be used until the operator has done something.
     Offline {
         /// What happened.
@@ -100,7 +110,7 @@ impl Partition {
     pub fn leader(&self) -> Option<&Leader> {
         match &self.role {
             Role::Leader(leader) => Some(leader),
-            Role::Creating | Role::Offline { .. } => None,
+            Role::Opening | Role::Follower(_) | Role::Offline { .. } => None,
         }
     }
 
@@ -108,7 +118,53 @@ impl Partition {
     pub fn leader_mut(&mut self) -> Option<&mut Leader> {
         match &mut self.role {
             Role::Leader(leader) => Some(leader),
-            Role::Creating | Role::Offline { .. } => None,
+            Role::Opening | Role::Follower(_) | Role::Offline { .. } => None,
+        }
+    }
+
+    /// The follower's data, if this replica follows.
+    #[must_use]
+    pub fn follower(&self) -> Option<&Follower> {
+        match &self.role {
+            Role::Follower(follower) => Some(follower),
+            Role::Opening | Role::Leader(_) | Role::Offline { .. } => None,
+        }
+    }
+
+    /// The follower's data, if this replica follows.
+    pub fn follower_mut(&mut self) -> Option<&mut Follower> {
+        match &mut self.role {
+            Role::Follower(follower) => Some(follower),
+            Role::Opening | Role::Leader(_) | Role::Offline { .. } => None,
+        }
+    }
+
+    /// Its log, while it is open.
+    #[must_use]
+    pub fn open_log(&self) -> Option<&Log> {
+        match &self.role {
+            Role::Leader(leader) => Some(&leader.log),
+            Role::Follower(follower) => Some(&follower.log),
+            Role::Opening | Role::Offline { .. } => None,
+        }
+    }
+
+    /// Its log, while it is open.
+    pub fn open_log_mut(&mut self) -> Option<&mut Log> {
+        match &mut self.role {
+            Role::Leader(leader) => Some(&mut leader.log),
+            Role::Follower(follower) => Some(&mut follower.log),
+            Role::Opening | Role::Offline { .. } => None,
+        }
+    }
+
+    /// Up to where records are known to be committed.
+    #[must_use]
+    pub fn high(&self) -> Offset {
+        match &self.role {
+            Role::Leader(leader) => leader.high(),
+            Role::Follower(follower) => follower.high(),
+            Role::Opening | Role::Offline { .. } => self.high,
         }
     }
 }

@@ -13,6 +13,8 @@ pub const HEADER_BYTES: usize = 61;
 pub const PREFIX_BYTES: usize = 12;
 /// The bytes that a stamp replaces: base offset, length, leader epoch.
 const STAMP_BYTES: usize = 16;
+/// The attribute of a batch whose records are markers, or another matter of the log's own.
+pub(super) const CONTROL: i16 = 0x20;
 /// Where the checksummed part begins.
 pub const CRC_FROM: usize = 21;
 
@@ -110,6 +112,8 @@ pub enum BadBatch {
     Count,
     /// Compression codec that nobody assigned.
     Codec,
+    /// Records that do not have the structure which the header claims.
+    Records,
 }
 
 impl BatchHeader {
@@ -189,7 +193,7 @@ impl BatchHeader {
     /// Whether it holds a marker or another control record, which consumers are not shown.
     #[must_use]
     pub fn is_control(&self) -> bool {
-        self.attributes & 0x20 != 0
+        self.attributes & CONTROL != 0
     }
 
     /// Whether an idempotent producer made it.

@@ -2,6 +2,7 @@
 //!
 //! Decompression is bounded by its caller: hostile bytes never cost more than the limit. Never knows what a record is.
 
+use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -34,8 +35,22 @@ pub fn compress(codec: Compression, level: Option<i32>, plain: &Bytes) -> Bytes 
         Compression::Gzip => gzip(level, plain),
         Compression::Snappy => snappy(plain),
         Compression::Lz4 => lz4(plain),
-        Compression::Zstd => zstd::bulk::compress(plain, level.unwrap_or(3)).expect("zstd compresses anything into memory").into(),
+        Compression::Zstd => zstd(level.unwrap_or(3), plain),
     }
+}
+
+// To make a context costs more than a small batch; what a context was used for before does not show in what it gives.
+thread_local! {
+    static PACKER: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static UNPACKER: RefCell<zstd::zstd_safe::DCtx<'static>> = RefCell::new(zstd::zstd_safe::DCtx::create());
+}
+
+fn zstd(level: i32, plain: &[u8]) -> Bytes {
+    PACKER.with_borrow_mut(|kept| {
+        let packer = kept.get_or_insert_with(|| zstd::bulk::Compressor::new(level).expect("zstd takes every level"));
+        packer.set_compression_level(level).expect("zstd takes every level");
+        packer.compress(plain).expect("zstd compresses anything into memory").into()
+    })
 }
 
 fn gzip(level: Option<i32>, plain: &[u8]) -> Bytes {
@@ -91,7 +106,12 @@ fn drain(from: impl std::io::Read, limit: usize) -> Result<Bytes, BadCompression
 }
 
 fn unzstd(packed: &[u8], limit: usize) -> Result<Bytes, BadCompression> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| BadCompression::Corrupt)?;
+    UNPACKER.with_borrow_mut(|context| unzstd_in(context, packed, limit))
+}
+
+fn unzstd_in(context: &mut zstd::zstd_safe::DCtx<'static>, packed: &[u8], limit: usize) -> Result<Bytes, BadCompression> {
+    context.reset(zstd::zstd_safe::ResetDirective::SessionAndParameters).map_err(|_| BadCompression::Corrupt)?;
+    let mut decoder = zstd::stream::read::Decoder::with_context(packed, context);
     // A frame may ask for a window of up to 128 MiB in a few bytes. No window need be larger than what it unpacks to; 8 MiB is what the
     // ordinary levels use, whatever the size.
     let window = limit.max(1).next_power_of_two().ilog2().clamp(23, 27);

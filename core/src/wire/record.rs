@@ -122,13 +122,26 @@ impl BatchBuilder {
     /// If it is empty: no such batch may be sent.
     #[must_use]
     pub fn finish(self, identity: Identity) -> Batch {
+        self.close(identity, 0)
+    }
+
+    /// The same as a control batch: consumers are not shown its records.
+    ///
+    /// # Panics
+    /// If it is empty.
+    #[must_use]
+    pub fn finish_control(self) -> Batch {
+        self.close(Identity::NONE, batch::CONTROL)
+    }
+
+    fn close(self, identity: Identity, attributes: i16) -> Batch {
         assert!(self.records > 0, "a batch without records");
         let header = BatchHeader {
             base_offset: Offset::ZERO,
             bytes: 0,
             leader_epoch: LeaderEpoch(-1),
             crc: 0,
-            attributes: self.codec.bits(),
+            attributes: self.codec.bits() | attributes,
             last_offset_delta: self.records - 1,
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,

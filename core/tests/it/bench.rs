@@ -1,5 +1,6 @@
 //! One broker over a store in memory that does what it is told, when it is told: what the core decides is seen effect by effect.
 
+use bytes::Bytes;
 use klamm_core::broker::io::{Effect, Input};
 use klamm_core::broker::{Broker, Config, RecoveredNode};
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
@@ -8,7 +9,7 @@ use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, 
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
 use klamm_core::store::{StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
-use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use klamm_core::wire::batch::{Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
 use klamm_core::wire::{Request, RequestHeader, Response};
@@ -47,6 +48,9 @@ pub(crate) struct Bench {
     config: BrokerConfig,
     logs: BTreeMap<LogId, MemoryLog>,
     ops: VecDeque<(Ticket, StoreOp)>,
+    saved: BTreeMap<String, Bytes>,
+    /// Each process has a seed of its own.
+    seed: u64,
     pub(crate) replies: Vec<(ConnId, CorrelationId, Response)>,
     pub(crate) notes: Vec<String>,
     pub(crate) halted: Option<String>,
@@ -75,6 +79,8 @@ impl Bench {
             config,
             logs: BTreeMap::new(),
             ops: VecDeque::new(),
+            saved: BTreeMap::new(),
+            seed: 7,
             replies: Vec::new(),
             notes: Vec::new(),
             halted: None,
@@ -172,7 +178,11 @@ impl Bench {
                 assert_ne!(self.logs[&log].name, "__cluster_metadata-0", "metadata is never cleaned away");
                 Stored::Done
             }
-            StoreOp::Roll { .. } | StoreOp::Save { .. } | StoreOp::Remove { .. } => Stored::Done,
+            StoreOp::Save { name, bytes, .. } => {
+                self.saved.insert(name, bytes);
+                Stored::Done
+            }
+            StoreOp::Roll { .. } | StoreOp::Remove { .. } => Stored::Done,
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
@@ -207,18 +217,27 @@ impl Bench {
 
     /// Produces one batch of `records` records to a partition with acks=all; its error code.
     pub(crate) fn produce(&mut self, topic: &str, index: i32, records: i32) -> ErrorCode {
-        let mut builder = BatchBuilder::new(Compression::None, None);
-        (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
-        let partition = PartitionProduceData { index: PartitionIndex(index), ..Default::default() };
-        let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![partition], ..Default::default() };
-        let body = Request::from(ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() });
+        self.produce_all(&[(topic, index, records)]).responses[0].partition_responses[0].error_code
+    }
+
+    /// Produces a batch for each topic, partition and number of records, with one request and acks=all.
+    pub(crate) fn produce_all(&mut self, named: &[(&str, i32, i32)]) -> ProduceResponse {
+        let mut request = ProduceRequest { acks: -1, timeout_ms: 1000, ..Default::default() };
+        let mut batches = Vec::new();
+        for (topic, index, records) in named {
+            let mut builder = BatchBuilder::new(Compression::None, None);
+            (0..*records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
+            batches.push(Ok(builder.finish(Identity::NONE)));
+            let partition = PartitionProduceData { index: PartitionIndex(*index), ..Default::default() };
+            request.topic_data.push(TopicProduceData { name: (*topic).to_owned(), partition_data: vec![partition], ..Default::default() });
+        }
         self.next += 1;
-        let correlation = CorrelationId(self.next);
+        let (correlation, body) = (CorrelationId(self.next), Request::from(request));
         let header = RequestHeader { api: body.api(), version: 9, correlation, client_id: None };
-        self.input(Input::Request { conn: CLIENT, header, body, batches: vec![Ok(builder.finish(Identity::NONE))] });
+        self.input(Input::Request { conn: CLIENT, header, body, batches });
         self.settle();
         match self.answer(correlation) {
-            Some(Response::Produce(body)) => body.responses[0].partition_responses[0].error_code,
+            Some(Response::Produce(body)) => body,
             other => panic!("another answer: {other:?}"),
         }
     }
@@ -247,8 +266,10 @@ impl Bench {
             logs.push(FoundLog { log: id, name: log.name.clone(), topic: log.topic, state: Ok(log.recovered()) });
             self.logs.insert(id, log);
         }
-        let dir = FoundDir { dir: DirId(0), id: Uuid([7; 16]), clean: None, logs, saved: BTreeMap::new() };
-        self.broker = Broker::new(Config::new(self.config.clone()), 8, RecoveredNode { dirs: vec![dir] });
+        let dir = FoundDir { dir: DirId(0), id: Uuid([7; 16]), clean: None, logs, saved: self.saved.clone() };
+        self.seed += 1;
+        self.broker =
+            Broker::new(Config::new(self.config.clone()), self.seed, RecoveredNode { dirs: vec![dir], ..RecoveredNode::default() });
         self.open(CLIENT);
         self.settle();
     }

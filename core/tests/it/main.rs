@@ -4,3 +4,4 @@ mod admin;
 mod bench;
 mod frames;
 mod groups;
+mod log;

@@ -48,6 +48,11 @@ pub(super) fn refusal(what: &str, code: ErrorCode, message: Option<&str>) -> Str
         ErrorCode::TOPIC_ALREADY_EXISTS => "; `klamm topic describe` shows it, `klamm topic grow` adds partitions",
         ErrorCode::INVALID_REPLICATION_FACTOR => "; use `-R` with no more than there are brokers",
         ErrorCode::GROUP_ID_NOT_FOUND => "; `klamm group list` shows which there are",
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::GROUP_AUTHORIZATION_FAILED | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => {
+            "; ask whoever administers the cluster for the right"
+        }
+        ErrorCode::KAFKA_STORAGE_ERROR => "; the broker's log says what is wrong with its disk",
+        code if code.is_retriable() => "; try again in a moment",
         ErrorCode::NON_EMPTY_GROUP | ErrorCode::UNKNOWN_MEMBER_ID => "; stop the group's consumers first",
         _ => "",
     };

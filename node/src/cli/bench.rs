@@ -164,7 +164,8 @@ impl Bench {
         println!("{line}");
         let Some(path) = &self.record else { return Ok(()) };
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|e| format!("cannot append to {}: {e}", path.display()))
+        file.and_then(|mut file| writeln!(file, "{line}"))
+            .map_err(|e| format!("cannot append to {}: {e}; the figures are in the line above", path.display()))
     }
 
     async fn make_topic(&self, admin: &mut Admin) -> Result<(), String> {
@@ -292,7 +293,9 @@ fn values(event: consumer::Event) -> Result<Vec<Bytes>, String> {
             Ok(records.into_iter().flat_map(|(_, records)| records).map(|r| r.payload.value.unwrap_or_default()).collect())
         }
         consumer::Event::Refused { error } => Err(super::ask::refusal("refused", error, None)),
-        consumer::Event::Corrupt { part, at } => Err(format!("{part}: what stands at offset {at} cannot be read")),
+        consumer::Event::Corrupt { part, at } => {
+            Err(format!("{part}: what stands at offset {at} cannot be read; measure on another topic with `-t NAME`"))
+        }
         consumer::Event::NoPosition { .. }
         | consumer::Event::Assigned { .. }
         | consumer::Event::Revoked { .. }

@@ -141,7 +141,8 @@ impl Consume {
             parts.extend(wanted.map(|p| TopicPartition::new(self.topic.as_str(), p)));
         }
         if parts.is_empty() {
-            return Err(format!("`{}` has no partition {}", self.topic, self.partition.unwrap_or(0)));
+            let (topic, partition) = (&self.topic, self.partition.unwrap_or(0));
+            return Err(format!("`{topic}` has no partition {partition}; `klamm topic describe {topic}` shows which it has"));
         }
         client.tell(Command::Assign { parts: parts.clone() });
         if let Some(from) = &self.from {

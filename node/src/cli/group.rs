@@ -117,7 +117,9 @@ async fn offsets_at(admin: &mut Admin, parts: &[TopicPartition], time: Timestamp
         let topic = metadata.topics.iter().find(|topic| topic.name.as_deref() == Some(&part.topic));
         let partition = topic.and_then(|topic| topic.partitions.iter().find(|p| p.partition_index == part.partition));
         let leader = partition.and_then(|p| metadata.brokers.iter().find(|broker| broker.node_id == p.leader_id));
-        let Some(leader) = leader else { return Err(format!("{part} has no leader now, or does not exist")) };
+        let Some(leader) = leader else {
+            return Err(format!("{part} has no leader now, or does not exist; `klamm topic describe {}` shows it", part.topic));
+        };
         let at = Address { host: leader.host.clone(), port: u16::try_from(leader.port).unwrap_or(0) };
         let partitions = vec![ListOffsetsPartition { partition_index: part.partition, timestamp: time, ..ListOffsetsPartition::default() }];
         let topics = vec![ListOffsetsTopic { name: part.topic.to_string(), partitions }];

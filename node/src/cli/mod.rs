@@ -3,6 +3,7 @@
 mod ask;
 mod bench;
 mod consume;
+mod dev;
 mod format;
 mod group;
 mod logging;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
     after_help = "\
 Examples:
   klamm serve                            a one-node cluster with its data in ./klamm-data
+  klamm dev --brokers 3                  a cluster of three nodes in one process
   klamm topic create words -P 6          a topic of six partitions
   seq 5 | klamm produce words            one record for each line
   klamm consume words --from-beginning   read them back
@@ -38,6 +40,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Format(format::Format),
+    Dev(dev::Dev),
     Topic(topic::Topic),
     Produce(produce::Produce),
     Consume(consume::Consume),
@@ -58,6 +61,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Format(format) => format.run(),
+        Command::Dev(dev) => dev.run(),
         Command::Topic(topic) => topic.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),

@@ -164,10 +164,10 @@ impl Tally {
 pub(super) fn words(why: Why) -> String {
     match why {
         Why::TimedOut => "no broker took it in time; is one running there?".to_owned(),
-        Why::BufferFull => "the buffer is full".to_owned(),
+        Why::BufferFull => "the buffer is full; send more slowly, or in smaller records".to_owned(),
         Why::TooLarge => "it is larger than a request may be; shorten the line".to_owned(),
         Why::Refused(code) => super::ask::refusal("refused", code, None),
-        Why::Closed => "the producer was closed".to_owned(),
+        Why::Closed => "the producer was closed before it was sent; send it again".to_owned(),
     }
 }
 

@@ -6,10 +6,13 @@ use super::logging::Logging;
 use clap::Args;
 use klamm::clock::Clock;
 use klamm::config::Config;
+use klamm::founding::{self, Founders};
 use klamm::fs::Disk;
-use klamm::identity::{self, Found, Identity, NamedDisk, Plan};
+use klamm::identity::{self, Found, NamedDisk};
+use klamm::store::Identity;
 use klamm::{Node, Sizes, Stopped, World};
-use std::path::PathBuf;
+use klamm_core::client::io::Address;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -54,6 +57,7 @@ impl Serve {
         loaded.warnings.iter().for_each(|line| warn!("{line}"));
         let config = loaded.config;
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers())
             .max_blocking_threads(BLOCKING_THREADS)
             .enable_all()
             .build()
@@ -64,7 +68,7 @@ impl Serve {
     async fn serve(&self, config: &Config) -> Result<(), String> {
         let signals = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
         let (mut term, mut int) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-        let disks = disks(config)?;
+        let disks = disks_to_serve(config)?;
         let cluster = self.identity(config, &disks).await?.cluster;
         let mut node = Node::start(config, world(cluster.clone(), disks)).await?;
         println!("klamm is ready: {} (cluster {cluster}, node {})", node.addresses().join(", "), config.node);
@@ -93,38 +97,84 @@ impl Serve {
         let identity = match (identity::read(disks).await?, &self.file) {
             (Found::Formatted(identity), _) => identity,
             (Found::Empty, Some(file)) => {
-                return Err(format!(
-                    "{} is not formatted; for a new cluster of this node run\n\n    klamm format --cluster-id {} {}\n",
-                    config.log_dirs[0].display(),
-                    identity::new_uuid(),
-                    file.display()
-                ));
+                return Err(format!("{} is not formatted; {}", config.log_dirs[0].display(), self.remedy(config, file)));
             }
             (Found::Empty, None) => first_start(config, disks).await?,
         };
         if identity.node != config.node {
-            return Err(format!("{} belongs to node {}, but `node.id` is {}", config.log_dirs[0].display(), identity.node, config.node));
+            let first = config.log_dirs[0].display();
+            return Err(format!(
+                "{first} belongs to node {}, but `node.id` is {}: correct `node.id`, or name another folder",
+                identity.node, config.node
+            ));
         }
         Ok(identity)
     }
 }
 
+impl Serve {
+    /// How to format the folders.
+    fn remedy(&self, config: &Config, file: &Path) -> String {
+        let options: String = self.options.iter().map(|option| format!("-o '{option}' ")).collect();
+        let line =
+            |cluster: &str, founders: &str| format!("\n\n    klamm format --cluster-id {cluster} {founders}{options}{}\n", file.display());
+        let new = identity::new_uuid().to_string();
+        let fixed = config.given.get("controller.quorum.voters").is_some_and(|voters| !voters.is_empty());
+        if fixed || !config.roles.controller {
+            return format!("with the id of its cluster, which is the same on all nodes, run{}", line("ID", ""));
+        }
+        if founding::is_alone(config) {
+            return format!("for a new cluster of this node run{}", line(&new, ""));
+        }
+        let own = config.controllers().into_iter().next().map(|e| Address { host: e.host, port: e.port });
+        let own = own.map_or_else(String::new, |address| format!("{}@{address}:{}", config.node, identity::new_uuid()));
+        let listed = format!("--initial-controllers {own},ID@HOST:PORT:DIRECTORY-ID,... ");
+        format!(
+            "for a new cluster, of which it is one of the first controllers, run on each of them, with the same list,{}\nand to join a cluster that there is{}",
+            line(&new, &listed),
+            line("ID", "--no-initial-controllers ")
+        )
+    }
+}
+
+/// Threads for connections and decisions: a core is left to the store, which has a thread of its own. More threads than cores take each other's
+/// work, and wake up for it in vain.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() - 1).max(1)
+}
+
 /// Formats empty folders as a cluster of one node.
 async fn first_start(config: &Config, disks: &[NamedDisk<Disk>]) -> Result<Identity, String> {
-    let plan = Plan { cluster: identity::new_uuid().to_string(), node: config.node, first_dir: None, ignore_formatted: false };
+    let plan = founding::plan(config, identity::new_uuid().to_string(), Founders::Unsaid, None, Clock::new().now().wall)?;
     for (path, _) in identity::format(&plan, disks).await? {
-        println!("new cluster {} with its data in {}", plan.cluster, path.display());
+        println!("new cluster {} with its data in {}", plan.owner.cluster, path.display());
     }
-    Ok(Identity { cluster: plan.cluster, node: plan.node })
+    Ok(plan.owner)
+}
+
+/// The folders of `log.dirs`, made if need be. The node can do without all but the first.
+fn disks_to_serve(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
+    let open = |(at, dir): (usize, &PathBuf)| match Disk::new(dir) {
+        Ok(disk) => Ok((dir.clone(), disk)),
+        Err(_) if at > 0 => Ok((dir.clone(), Disk::as_is(dir))),
+        Err(e) => {
+            Err(format!("cannot make {}: {e}; it holds the metadata log: mend it, or put a good folder first in `log.dirs`", dir.display()))
+        }
+    };
+    config.log_dirs.iter().enumerate().map(open).collect()
 }
 
 /// The folders of `log.dirs`, made if need be.
 pub(super) fn disks(config: &Config) -> Result<Vec<NamedDisk<Disk>>, String> {
-    let open = |dir: &PathBuf| Disk::new(dir).map(|disk| (dir.clone(), disk)).map_err(|e| format!("cannot make {}: {e}", dir.display()));
+    let open = |dir: &PathBuf| {
+        Disk::new(dir)
+            .map(|disk| (dir.clone(), disk))
+            .map_err(|e| format!("cannot make {}: {e}; name another folder in `log.dirs`, or let this user write there", dir.display()))
+    };
     config.log_dirs.iter().map(open).collect()
 }
 
-fn world(cluster: String, disks: Vec<NamedDisk<Disk>>) -> World<Disk> {
+pub(super) fn world(cluster: String, disks: Vec<NamedDisk<Disk>>) -> World<Disk> {
     let handle = tokio::runtime::Handle::current();
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the system gives random bytes");

@@ -127,7 +127,8 @@ async fn create(admin: &mut Admin, name: String, num_partitions: i32, replicatio
         ..CreatableTopic::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: TIMEOUT_MS, validate_only: false };
-    let Response::CreateTopics(response) = admin.ask(Request::CreateTopics(request), 7).await? else { return Err("no answer".to_owned()) };
+    let response = admin.ask(Request::CreateTopics(request), 7).await?;
+    let Response::CreateTopics(response) = response else { return Err(unexpected(&response)) };
     for topic in response.topics {
         accept(&format!("cannot create `{}`", topic.name), topic.error_code, topic.error_message.as_deref())?;
         println!("created {} with {} partition(s), {} replica(s) each", topic.name, topic.num_partitions, topic.replication_factor);

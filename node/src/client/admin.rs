@@ -5,6 +5,7 @@
 use crate::conn::write_memory;
 use crate::frames::Frames;
 use crate::net::{self, Reader, Writer};
+use crate::pool::Pool;
 use klamm_core::client::io::Address;
 use klamm_core::error::ErrorCode;
 use klamm_core::id::CorrelationId;
@@ -73,7 +74,7 @@ impl Admin {
             None => Line::open(address).await.map_err(cannot)?,
         };
         let api = request.api();
-        let version = line.version(api, most).ok_or_else(|| cannot(format!("it does not speak {}", api.name())))?;
+        let version = line.version(api, most).ok_or_else(|| cannot(format!("it does not speak {}; ask a newer broker", api.name())))?;
         let (line, response) = line.ask(version, request).await.map_err(cannot)?;
         self.lines.insert(address.clone(), line);
         Ok(response)
@@ -145,7 +146,7 @@ impl Line {
     /// Asks, and gives the line back with the answer: one that failed is not to be used again.
     async fn ask(mut self, version: i16, request: Request) -> Result<(Self, Response), String> {
         let answer = tokio::time::timeout(ANSWER_MAX, self.exchange(version, request)).await;
-        let response = answer.map_err(|_| format!("no answer within {} s", ANSWER_MAX.as_secs()))??;
+        let response = answer.map_err(|_| format!("no answer within {} s; its log may say why", ANSWER_MAX.as_secs()))??;
         Ok((self, response))
     }
 
@@ -165,7 +166,7 @@ impl Line {
 
     async fn read(&mut self) -> std::io::Result<bytes::Bytes> {
         let moves = AtomicU64::new(0);
-        let mut frames = Frames::new(self.reader.take().expect("given back below"), &moves);
+        let mut frames = Frames::new(self.reader.take().expect("given back below"), &moves, Pool::default());
         let len = frames.length().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let frame = frames.body(usize::try_from(len).map_err(|_| std::io::ErrorKind::InvalidData)?).await?;
         self.reader = Some(frames.into_reader());

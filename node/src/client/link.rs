@@ -3,6 +3,7 @@
 use crate::conn::write_memory;
 use crate::frames::Frames;
 use crate::net::{self, Reader, Writer};
+use crate::pool::Pool;
 use klamm_core::client::io::Address;
 use klamm_core::id::{CallId, ConnId, CorrelationId};
 use klamm_core::wire::{ApiKey, Chunk, Request, RequestHeader, Response, decode_response, encode_request};
@@ -64,7 +65,7 @@ pub(super) async fn run(
         let ended = tokio::select! {
             biased;
             ended = write(writer, &client_id, &mut asks, &opens) => ended,
-            ended = read(Frames::new(reader, &moves), &opens, &news) => ended,
+            ended = read(Frames::new(reader, &moves, Pool::default()), &opens, &news) => ended,
         };
         if ended.is_ok() {
             return;

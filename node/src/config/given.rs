@@ -43,7 +43,9 @@ impl Given {
     /// # Errors
     /// One line: the file cannot be read, or where its syntax is wrong.
     pub fn file(&mut self, path: &Path) -> Result<(), String> {
-        let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let bytes = std::fs::read(path).map_err(|e| {
+            format!("cannot read {}: {e}; without a FILE `klamm serve` starts a node with its data in ./klamm-data", path.display())
+        })?;
         // Java reads Latin-1; a file in UTF-8 is what people write.
         let text = String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());
         let entries = properties::parse(&text).map_err(|line| {

@@ -59,24 +59,46 @@ pub struct Listeners {
 /// Where a node listens if nothing says so: on this machine only, since nothing guards it.
 pub const DEFAULT: &str = "PLAINTEXT://127.0.0.1:9092";
 
+/// The same of a node that is a controller only.
+const DEFAULT_CONTROLLER: &str = "CONTROLLER://127.0.0.1:9093";
+
 /// Reads the keys around `listeners` for a node of these roles. Adds a line to `problems` for each thing that is wrong.
 pub fn read(given: &Given, controller_role: bool, broker_role: bool, problems: &mut Vec<String>) -> Listeners {
     let controller_names = names(given.get("controller.listener.names").unwrap_or("CONTROLLER"));
-    let all = endpoints(given, "listeners", problems).unwrap_or_else(|| Endpoint::parse(DEFAULT).into_iter().collect());
+    let default = || Endpoint::parse(if broker_role { DEFAULT } else { DEFAULT_CONTROLLER }).into_iter().collect();
+    let all = endpoints(given, "listeners", problems).unwrap_or_else(default);
     check_distinct(&all, given, problems);
     check_protocols(given, &all, &controller_names, problems);
     let (controllers, clients): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| controller_names.contains(&e.name));
     if broker_role && clients.is_empty() && problems.is_empty() {
         problems.push(format!("{} leaves no listener for clients: add one, like `{DEFAULT}`", given.cite("listeners")));
     }
-    if controllers.is_empty() && controller_role && given.get("controller.listener.names").is_some() {
-        problems.push(format!("{} names no listener of {}", given.cite("controller.listener.names"), given.cite("listeners")));
+    if problems.is_empty() {
+        problems.extend(misfit(given, &clients, &controllers, controller_role, broker_role));
     }
     let told = endpoints(given, "advertised.listeners", problems).unwrap_or_default();
     let advertised = advertise(&clients, &told, given, problems);
     let advertised_controllers = advertise(&controllers, &told, given, problems);
     let inter_broker = inter_broker(given, &clients, problems);
     Listeners { clients, controllers, advertised, advertised_controllers, inter_broker }
+}
+
+/// What is wrong with where the quorum comes in, in a node of these roles.
+fn misfit(given: &Given, clients: &[Endpoint], controllers: &[Endpoint], controller_role: bool, broker_role: bool) -> Option<String> {
+    let (names, listeners) = (given.cite("controller.listener.names"), given.cite("listeners"));
+    let is_set = |key| given.get(key).is_some_and(|value| !value.is_empty());
+    let among_others = ["controller.quorum.bootstrap.servers", "controller.quorum.voters"].into_iter().any(is_set);
+    if controller_role && controllers.is_empty() && (is_set("controller.listener.names") || among_others) {
+        return Some(format!("{names} names no listener of {listeners}: a controller needs one for the quorum, like `CONTROLLER://:9093`"));
+    }
+    // As Kafka: each role has listeners of its own.
+    if !controller_role && let Some(endpoint) = controllers.first() {
+        return Some(format!("{listeners}: `{}` is a listener of controllers, which this node is not; take it out", endpoint.name));
+    }
+    if !broker_role && let Some(endpoint) = clients.first() {
+        return Some(format!("{listeners}: `{}` is none of {names}, but this node is a controller only; take it out", endpoint.name));
+    }
+    None
 }
 
 fn names(text: &str) -> Vec<String> {
@@ -102,7 +124,12 @@ fn check_distinct(all: &[Endpoint], given: &Given, problems: &mut Vec<String>) {
                 problems.push(format!("{}: `{}` is there twice; give each listener a name of its own", given.cite("listeners"), one.name));
             }
             if one.port == other.port && one.port != 0 && one.host == other.host {
-                problems.push(format!("{}: `{}` and `{}` want the same port", given.cite("listeners"), other.name, one.name));
+                problems.push(format!(
+                    "{}: `{}` and `{}` want the same port; give one of them another",
+                    given.cite("listeners"),
+                    other.name,
+                    one.name
+                ));
             }
         }
     }
@@ -159,7 +186,11 @@ fn inter_broker(given: &Given, clients: &[Endpoint], problems: &mut Vec<String>)
         let Some(name) = given.get(key) else { continue };
         let name = name.to_ascii_uppercase();
         if !clients.is_empty() && !clients.iter().any(|e| e.name == name) {
-            problems.push(format!("{} names no listener of {}", given.cite(key), given.cite("listeners")));
+            problems.push(format!(
+                "{} names no listener of {}: name one of those, or take the key out",
+                given.cite(key),
+                given.cite("listeners")
+            ));
         }
         return name;
     }
@@ -204,6 +235,26 @@ mod tests {
         assert_eq!(listeners.clients[0].address(), "0.0.0.0:9092");
         assert_eq!(listeners.controllers[0].port, 9093);
         assert_eq!(listeners.advertised, [Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 }]);
+    }
+
+    #[test]
+    fn each_role_has_listeners_of_its_own() {
+        let read = |options: &[&str], controller, broker| {
+            let mut given = Given::default();
+            options.iter().for_each(|option| given.option(option).expect("key=value"));
+            let mut problems = Vec::new();
+            let listeners = read(&given, controller, broker, &mut problems);
+            (listeners, problems)
+        };
+        let (listeners, problems) = read(&["listeners=CONTROLLER://127.0.0.1:9093", "controller.listener.names=CONTROLLER"], true, false);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!((listeners.clients.len(), listeners.advertised_controllers.len()), (0, 1));
+        let both = "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093";
+        assert!(read(&[both], true, false).1[0].contains("`PLAINTEXT` is none of"));
+        assert!(read(&[both], false, true).1[0].contains("`CONTROLLER` is a listener of controllers"));
+        let quorum = "controller.quorum.bootstrap.servers=a:9093";
+        assert!(read(&[quorum], true, true).1[0].contains("a controller needs one for the quorum"));
+        assert_eq!(read(&[quorum], false, true).1, [""; 0]);
     }
 
     #[test]

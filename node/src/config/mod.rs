@@ -12,8 +12,8 @@ mod take;
 use crate::identity;
 use given::Given;
 pub use klamm_core::config::broker::Durability;
-use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties, broker};
-use klamm_core::id::{BrokerId, Uuid};
+use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties, Roles, Valid, broker, quorum};
+use klamm_core::id::{BrokerId, DirId, Uuid};
 use listeners::Listeners;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,14 +24,14 @@ use take::Taker;
 pub struct Config {
     /// `node.id`
     pub node: BrokerId,
-    /// `process.roles` has `broker`.
-    pub broker: bool,
-    /// `process.roles` has `controller`.
-    pub controller: bool,
+    /// `process.roles`
+    pub roles: Roles,
     /// `listeners` and what belongs to it.
     pub listeners: Listeners,
     /// `log.dirs`
     pub log_dirs: Vec<PathBuf>,
+    /// `metadata.log.dir`, by its place in `log.dirs`
+    pub metadata_dir: DirId,
     /// `log.durability`
     pub durability: Durability,
     /// `socket.request.max.bytes`: a longer frame closes its connection.
@@ -63,22 +63,35 @@ pub struct Loaded {
 const HELD_BYTES_DEFAULT: i64 = 48 << 20;
 
 impl Config {
-    /// What the core is told: this configuration for a node that was formatted as `cluster` with these directory ids, and whose client listeners
-    /// have these ports (those that were asked for, or the ones that port 0 became).
+    /// What the core is told: this configuration for a node that was formatted as `cluster` with these directory ids, and whose listeners, those of
+    /// clients before those of the quorum, have these ports (those that were asked for, or the ones that port 0 became).
     ///
     /// # Errors
     /// One line, in Kafka's words: it names key and value.
     pub fn broker(&self, cluster: &str, dirs: &[Uuid], ports: &[u16]) -> Result<BrokerConfig, String> {
-        let told = self.listeners.advertised.iter().zip(ports);
-        let endpoints = told.map(|(endpoint, bound)| Endpoint {
-            name: endpoint.name.clone(),
-            host: if endpoint.host.is_empty() { identity::host_name() } else { endpoint.host.clone() },
-            port: if endpoint.port == 0 { *bound } else { endpoint.port },
-            security: 0,
-        });
+        let mut ports = ports.iter();
+        let mut told = |endpoints: &[listeners::Endpoint]| endpoints.iter().zip(ports.by_ref()).map(|(e, port)| told(e, *port)).collect();
+        let (endpoints, controllers) = (told(&self.listeners.advertised), told(&self.listeners.advertised_controllers));
         let dirs = self.log_dirs.iter().zip(dirs).map(|(path, id)| LogDir { path: absolute(path), id: *id });
         let fixed: Properties = self.given.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        BrokerConfig::new(self.node, cluster, endpoints.collect(), dirs.collect(), fixed)
+        let config = BrokerConfig::new(self.node, cluster, endpoints, dirs.collect(), fixed)?;
+        Ok(BrokerConfig { controllers, inter_broker: self.listeners.inter_broker.clone(), ..config })
+    }
+
+    /// Where the quorum is told to dial this node.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<Endpoint> {
+        self.listeners.advertised_controllers.iter().map(|endpoint| told(endpoint, endpoint.port)).collect()
+    }
+}
+
+/// What others are told of a listener that is bound to `port`.
+fn told(endpoint: &listeners::Endpoint, port: u16) -> Endpoint {
+    Endpoint {
+        name: endpoint.name.clone(),
+        host: if endpoint.host.is_empty() { identity::host_name() } else { endpoint.host.clone() },
+        port: if endpoint.port == 0 { port } else { endpoint.port },
+        security: 0,
     }
 }
 
@@ -115,8 +128,15 @@ fn check_values(given: &Given, problems: &mut Vec<String>) {
         let Err(wrong) = key.parse(value) else { continue };
         // Kafka's words begin with the value and the name, which the citation has said.
         let why = wrong.split_once(&format!(" for configuration {name}: ")).map_or(wrong.as_str(), |(_, why)| why);
-        let default = key.default.map(|default| format!("; the default is `{default}`")).unwrap_or_default();
-        problems.push(format!("{}: {why}{default}", given.cite(name)));
+        let remedy = match (key.default, key.valid) {
+            (Some(default), _) => format!("; the default is `{default}`"),
+            // Kafka's words have named them.
+            (None, Valid::Words(_)) => String::new(),
+            (None, Valid::Any | Valid::AtLeast(_) | Valid::Between(..) | Valid::BetweenOr(..) | Valid::Throttled) => {
+                format!("; want {}", key.kind.example())
+            }
+        };
+        problems.push(format!("{}: {why}{remedy}", given.cite(name)));
     }
 }
 
@@ -124,18 +144,20 @@ fn take(given: &Given, problems: &mut Vec<String>) -> Config {
     check_values(given, problems);
     let mut t = Taker { given, problems };
     let roles = t.list("process.roles", "broker,controller");
-    let (broker, controller) = (roles.iter().any(|r| r == "broker"), roles.iter().any(|r| r == "controller"));
+    let roles = Roles { broker: roles.iter().any(|r| r == "broker"), controller: roles.iter().any(|r| r == "controller") };
     let node = t.number(if given.get("node.id").is_none() { "broker.id" } else { "node.id" }, 1, 0, i64::from(i32::MAX));
     let dirs = t.list(if given.get("log.dirs").is_some() { "log.dirs" } else { "log.dir" }, "/tmp/kafka-logs");
     if dirs.is_empty() {
         t.wrong("log.dirs", "want at least one folder");
     }
+    let metadata_dir = metadata_dir(&mut t, &dirs);
+    check_quorum(&mut t, roles, node);
     let idle = t.number("connections.max.idle.ms", 600_000, -1, i64::MAX);
     let held = t.number("queued.max.request.bytes", HELD_BYTES_DEFAULT, -1, i64::MAX);
     Config {
         node: BrokerId(i32::try_from(node).unwrap_or(0)),
-        broker,
-        controller,
+        roles,
+        metadata_dir,
         durability: t.choice("log.durability", &[("fsync", Durability::Fsync), ("page-cache", Durability::PageCache)]),
         frame_bytes_max: t.size("socket.request.max.bytes", 104_857_600, 1),
         held_bytes_max: usize::try_from(if held < 1 { HELD_BYTES_DEFAULT } else { held }).unwrap_or(usize::MAX),
@@ -143,9 +165,42 @@ fn take(given: &Given, problems: &mut Vec<String>) -> Config {
         connections_per_ip_max: t.size("max.connections.per.ip", i64::from(i32::MAX), 0),
         idle_max: u64::try_from(idle).ok().map(Duration::from_millis),
         rack: given.get("broker.rack").filter(|r| !r.is_empty()).map(str::to_owned),
-        listeners: listeners::read(given, controller, broker, t.problems),
+        listeners: listeners::read(given, roles.controller, roles.broker, t.problems),
         log_dirs: dirs.into_iter().map(PathBuf::from).collect(),
         given: Given::default(),
+    }
+}
+
+/// The metadata log lies in the first of `log.dirs`, unless the operator chose another.
+fn metadata_dir(t: &mut Taker<'_>, dirs: &[String]) -> DirId {
+    let Some(own) = t.given.get("metadata.log.dir").filter(|dir| !dir.is_empty()) else { return DirId(0) };
+    let at = dirs.iter().position(|dir| dir == own);
+    if at.is_none() {
+        t.wrong("metadata.log.dir", "want one of the folders of `log.dirs`; klamm keeps the metadata log in no folder of its own");
+    }
+    DirId(at.and_then(|at| u16::try_from(at).ok()).unwrap_or(0))
+}
+
+/// Who else is in the quorum, and whether this node can be.
+fn check_quorum(t: &mut Taker<'_>, roles: Roles, node: i64) {
+    const VOTERS: &str = "controller.quorum.voters";
+    const SERVERS: &str = "controller.quorum.bootstrap.servers";
+    let voters = quorum::voters(t.given.get(VOTERS).unwrap_or_default());
+    let servers = quorum::addresses(t.given.get(SERVERS).unwrap_or_default());
+    match (&voters, &servers) {
+        (Err(why), _) => t.wrong(VOTERS, why),
+        (_, Err(why)) => t.wrong(SERVERS, why),
+        (Ok(voters), Ok(servers)) => {
+            let is_named = voters.iter().any(|(id, _)| i64::from(id.0) == node);
+            // As Kafka: fixed voters are the controllers, no more and no fewer.
+            if !voters.is_empty() && is_named != roles.controller {
+                let has = if roles.controller { "has the role `controller` and must be" } else { "is no controller and must not be" };
+                t.wrong(VOTERS, &format!("node {node} {has} in it"));
+            }
+            if !roles.controller && voters.is_empty() && servers.is_empty() {
+                t.wrong("process.roles", &format!("a broker alone has to find its controllers: set `{SERVERS}=HOST:PORT,...`"));
+            }
+        }
     }
 }
 
@@ -179,13 +234,36 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_key_value_and_remedy() {
-        assert_eq!(problem(&["node.id=seven"]), "`node.id=seven` (option -o): Not a number of type INT");
+        assert_eq!(problem(&["node.id=seven"]), "`node.id=seven` (option -o): Not a number of type INT; want a whole number, like 1");
         assert_eq!(
             problem(&["log.durability=maybe"]),
             "`log.durability=maybe` (option -o): String must be one of: fsync, page-cache; the default is `fsync`"
         );
         assert_eq!(problem(&["num.partitions=0"]), "`num.partitions=0` (option -o): Value must be at least 1; the default is `1`");
         assert_eq!(problem(&["process.roles=leader"]), "`process.roles=leader` (option -o): String must be one of: broker, controller");
+    }
+
+    #[test]
+    fn who_is_in_the_quorum_is_judged_before_the_start() {
+        let controller = ["listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"];
+        let with = |more: &[&'static str]| [&controller[..], more].concat();
+        assert!(problem(&with(&["controller.quorum.voters=1@a"])).contains("is not ID@HOST:PORT"));
+        assert!(problem(&with(&["controller.quorum.voters=2@a:1"])).ends_with("must be in it"));
+        assert!(problem(&["process.roles=broker", "controller.quorum.voters=1@a:1"]).ends_with("must not be in it"));
+        assert!(problem(&with(&["controller.quorum.bootstrap.servers=a"])).contains("is not HOST:PORT"));
+        assert!(problem(&["process.roles=broker"]).contains("has to find its controllers"));
+        let loaded = load(&with(&["node.id=2", "controller.quorum.voters=1@a:1,2@b:2", "log.dirs=/a,/b", "metadata.log.dir=/b"]));
+        assert_eq!(loaded.expect("valid").config.metadata_dir, DirId(1));
+        assert!(problem(&["metadata.log.dir=/elsewhere"]).contains("one of the folders"));
+    }
+
+    #[test]
+    fn the_listeners_of_the_quorum_follow_those_of_clients() {
+        let loaded = load(&["listeners=CONTROLLER://127.0.0.1:0,PLAINTEXT://127.0.0.1:0", "advertised.listeners=CONTROLLER://c:5"]);
+        let told = loaded.expect("valid").config.broker("c", &[Uuid::ZERO], &[7, 8]).expect("valid");
+        assert_eq!((told.endpoints[0].name.as_str(), told.endpoints[0].port), ("PLAINTEXT", 7));
+        assert_eq!((told.controllers[0].host.as_str(), told.controllers[0].port), ("c", 5));
+        assert_eq!(told.inter_broker, "PLAINTEXT");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::driver::{Event, Out};
 use crate::frames::Frames;
 use crate::fs::Fs;
 use crate::net::{Reader, Sendable, Writer};
+use crate::pool::Pool;
 use crate::store::Files;
 use bytes::Bytes;
 pub(crate) use flow::Budget;
@@ -24,9 +25,10 @@ pub(crate) use send::write_memory;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, warn};
 
 /// How often a connection is looked at for stalling.
@@ -41,6 +43,9 @@ pub(crate) struct Shared<F: Fs> {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) files: Files<F>,
     pub(crate) budget: Budget,
+    pub(crate) pool: Pool,
+    /// Places to wait for the disk while sending: the other threads that may wait are for the store.
+    pub(crate) cold: Arc<Semaphore>,
     pub(crate) frame_bytes_max: usize,
     pub(crate) idle_max: Option<Duration>,
     /// Dropped with the last connection and listener.
@@ -91,8 +96,8 @@ pub(crate) async fn serve<F: Fs<File: Sendable>>(shared: &Shared<F>, name: Name,
     // Both halves in one task: neither outlives the other, and a wake-up serves both.
     let end = tokio::select! {
         biased;
-        end = answer(&flow, Sender::new(writer, shared.files.clone()), answers) => end,
-        end = ask(shared, &flow, conn, Frames::new(reader, flow.moves()), &aside) => end,
+        end = answer(&flow, Sender::new(writer, shared.files.clone(), Arc::clone(&shared.cold)), answers) => end,
+        end = ask(shared, &flow, conn, Frames::new(reader, flow.moves(), shared.pool.clone()), &aside) => end,
         end = watch(&flow, shared.idle_max) => end,
     };
     if end.fault {

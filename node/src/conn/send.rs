@@ -1,14 +1,17 @@
 //! Writes answers: what is in memory by as few writes as possible, what is in files without copying it.
 
 use super::flow::Flow;
-use crate::fs::Fs;
+use crate::fs::{File, Fs};
 use crate::net::{Sendable, Writer};
 use crate::store::Files;
 use bytes::{Buf as _, Bytes};
+use klamm_core::probe;
 use klamm_core::store::Region;
 use klamm_core::wire::Chunk;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Pieces that one write takes.
 const PIECES_PER_WRITE: usize = 64;
@@ -19,11 +22,13 @@ const TURN_BYTES: usize = 512 << 10;
 pub(crate) struct Sender<F: Fs> {
     writer: Writer,
     files: Files<F>,
+    cold: Arc<Semaphore>,
 }
 
 impl<F: Fs<File: Sendable>> Sender<F> {
-    pub(crate) fn new(writer: Writer, files: Files<F>) -> Self {
-        Self { writer, files }
+    /// `cold` is a place for each connection that may wait for the disk at the same time.
+    pub(crate) fn new(writer: Writer, files: Files<F>, cold: Arc<Semaphore>) -> Self {
+        Self { writer, files, cold }
     }
 
     /// Sends all of `chunks`; empties it.
@@ -47,16 +52,35 @@ impl<F: Fs<File: Sendable>> Sender<F> {
         let file = self.files.resolve(&region).await?;
         let mut at = region.position;
         let end = region.position + u64::from(region.len);
-        loop {
-            let turn = TURN_BYTES.min(usize::try_from(end - at).unwrap_or(TURN_BYTES));
-            at += self.writer.send_file(&file, at, turn).await? as u64;
-            flow.moved();
-            if at == end {
-                return Ok(());
+        // Each part is looked at once, however many sends the socket makes of it.
+        let mut seen = at;
+        while at < end {
+            if at == seen {
+                seen = end.min(at + TURN_BYTES as u64);
+                warm(&self.cold, &file, at, part(at, seen)).await?;
             }
-            tokio::task::yield_now().await;
+            at += self.writer.send_file(&file, at, part(at, seen)).await? as u64;
+            flow.moved();
+            if at < end {
+                tokio::task::yield_now().await;
+            }
         }
+        Ok(())
     }
+}
+
+/// `sendfile` waits for the disk on the thread of its caller, which many connections share.
+async fn warm(cold: &Semaphore, file: &impl File, at: u64, len: usize) -> io::Result<()> {
+    if file.is_warm(at, len) {
+        return Ok(());
+    }
+    probe!("a region that is sent is not in memory");
+    let _place = cold.acquire().await;
+    file.warm(at, len).await
+}
+
+fn part(from: u64, to: u64) -> usize {
+    usize::try_from(to - from).expect("no more than a turn")
 }
 
 /// Writes some of what is in memory at the front of `chunks`, which must not be a region.

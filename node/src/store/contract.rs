@@ -5,7 +5,7 @@
 use super::{Identity, MetaProperties, Opened, Options, Outcome, Store, format, open};
 use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
-use klamm_core::id::{DirId, LeaderEpoch, LogId, Offset, ProducerId, Ticket, Uuid};
+use klamm_core::id::{BrokerId, DirId, LeaderEpoch, LogId, Offset, ProducerId, Ticket, Uuid};
 use klamm_core::log::producers::Producers;
 use klamm_core::log::{FoundDir, Recovered};
 use klamm_core::store::{FoundTime, Located, StoreFault, StoreOp, Stored};
@@ -29,6 +29,10 @@ pub fn batch(base: i64, epoch: i32, records: i32, time: i64, value_bytes: usize)
     builder.finish(Producer::NONE).stamp(Offset(base), LeaderEpoch(epoch))
 }
 
+fn owner(node: i32) -> Identity {
+    Identity { cluster: "cluster".to_owned(), node: BrokerId(node) }
+}
+
 /// A store under test, with the answers it owes.
 struct Subject<F: Fs> {
     store: Store<F>,
@@ -40,7 +44,7 @@ const OPTIONS: Options = Options { index_interval_bytes: 200, open_files: 512, r
 
 impl<F: Fs + Clone> Subject<F> {
     async fn first(fs: &F) -> Self {
-        let properties = MetaProperties { cluster_id: "cluster".into(), node_id: 1, directory_id: Uuid([7; 16]) };
+        let properties = MetaProperties { owner: owner(1), directory: Uuid([7; 16]) };
         format(fs, &properties).await.expect("a fresh disk");
         let (mut subject, found) = Self::again(fs).await;
         assert_eq!(found.id, Uuid([7; 16]));
@@ -50,8 +54,7 @@ impl<F: Fs + Clone> Subject<F> {
     }
 
     async fn again(fs: &F) -> (Self, FoundDir) {
-        let identity = Identity { cluster_id: Some("cluster".into()), node_id: 1 };
-        let Opened { store, mut dirs } = open(vec![(DIR, fs.clone())], &identity, OPTIONS).await;
+        let Opened { store, mut dirs } = open(vec![(DIR, fs.clone())], &owner(1), OPTIONS).await;
         (Self { store, tickets: 0 }, dirs.remove(0).1.expect("the directory opens"))
     }
 
@@ -615,15 +618,14 @@ async fn leftovers_are_removed<F: Fs + Clone>(fs: &F) {
 }
 
 async fn a_directory_is_checked<F: Fs + Clone>(fs: &F) {
-    let identity = Identity { cluster_id: Some("cluster".into()), node_id: 1 };
+    let identity = owner(1);
     let Opened { dirs, .. } = open(vec![(DIR, fs.clone())], &identity, OPTIONS).await;
     assert_eq!(dirs[0].1, Err(super::OpenError::Unformatted));
     let s = Subject::first(fs).await;
     let Opened { dirs, .. } = open(vec![(DIR, fs.clone())], &identity, OPTIONS).await;
     assert_eq!(dirs[0].1, Err(super::OpenError::Locked));
     drop(s);
-    let other = Identity { node_id: 2, ..identity };
-    let Opened { mut store, dirs } = open(vec![(DIR, fs.clone())], &other, OPTIONS).await;
+    let Opened { mut store, dirs } = open(vec![(DIR, fs.clone())], &owner(2), OPTIONS).await;
     assert!(matches!(dirs[0].1, Err(super::OpenError::Foreign(_))));
     store.submit(Ticket(1), StoreOp::Space { dir: DIR });
     assert!(matches!(store.done().await, (Ticket(1), Err(StoreFault::Offline { .. }))));

@@ -2,24 +2,37 @@
 
 use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
-use klamm_core::id::{Offset, Uuid};
+use klamm_core::id::{BrokerId, Offset, Uuid};
 use klamm_core::{mutant, probe};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 
 /// A larger file is none of the small ones.
-const SMALL_BYTES: u64 = 16 << 20;
+pub(crate) const SMALL_BYTES: u64 = 16 << 20;
 
-/// Who a log directory belongs to (`meta.properties`).
+/// Who log directories belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `cluster.id`
+    pub cluster: String,
+    /// `node.id`
+    pub node: BrokerId,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of cluster {}", self.node, self.cluster)
+    }
+}
+
+/// What a log directory says of itself (`meta.properties`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaProperties {
-    /// `cluster.id`
-    pub cluster_id: String,
-    /// `node.id`
-    pub node_id: i32,
+    /// Whose it is.
+    pub owner: Identity,
     /// `directory.id`: a new one at each format.
-    pub directory_id: Uuid,
+    pub directory: Uuid,
 }
 
 impl MetaProperties {
@@ -29,7 +42,8 @@ impl MetaProperties {
     /// The file's text.
     #[must_use]
     pub fn encode(&self) -> String {
-        format!("#\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n", self.cluster_id, self.node_id, self.directory_id)
+        let Identity { cluster, node } = &self.owner;
+        format!("#\nversion=1\ncluster.id={cluster}\nnode.id={node}\ndirectory.id={}\n", self.directory)
     }
 
     /// Reads the file's text.
@@ -47,11 +61,9 @@ impl MetaProperties {
         if get("version")? != "1" {
             return Err(format!("{} has version {}, only 1 is known", Self::FILE, get("version")?));
         }
-        Ok(Self {
-            cluster_id: get("cluster.id")?.to_owned(),
-            node_id: get("node.id")?.parse().map_err(|_| format!("{}: node.id is no number", Self::FILE))?,
-            directory_id: Uuid::parse(get("directory.id")?).ok_or_else(|| format!("{}: directory.id is no id", Self::FILE))?,
-        })
+        let node = get("node.id")?.parse().map_err(|_| format!("{}: node.id is no number", Self::FILE))?;
+        let directory = Uuid::parse(get("directory.id")?).ok_or_else(|| format!("{}: directory.id is no id", Self::FILE))?;
+        Ok(Self { owner: Identity { cluster: get("cluster.id")?.to_owned(), node: BrokerId(node) }, directory })
     }
 }
 
@@ -138,16 +150,21 @@ pub(crate) async fn replace<F: Fs>(fs: &F, path: &str, bytes: Bytes) -> io::Resu
 
 /// A small file's content; `None` if it is not there.
 pub(crate) async fn read_small<F: Fs>(fs: &F, path: &str) -> io::Result<Option<Bytes>> {
+    read_at_most(fs, path, SMALL_BYTES).await
+}
+
+/// The content of a file of at most so many bytes; `None` if it is not there.
+pub(crate) async fn read_at_most<F: Fs>(fs: &F, path: &str, most: u64) -> io::Result<Option<Bytes>> {
     let file = match fs.open(path, Open::Existing).await {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let size = file.size().await?;
-    if size > SMALL_BYTES {
+    if size > most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} has {size} bytes")));
     }
-    Ok(Some(file.read_at(0, usize::try_from(size).expect("small")).await?))
+    Ok(Some(file.read_at(0, usize::try_from(size).expect("judged above")).await?))
 }
 
 /// A small text file; `None` if it is not there or is no text.
@@ -178,7 +195,7 @@ mod tests {
 
     #[test]
     fn properties_read_back_and_name_what_is_missing() {
-        let meta = MetaProperties { cluster_id: "abc".into(), node_id: 3, directory_id: Uuid([9; 16]) };
+        let meta = MetaProperties { owner: Identity { cluster: "abc".into(), node: BrokerId(3) }, directory: Uuid([9; 16]) };
         assert_eq!(MetaProperties::decode(&meta.encode()), Ok(meta.clone()));
         let cut = meta.encode().replace("node.id=3\n", "");
         assert_eq!(MetaProperties::decode(&cut), Err("meta.properties has no node.id".to_owned()));

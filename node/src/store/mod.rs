@@ -34,8 +34,8 @@ mod window;
 mod write;
 
 pub use files::Files;
-pub use meta::MetaProperties;
-pub use open::{CLEAN_FILE, Identity, OpenError, Opened, format, open, properties};
+pub use meta::{Identity, MetaProperties};
+pub use open::{CLEAN_FILE, OpenError, Opened, format, open, properties, put_checkpoint};
 
 use crate::fs::Fs;
 use dir::Dir;
@@ -189,6 +189,10 @@ impl<F: Fs> Store<F> {
 impl<F: Fs> Drop for Store<F> {
     /// Parts the circles of references, so that files and locks are freed.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The panic may have left a lock behind that nobody can take any more; a second one would end the process without a word.
+            return;
+        }
         self.tasks.clear();
         for dir in self.shared.dirs.values() {
             dir.clear();

@@ -2,17 +2,22 @@
 
 use super::dir::Dir;
 use super::log::Log;
-use super::meta::{self, MetaProperties, decode_offsets, is_log_folder, read_small, read_text, remove_if_there, replace, sync_dir};
+use super::meta::{
+    self, Identity, MetaProperties, SMALL_BYTES, decode_offsets, is_log_folder, read_at_most, read_small, read_text, remove_if_there,
+    replace, sync_dir,
+};
 use super::recover::{self, EPOCHS_FILE, How};
 use super::shape::remove_folder;
 use super::tasks::{Tasks, at_most, lock};
 use super::{Desk, Files, Logs, Options, Shared, Store, dir, write};
 use crate::fs::{Fs, is_full};
 use bytes::Bytes;
+use klamm_core::config::quorum::METADATA_FOLDER;
 use klamm_core::id::{DirId, LogId, Offset, Uuid};
 use klamm_core::log::{FoundDir, FoundLog};
 use klamm_core::probe;
 use klamm_core::store::StoreFault;
+use klamm_core::wire::records::control::FIRST_CHECKPOINT;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -23,16 +28,10 @@ use std::task::Poll;
 /// The mark of a clean shutdown.
 pub const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const LOCK_FILE: &str = ".lock";
+/// How snapshots of the metadata log end. They are small files that may be large: a cluster's whole metadata.
+const CHECKPOINT: &str = ".checkpoint";
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 const STARTS_FILE: &str = "log-start-offset-checkpoint";
-
-/// Whose directories are to be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster; `None` takes any.
-    pub cluster_id: Option<String>,
-    /// The node.
-    pub node_id: i32,
-}
 
 /// Why a log directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +70,24 @@ pub struct Opened<F: Fs> {
 /// As the disk says.
 pub async fn format<F: Fs>(fs: &F, properties: &MetaProperties) -> io::Result<()> {
     replace(fs, MetaProperties::FILE, properties.encode().into()).await
+}
+
+/// Puts the first snapshot of the metadata log into a directory that holds none of that log yet.
+///
+/// # Errors
+/// `AlreadyExists` if it does; else as the disk says.
+pub async fn put_checkpoint<F: Fs>(fs: &F, bytes: Bytes) -> io::Result<()> {
+    match fs.create_dir(METADATA_FOLDER).await {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        outcome => outcome?,
+    }
+    let is_log = |name: &str| [".log", CHECKPOINT].iter().any(|end| name.ends_with(end)) && name != FIRST_CHECKPOINT;
+    if let Some(entry) = fs.list(METADATA_FOLDER).await?.iter().find(|entry| is_log(&entry.name)) {
+        let why = format!("{METADATA_FOLDER}/{} is left of another cluster", entry.name);
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    replace(fs, &format!("{METADATA_FOLDER}/{FIRST_CHECKPOINT}"), bytes).await?;
+    sync_dir(fs, "").await
 }
 
 /// The properties of a log directory; `None` where it is not formatted.
@@ -171,15 +188,10 @@ async fn enter<F: Fs>(id: DirId, fs: F, identity: &Identity) -> Result<Ready<F>,
 }
 
 fn check(properties: &MetaProperties, identity: &Identity) -> Result<(), OpenError> {
-    if let Some(cluster) = &identity.cluster_id
-        && *cluster != properties.cluster_id
-    {
-        return Err(OpenError::Foreign(format!("it belongs to cluster {}, not to {cluster}", properties.cluster_id)));
+    if properties.owner == *identity {
+        return Ok(());
     }
-    if identity.node_id != properties.node_id {
-        return Err(OpenError::Foreign(format!("it belongs to node {}, not to {}", properties.node_id, identity.node_id)));
-    }
-    Ok(())
+    Err(OpenError::Foreign(format!("it belongs to {}, not to {identity}", properties.owner)))
 }
 
 /// The mark of a clean shutdown, which is gone before anything else is done: it must not outlive a crash.
@@ -194,13 +206,15 @@ async fn take_mark<F: Fs>(fs: &F) -> io::Result<Option<Bytes>> {
 
 /// Small files in a log's folder that are not the store's own.
 async fn save_others<F: Fs>(fs: &F, folder: &str, saved: &mut BTreeMap<String, Bytes>) -> io::Result<()> {
-    const OWN: [&str; 8] = [".log", ".index", ".timeindex", ".snapshot", ".tmp", ".deleted", EPOCHS_FILE, "partition.metadata"];
+    // Kafka's `.part` is a snapshot that was not fetched to its end.
+    const OWN: [&str; 9] = [".log", ".index", ".timeindex", ".snapshot", ".tmp", ".deleted", ".part", EPOCHS_FILE, "partition.metadata"];
     for entry in fs.list(folder).await? {
         if entry.is_dir || OWN.iter().any(|own| entry.name.ends_with(own)) {
             continue;
         }
         let path = format!("{folder}/{}", entry.name);
-        saved.extend(read_small(fs, &path).await?.map(|bytes| (path, bytes)));
+        let most = if path.ends_with(CHECKPOINT) { CHECKPOINT_BYTES_MAX } else { SMALL_BYTES };
+        saved.extend(read_at_most(fs, &path, most).await?.map(|bytes| (path, bytes)));
     }
     Ok(())
 }
@@ -245,7 +259,7 @@ async fn settle<F: Fs>(ready: Ready<F>, logs: Vec<FoundLog>) -> Result<FoundDir,
     }
     match dir.offline() {
         Some(fault) => Err(disk(why(fault))),
-        None => Ok(FoundDir { dir: dir.id, id: ready.properties.directory_id, clean: ready.clean, logs, saved: ready.saved }),
+        None => Ok(FoundDir { dir: dir.id, id: ready.properties.directory, clean: ready.clean, logs, saved: ready.saved }),
     }
 }
 
@@ -309,13 +323,15 @@ async fn close_log<F: Fs>(shared: Arc<Shared<F>>, log: Arc<Log<F>>) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use klamm_core::id::BrokerId;
 
     #[test]
     fn a_directory_of_another_node_or_cluster_is_refused() {
-        let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid::ZERO };
-        assert_eq!(check(&properties, &Identity { cluster_id: None, node_id: 1 }), Ok(()));
-        for (cluster_id, node_id) in [(Some("d".to_owned()), 1), (Some("c".to_owned()), 2)] {
-            assert!(matches!(check(&properties, &Identity { cluster_id, node_id }), Err(OpenError::Foreign(_))));
+        let owner = |cluster: &str, node| Identity { cluster: cluster.to_owned(), node: BrokerId(node) };
+        let properties = MetaProperties { owner: owner("c", 1), directory: Uuid::ZERO };
+        assert_eq!(check(&properties, &owner("c", 1)), Ok(()));
+        for other in [owner("d", 1), owner("c", 2)] {
+            assert!(matches!(check(&properties, &other), Err(OpenError::Foreign(_))));
         }
     }
 }

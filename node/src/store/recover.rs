@@ -242,6 +242,9 @@ impl<F: Fs> Loader<'_, F> {
     /// Writes both index files of a segment whole. A full disk leaves them empty: that makes reads slow, not wrong.
     async fn write_indexes(&mut self, walk: &mut Walk) -> Result<(), StoreFault> {
         walk.tail.note_time(&walk.segment);
+        if mutant!(TimeIndexStale) {
+            self.keep_stale_times(walk).await;
+        }
         (walk.tail.times_written, walk.tail.offsets_written) = (0, 0);
         for (kind, bytes) in [(Kind::Times, walk.tail.unwritten_times().1), (Kind::Offsets, walk.tail.unwritten_offsets().1)] {
             let path = kind.path(self.folder, walk.segment.base);
@@ -269,6 +272,21 @@ impl<F: Fs> Loader<'_, F> {
             }
         }
         Ok(())
+    }
+
+    /// The historic bug: what the time index says of batches that were cut stays.
+    async fn keep_stale_times(&self, walk: &mut Walk) {
+        let path = Kind::Times.path(self.folder, walk.segment.base);
+        let read = async {
+            let file = self.dir.fs.open(&path, Open::Existing).await?;
+            let bytes = usize::try_from(file.size().await?).unwrap_or(0);
+            file.read_at(0, bytes).await
+        };
+        let old = read.await.unwrap_or_default();
+        let entries: Vec<TimeEntry> = old.chunks_exact(TIME_ENTRY).map(TimeEntry::decode).collect();
+        if entries.len() > walk.tail.times.len() {
+            walk.tail.times = entries;
+        }
     }
 
     /// A sealed segment by its first header and its indexes' last entries, or by a walk where those are no good.

@@ -45,6 +45,28 @@ fn pieces_are_written_in_order_and_reads_end_with_the_file() {
 }
 
 #[test]
+fn what_was_dropped_from_memory_is_cold_until_it_is_warmed() {
+    let dir = TempDir::new("cold");
+    block_on(async {
+        let disk = Disk::new(&dir.0).unwrap();
+        let file = disk.open("a", Open::New).await.unwrap();
+        let len = 3 << 20;
+        file.write_at(0, &[vec![7; len].into()]).await.unwrap();
+        assert!(file.is_warm(0, len), "just written");
+        assert!(file.is_warm(len as u64 - 1, 5), "the file ends in it");
+        file.sync().await.unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        // A file system in memory has nothing to drop.
+        if !file.is_warm(0, len) {
+            file.warm(1 << 20, 1 << 20).await.unwrap();
+            assert!(file.is_warm(1 << 20, 1 << 20) && !file.is_warm(0, len), "only what was asked for");
+            file.warm(0, len + 100).await.unwrap();
+        }
+        assert!(file.is_warm(0, len));
+    });
+}
+
+#[test]
 fn opening_says_what_must_be_there() {
     let dir = TempDir::new("opening");
     block_on(async {

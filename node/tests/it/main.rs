@@ -1,6 +1,7 @@
 //! The node's integration tests, in one binary.
 
 mod clients;
+mod dirs;
 mod disk;
 mod node;
 mod store;

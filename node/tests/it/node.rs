@@ -6,10 +6,10 @@ use klamm::config::given::Given;
 use klamm::config::{self, Config};
 use klamm::fs::Disk;
 use klamm::identity::{self, Plan};
-use klamm::store::CLEAN_FILE;
+use klamm::store::{CLEAN_FILE, Identity};
 use klamm::{Node, Stopped, StoreTask, World};
 use klamm_core::error::ErrorCode;
-use klamm_core::id::{BrokerId, CorrelationId};
+use klamm_core::id::{BrokerId, CorrelationId, DirId};
 use klamm_core::wire::api::list_offsets::ListOffsetsRequest;
 use klamm_core::wire::{ApiKey, Request, RequestHeader, Response, decode_response, encode_request};
 use std::path::{Path, PathBuf};
@@ -37,9 +37,10 @@ impl Drop for Folder {
     }
 }
 
-fn config(folder: &Folder, options: &[&str]) -> Config {
+fn config(dirs: &[PathBuf], options: &[&str]) -> Config {
     let mut given = Given::default();
-    given.option(&format!("log.dirs={}", folder.path().display())).expect("key=value");
+    let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    given.option(&format!("log.dirs={}", dirs.join(","))).expect("key=value");
     given.option("listeners=PLAINTEXT://127.0.0.1:0").expect("key=value");
     for option in options {
         given.option(option).expect("key=value");
@@ -47,14 +48,39 @@ fn config(folder: &Folder, options: &[&str]) -> Config {
     config::read(given).expect("a valid configuration").config
 }
 
-/// Starts a node in `folder`, which is formatted the first time.
+/// Starts a node in `folder`, which is formatted the first time. Says where clients connect.
 pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
-    let config = config(folder, options);
-    let disk = || Disk::new(folder.path()).expect("a temporary folder");
-    let plan = Plan { cluster: "a-cluster".to_owned(), node: BrokerId(1), first_dir: None, ignore_formatted: true };
-    identity::format(&plan, &[(folder.path().to_owned(), disk())]).await.expect("it can be formatted");
+    let node = launch(folder, options).await;
+    let address = at(&node, "PLAINTEXT");
+    (node, address)
+}
+
+/// Where the listener of this name is.
+fn at(node: &Node, listener: &str) -> String {
+    let prefix = format!("{listener}://");
+    node.addresses().iter().find_map(|address| address.strip_prefix(&prefix)).expect("it listens there").to_owned()
+}
+
+async fn launch(folder: &Folder, options: &[&str]) -> Node {
+    launch_in(&[folder.path().to_owned()], options).await.expect("it starts")
+}
+
+/// The same with several log directories; those that are no folders are left as they are.
+pub(crate) async fn start_in(dirs: &[PathBuf], options: &[&str]) -> Result<(Node, String), String> {
+    let node = launch_in(dirs, options).await?;
+    let address = at(&node, "PLAINTEXT");
+    Ok((node, address))
+}
+
+async fn launch_in(dirs: &[PathBuf], options: &[&str]) -> Result<Node, String> {
+    let config = config(dirs, options);
+    let disks = || dirs.iter().map(|dir| Disk::new(dir).unwrap_or_else(|_| Disk::as_is(dir)));
+    let owner = Identity { cluster: "a-cluster".to_owned(), node: BrokerId(1) };
+    let plan = Plan { owner, metadata_dir: DirId(0), metadata_id: None, checkpoint: None, ignore_formatted: true };
+    let named: Vec<_> = dirs.iter().cloned().zip(disks()).filter(|(dir, _)| dir.is_dir()).collect();
+    identity::format(&plan, &named).await.expect("it can be formatted");
     let world = World {
-        disks: vec![disk()],
+        disks: disks().collect(),
         cluster: "a-cluster".to_owned(),
         clock: Clock::new(),
         seed: 7,
@@ -64,9 +90,16 @@ pub(crate) async fn start(folder: &Folder, options: &[&str]) -> (Node, String) {
             Ok(())
         }),
     };
-    let node = Node::start(&config, world).await.expect("it starts");
-    let address = node.addresses()[0].trim_start_matches("PLAINTEXT://").to_owned();
-    (node, address)
+    Node::start(&config, world).await
+}
+
+/// Asks one question over a connection of its own.
+pub(crate) async fn ask(address: &str, version: i16, body: Request) -> Response {
+    let header = RequestHeader { api: body.api(), version, correlation: CorrelationId(1), client_id: None };
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&encode_request(&header, &body).bytes().expect("in memory")).await.expect("connected");
+    let answer = frame(&mut stream).await.expect("an answer");
+    decode_response(header.api, version, answer).expect("of that version").1
 }
 
 pub(crate) async fn stop(mut node: Node) {
@@ -172,5 +205,29 @@ async fn a_clean_stop_leaves_its_mark_and_the_next_start_takes_it() {
     assert!(frame(&mut idle).await.is_none(), "an idle connection is closed");
     let (node, _) = start(&folder, &[]).await;
     assert!(!mark.exists(), "a mark must not outlive a crash");
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quorum_has_a_listener_of_its_own_which_clients_do_not_fill() {
+    let folder = Folder::new("listeners");
+    let both = ["listeners=CONTROLLER://127.0.0.1:0,PLAINTEXT://127.0.0.1:0", "max.connections=0"];
+    let node = launch(&folder, &both).await;
+    assert_eq!(node.addresses().len(), 2);
+    let mut client = TcpStream::connect(at(&node, "PLAINTEXT")).await.expect("the system takes it");
+    drop(client.write_all(&hello(1)).await);
+    assert!(frame(&mut client).await.is_none(), "turned away");
+    let mut quorum = TcpStream::connect(at(&node, "CONTROLLER")).await.expect("it listens");
+    quorum.write_all(&hello_from_the_future()).await.expect("connected");
+    assert!(frame(&mut quorum).await.is_some());
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_a_controller_only_has_no_listener_for_clients() {
+    let folder = Folder::new("controller");
+    let node = launch(&folder, &["process.roles=controller", "listeners=CONTROLLER://127.0.0.1:0"]).await;
+    let [address] = node.addresses() else { panic!("one listener: {:?}", node.addresses()) };
+    assert!(address.starts_with("CONTROLLER://"));
     stop(node).await;
 }

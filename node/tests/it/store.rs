@@ -4,8 +4,12 @@ use super::disk::{TempDir, block_on};
 use bytes::Bytes;
 use klamm::fs::Disk;
 use klamm::store::{Identity, MetaProperties, Opened, Options, contract, format, open};
-use klamm_core::id::{DirId, LogId, Offset, Ticket, Uuid};
+use klamm_core::id::{BrokerId, DirId, LogId, Offset, Ticket, Uuid};
 use klamm_core::store::{StoreOp, Stored};
+
+fn owner() -> Identity {
+    Identity { cluster: "a-cluster".to_owned(), node: BrokerId(1) }
+}
 
 #[test]
 fn the_contract_holds_on_the_real_disk() {
@@ -19,9 +23,9 @@ fn many_operations_end_in_one_poll_of_a_runtime() {
     let dir = TempDir::new("budget");
     block_on(async {
         let disk = Disk::new(&dir.0).unwrap();
-        let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid([1; 16]) };
+        let properties = MetaProperties { owner: owner(), directory: Uuid([1; 16]) };
         format(&disk, &properties).await.unwrap();
-        let Opened { mut store, .. } = open(vec![(DirId(0), disk)], &Identity { cluster_id: None, node_id: 1 }, Options::default()).await;
+        let Opened { mut store, .. } = open(vec![(DirId(0), disk)], &owner(), Options::default()).await;
         for n in 0..300 {
             let op = StoreOp::Create { log: LogId(n), dir: DirId(0), name: format!("t-{n}"), topic: Uuid::ZERO };
             store.submit(Ticket(n), op);
@@ -39,4 +43,37 @@ fn many_operations_end_in_one_poll_of_a_runtime() {
         }
         assert_eq!(store.close(Bytes::new()).await, [(DirId(0), Ok(()))]);
     });
+}
+
+/// A snapshot of the metadata is read whole by whoever starts from it, however large the cluster is.
+#[test]
+fn snapshots_of_any_size_and_the_quorums_state_are_handed_over_and_left_alone() {
+    const FOLDER: &str = "__cluster_metadata-0";
+    let dir = TempDir::new("snapshots");
+    let large = vec![7; 20 << 20];
+    let files = [
+        ("00000000000000000000-0000000000.checkpoint", &b"first"[..]),
+        ("00000000000000000900-0000000003.checkpoint", &large),
+        ("00000000000000000950-0000000003.checkpoint.part", b"half"),
+        ("quorum-state", b"{}"),
+    ];
+    block_on(async {
+        let disk = Disk::new(&dir.0).unwrap();
+        let properties = MetaProperties { owner: Identity { cluster: "c".into(), node: BrokerId(1) }, directory: Uuid([1; 16]) };
+        format(&disk, &properties).await.unwrap();
+        std::fs::create_dir(dir.0.join(FOLDER)).unwrap();
+        files.iter().for_each(|(name, bytes)| std::fs::write(dir.0.join(FOLDER).join(name), bytes).unwrap());
+        for _ in 0..2 {
+            let disk = Disk::new(&dir.0).unwrap();
+            let identity = Identity { cluster: "c".into(), node: BrokerId(1) };
+            let Opened { store, dirs } = open(vec![(DirId(0), disk)], &identity, Options::default()).await;
+            let found = dirs[0].1.as_ref().unwrap();
+            assert_eq!(found.logs[0].name, FOLDER);
+            let saved: Vec<(&str, usize)> =
+                found.saved.iter().map(|(name, bytes)| (name.rsplit('/').next().unwrap(), bytes.len())).collect();
+            assert_eq!(saved, [(files[0].0, 5), (files[1].0, large.len()), (files[3].0, 2)]);
+            assert_eq!(store.close(Bytes::new()).await, [(DirId(0), Ok(()))]);
+        }
+    });
+    assert!(files.iter().all(|(name, _)| dir.0.join(FOLDER).join(name).exists()));
 }

@@ -1,5 +1,6 @@
 //! The command line of the simulator.
 
+mod coverage;
 mod mutants;
 mod sweep;
 
@@ -56,11 +57,25 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Run many seeds, and list every probe of core and node with how many of them passed it. Exit 1 on a cold one, unless a reason is known.
+    Coverage {
+        /// From the first up to, not including, the last.
+        #[arg(long, value_parser = seeds, default_value = "0..300")]
+        seeds: Range<u64>,
+        #[command(flatten)]
+        how: How,
+        /// How many at once; all cores without it.
+        #[arg(long)]
+        jobs: Option<usize>,
+    },
     /// Put each historic bug back, and count the seeds until it is found. Exit 1 where one is missed.
     Mutants {
-        /// Seeds to try for each.
+        /// Seeds to try for each, in each trial.
         #[arg(long, default_value_t = 20_000)]
         seeds: u64,
+        /// How often to try each, from other first seeds.
+        #[arg(long, default_value_t = 5)]
+        trials: u64,
         /// Only this one.
         #[arg(long, value_parser = mutant)]
         only: Option<Mutant>,
@@ -79,6 +94,9 @@ struct How {
     /// Take one guard away.
     #[arg(long, value_parser = mutant)]
     mutant: Option<Mutant>,
+    /// How many nodes, each broker and controller.
+    #[arg(long, default_value_t = 1)]
+    nodes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,6 +134,8 @@ fn mutant(text: &str) -> Result<Mutant, String> {
 struct Ran {
     outcome: Result<Outcome, String>,
     wall: Duration,
+    /// CPU time of the run's thread.
+    cpu: Duration,
 }
 
 impl Ran {
@@ -130,20 +150,28 @@ impl Ran {
 /// Runs one seed in this thread.
 #[expect(clippy::disallowed_methods, reason = "the wall time of a run is measured from outside")]
 fn run_one(seed: u64, how: How) -> Ran {
-    let before = Instant::now();
+    let (before, cpu_before) = (Instant::now(), cpu_time());
     switch(how.mutant);
-    let outcome = std::panic::catch_unwind(|| run_tier(seed, how.tier));
+    let outcome = std::panic::catch_unwind(|| run_tier(seed, how));
     switch(None);
     let text = |panic: Box<dyn std::any::Any + Send>| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
     };
-    Ran { outcome: outcome.map_err(text), wall: before.elapsed() }
+    let wall = before.elapsed();
+    let cpu = cpu_time().zip(cpu_before).map_or(wall, |(after, before)| after.saturating_sub(before));
+    Ran { outcome: outcome.map_err(text), wall, cpu }
 }
 
-fn run_tier(seed: u64, tier: Tier) -> Outcome {
-    match tier {
-        Tier::Mesh => run::run(Plan::general(seed)),
+/// How long this thread has been on a CPU, where the system tells.
+fn cpu_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+fn run_tier(seed: u64, how: How) -> Outcome {
+    match how.tier {
+        Tier::Mesh => run::run(Plan::general(seed).on(how.nodes)),
         Tier::Madsim => madsim_tier(seed),
     }
 }
@@ -179,7 +207,8 @@ pub(super) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed, how, history, notes } => run_and_tell(seed, how, history, notes),
         Command::Sweep { seeds, how, jobs, all } => sweep::sweep(seeds, how, jobs, all),
-        Command::Mutants { seeds, only, jobs } => mutants::mutants(seeds, only, jobs),
+        Command::Coverage { seeds, how, jobs } => coverage::coverage(seeds, how, jobs),
+        Command::Mutants { seeds, trials, only, jobs } => mutants::mutants(seeds, trials, only, jobs),
     }
 }
 

@@ -1,34 +1,83 @@
-//! Each historic bug is put back, and must be found.
+//! Each historic bug is put back, and must be found: how many seeds that takes, over several trials from different first seeds.
 
 use super::sweep::run_all;
 use super::{How, Tier};
 use klamm_core::probe::Mutant;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-pub(super) fn mutants(seeds: u64, only: Option<Mutant>, jobs: Option<usize>) -> ExitCode {
+/// Trials begin so many seeds apart.
+const APART: u64 = 1_000_000;
+
+/// What one trial came to: after how many seeds the bug was found, and as what.
+struct Trial {
+    found: Option<(u64, String)>,
+    virtual_ns: u64,
+}
+
+pub(super) fn mutants(seeds: u64, trials: u64, only: Option<Mutant>, jobs: Option<usize>) -> ExitCode {
     let mut missed = 0;
-    println!("{:24} {:>8} {:>14}  found as", "mutant", "seeds", "virtual s");
-    for mutant in Mutant::ALL.iter().copied().filter(|mutant| only.is_none_or(|only| only == *mutant)) {
-        let how = How { tier: Tier::Mesh, mutant: Some(mutant) };
-        let (mut first, mut virtual_ns): (Option<(u64, String)>, u64) = (None, 0);
-        run_all(0..seeds, how, jobs, |seed, ran| {
-            virtual_ns += ran.outcome.as_ref().map_or(0, |outcome| outcome.virtual_ns);
-            let violations = ran.violations();
-            if let Some(what) = violations.first()
-                && first.as_ref().is_none_or(|(at, _)| seed < *at)
-            {
-                first = Some((seed, what.clone()));
-            }
-            first.is_none()
-        });
-        match first {
-            Some((seed, what)) => println!("{:24} {:>8} {:>14.0}  {what}", mutant.name(), seed + 1, virtual_ns as f64 / 1e9),
-            None => {
-                missed += 1;
-                println!("{:24} {:>8} {:>14.0}  MISSED", mutant.name(), seeds, virtual_ns as f64 / 1e9);
-            }
+    println!("{:24} {:>7} {:>7} {:>7} {:>10}  found as", "mutant", "found", "median", "95th", "virtual s");
+    let chosen: Vec<Mutant> = Mutant::ALL.iter().copied().filter(|mutant| only.is_none_or(|only| only == *mutant)).collect();
+    for mutant in &chosen {
+        let all: Vec<Trial> = (0..trials).map(|trial| try_once(*mutant, trial * APART, seeds, jobs)).collect();
+        let virtual_s = all.iter().map(|trial| trial.virtual_ns).sum::<u64>() as f64 / 1e9 / trials.max(1) as f64;
+        let mut counts: Vec<u64> = all.iter().filter_map(|trial| trial.found.as_ref().map(|(count, _)| *count)).collect();
+        counts.sort_unstable();
+        missed += u64::from(counts.len() < all.len());
+        println!(
+            "{:24} {:>3} / {trials} {:>7} {:>7} {virtual_s:>10.0}  {}",
+            mutant.name(),
+            counts.len(),
+            quantile(&counts, 50),
+            quantile(&counts, 95),
+            causes(&all),
+        );
+    }
+    println!("{} of {} mutants found in each of {trials} trials of {seeds} seeds", chosen.len() as u64 - missed, chosen.len());
+    ExitCode::from(u8::from(missed > 0))
+}
+
+fn try_once(mutant: Mutant, first: u64, seeds: u64, jobs: Option<usize>) -> Trial {
+    let how = How { tier: Tier::Mesh, mutant: Some(mutant), nodes: 1 };
+    let mut trial = Trial { found: None, virtual_ns: 0 };
+    run_all(first..first + seeds, how, jobs, |seed, ran| {
+        trial.virtual_ns += ran.outcome.as_ref().map_or(0, |outcome| outcome.virtual_ns);
+        let count = seed - first + 1;
+        if let Some(what) = ran.violations().first()
+            && trial.found.as_ref().is_none_or(|(at, _)| count < *at)
+        {
+            trial.found = Some((count, check_of(what)));
+        }
+        trial.found.is_none()
+    });
+    trial
+}
+
+/// The value below which so many of a hundred lie; `-` of none.
+fn quantile(sorted: &[u64], percent: usize) -> String {
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).map_or_else(|| "-".to_owned(), u64::to_string)
+}
+
+/// The check that a violation names, without what differs from seed to seed.
+fn check_of(violation: &str) -> String {
+    let words: String = violation.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(90).collect();
+    let mut shown = String::new();
+    for c in words.chars() {
+        if c != '#' || !shown.ends_with('#') {
+            shown.push(c);
         }
     }
-    println!("{} of {} mutants found within {seeds} seeds", Mutant::ALL.len() - missed, Mutant::ALL.len());
-    ExitCode::from(u8::from(missed > 0))
+    shown
+}
+
+/// As what the bug was found, and how often.
+fn causes(trials: &[Trial]) -> String {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, what) in trials.iter().filter_map(|trial| trial.found.as_ref()) {
+        *counts.entry(what).or_default() += 1;
+    }
+    let told = counts.into_iter().map(|(what, count)| format!("{count}x {what}"));
+    told.collect::<Vec<_>>().join("; ")
 }

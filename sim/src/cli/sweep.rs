@@ -20,12 +20,14 @@ pub(super) struct Summary {
     acknowledged: Vec<u64>,
     bites: Vec<u64>,
     faults: BTreeMap<&'static str, (u64, u64)>,
+    /// By probe, how many seeds passed it.
+    pub(super) probes: BTreeMap<&'static str, u64>,
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, ran: &Ran) {
+    pub(super) fn add(&mut self, seed: u64, ran: &Ran) {
         self.seeds += 1;
-        self.cpu_ns += u64::try_from(ran.wall.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_ns += u64::try_from(ran.cpu.as_nanos()).unwrap_or(u64::MAX);
         let violations = ran.violations();
         if !violations.is_empty() {
             self.failed.push((seed, violations));
@@ -40,6 +42,7 @@ impl Summary {
             let sum = self.faults.entry(name).or_default();
             (sum.0, sum.1) = (sum.0 + planned, sum.1 + bit);
         }
+        outcome.probes.keys().for_each(|name| *self.probes.entry(name).or_default() += 1);
     }
 }
 
@@ -80,6 +83,11 @@ fn fresh_thread(seed: u64, how: How) -> Ran {
 }
 
 pub(super) fn sweep(seeds: Range<u64>, how: How, jobs: Option<usize>, all: bool) -> ExitCode {
+    run_through(seeds, how, jobs, all).print(how)
+}
+
+/// Runs the seeds, showing how it goes.
+pub(super) fn run_through(seeds: Range<u64>, how: How, jobs: Option<usize>, all: bool) -> Summary {
     let bar = ProgressBar::with_draw_target(Some(seeds.end - seeds.start), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds {per_sec} eta {eta} {msg}").expect("a template of ours");
     bar.set_style(style);
@@ -91,11 +99,14 @@ pub(super) fn sweep(seeds: Range<u64>, how: How, jobs: Option<usize>, all: bool)
         all || summary.failed.is_empty()
     });
     bar.finish_and_clear();
-    summary.print(how)
+    summary
 }
 
 impl Summary {
     fn print(&mut self, how: How) -> ExitCode {
+        for (name, seeds) in &self.probes {
+            println!("probe {seeds:7} {name}");
+        }
         for (name, (planned, bit)) in &self.faults {
             println!("fault {name:12} planned {planned:7} bit {bit:7}");
         }
@@ -110,7 +121,7 @@ impl Summary {
         let cpu_s = (self.cpu_ns as f64 / 1e9).max(1e-9);
         println!(
             "swept {} seeds tier {}: {} failed, {} below full size, median {acknowledged} acknowledged and {bites} faults that bit, \
-             {:.1} virtual h, {} inputs, {:.0} inputs and {:.0} virtual s per thread-second",
+             {:.1} virtual h, {} inputs, {:.0} inputs and {:.0} virtual s per CPU-second",
             self.seeds,
             how.tier.name(),
             self.failed.len(),

@@ -5,8 +5,9 @@ use super::client::{Actor, ClientId, FromClient, ToClient};
 use super::link::{self, Awaited, BackToClient, Link, LinkId, Outgoing, ToNode};
 use super::node::{Done, Node};
 use super::pace::Timeline;
+use super::peers::{self, Peers};
 use crate::trace::Trace;
-use klamm_core::broker::io::{Effect, Halt, Input, Level};
+use klamm_core::broker::io::{Effect, Halt, Input, Level, Unreachable};
 use klamm_core::client::io::Address;
 use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
 use klamm_core::rng::{self, Rng};
@@ -21,12 +22,36 @@ const WALL_START_MS: i64 = 1_767_225_600_000;
 /// Something that is to come.
 #[derive(Debug)]
 enum Event {
-    ToNode { link: LinkId, what: ToNode },
-    ToClient { link: LinkId, what: BackToClient },
-    Disk { node: u32, life: u64, number: u64 },
-    NodeTick { node: u32, life: u64 },
-    ClientTick { client: ClientId, at: u64 },
-    Due { number: u64 },
+    ToNode {
+        link: LinkId,
+        what: ToNode,
+    },
+    ToClient {
+        link: LinkId,
+        what: BackToClient,
+    },
+    Disk {
+        node: u32,
+        life: u64,
+        number: u64,
+    },
+    NodeTick {
+        node: u32,
+        life: u64,
+    },
+    ClientTick {
+        client: ClientId,
+        at: u64,
+    },
+    Due {
+        number: u64,
+    },
+    /// Calls whose connection the node itself gave up.
+    Lost {
+        node: u32,
+        life: u64,
+        calls: Vec<CallId>,
+    },
 }
 
 /// What the mesh tells the one who runs it.
@@ -53,6 +78,8 @@ struct Host {
     /// It crashes, with or without power, when so many more effects have been carried out.
     crash_after: Option<(u64, bool)>,
     tick: Option<u64>,
+    /// Its connections to other nodes.
+    peers: Peers,
 }
 
 struct Guest {
@@ -153,7 +180,7 @@ impl Mesh {
 
     /// Adds a node, not started.
     pub fn add_node(&mut self, id: u32, node: Node) {
-        self.hosts.insert(id, Host { node, paused_until: 0, skew_ms: 0, crash_after: None, tick: None });
+        self.hosts.insert(id, Host { node, paused_until: 0, skew_ms: 0, crash_after: None, tick: None, peers: Peers::default() });
     }
 
     /// The address clients reach a node by.
@@ -212,6 +239,7 @@ impl Mesh {
         self.counts.crashes += 1;
         self.trace.note(self.timeline.now(), id, "crash", &power);
         self.end_links_of(id);
+        self.end_calls_of(id, !power);
     }
 
     /// A node that is down loses its power too.
@@ -254,6 +282,12 @@ impl Mesh {
         self.cuts.insert((client, node), until);
     }
 
+    /// Cuts two nodes from each other until then.
+    pub fn cut_nodes(&mut self, one: u32, other: u32, until: u64) {
+        self.cuts.insert((peers::as_client(one), other), until);
+        self.cuts.insert((peers::as_client(other), one), until);
+    }
+
     /// Resets one connection of those that are open, chosen by chance; what is under way on it is lost.
     pub fn reset_one(&mut self) {
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.open).map(|(id, _)| *id).collect();
@@ -277,10 +311,7 @@ impl Mesh {
         let Some(event) = self.timeline.next(until) else { return Step::Idle };
         match event {
             Event::ToNode { link, what } => self.arrive(link, what),
-            Event::ToClient { link, what } => {
-                self.come_back(link, what);
-                Step::Event
-            }
+            Event::ToClient { link, what } => self.come_back(link, what),
             Event::Disk { node, life, number } => self.disk_done(node, life, number),
             Event::NodeTick { node, life } => self.node_tick(node, life),
             Event::ClientTick { client, at } => {
@@ -288,6 +319,7 @@ impl Mesh {
                 Step::Event
             }
             Event::Due { number } => Step::Due(number),
+            Event::Lost { node, life, calls } => self.calls_lost(node, life, calls),
         }
     }
 
@@ -310,7 +342,7 @@ impl Mesh {
 
     // --- to nodes -------------------------------------------------------------------------------------------------------------------------
 
-    fn send_to_node(&mut self, id: LinkId, what: ToNode) {
+    pub(super) fn send_to_node(&mut self, id: LinkId, what: ToNode) {
         let delay = self.delay();
         let now = self.timeline.now();
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -321,9 +353,39 @@ impl Mesh {
     /// Until when nothing passes between the two ends of a link.
     fn held_until(&self, link: &Link, at_node: bool) -> u64 {
         let cut = self.cuts.get(&(link.client, link.node)).copied().unwrap_or(0);
-        let paused =
-            if at_node { self.hosts[&link.node].paused_until } else { self.guests.get(&link.client).map_or(0, |guest| guest.paused_until) };
+        let paused = if at_node { self.hosts[&link.node].paused_until } else { self.client_paused_until(link.client) };
         cut.max(paused)
+    }
+
+    fn client_paused_until(&self, client: ClientId) -> u64 {
+        match peers::node_of(client) {
+            Some(node) => self.hosts.get(&node).map_or(0, |host| host.paused_until),
+            None => self.guests.get(&client).map_or(0, |guest| guest.paused_until),
+        }
+    }
+
+    pub(super) fn peers_of(&mut self, node: u32) -> &mut Peers {
+        &mut self.hosts.get_mut(&node).expect("a node of this mesh").peers
+    }
+
+    /// The calls come back as lost, a moment later.
+    pub(super) fn lose_later(&mut self, node: u32, calls: Vec<CallId>) {
+        let life = self.hosts[&node].node.lives();
+        if !calls.is_empty() {
+            self.timeline.after(0, Event::Lost { node, life, calls });
+        }
+    }
+
+    fn calls_lost(&mut self, node: u32, life: u64, calls: Vec<CallId>) -> Step {
+        let mut step = Step::Event;
+        for call in calls {
+            if self.hosts[&node].node.lives() == life
+                && let halted @ Step::Halted(..) = self.answer_node(node, call, Err(Unreachable::Lost))
+            {
+                step = halted;
+            }
+        }
+        step
     }
 
     fn arrive(&mut self, id: LinkId, what: ToNode) -> Step {
@@ -357,7 +419,7 @@ impl Mesh {
         Step::Event
     }
 
-    fn input(&mut self, id: u32, input: Input) -> Step {
+    pub(super) fn input(&mut self, id: u32, input: Input) -> Step {
         let now = self.now_at(id);
         self.counts.inputs += 1;
         self.hosts.get_mut(&id).expect("a node of this mesh").node.handle(now, input);
@@ -482,14 +544,23 @@ impl Mesh {
                 self.trace.note(now, id, "halt", &why);
                 return self.halt(id, why);
             }
-            // Flow control is the business of the driver, which the madsim tier runs; there is no other broker to call yet.
-            Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } | Effect::HangUp { .. } => {}
+            Effect::Call { call, to, version, body } => {
+                self.trace.note(now, id, "call", &body);
+                self.call(id, call, to, version, body);
+            }
+            Effect::HangUp { call } => {
+                self.trace.note(now, id, "hang up", &call);
+                self.hang_up(id, call);
+            }
+            // Flow control is the business of the driver, which the madsim tier runs.
+            Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } => {}
         }
         None
     }
 
     fn halt(&mut self, id: u32, why: Halt) -> Option<Step> {
         self.end_links_of(id);
+        self.end_calls_of(id, true);
         let node = &mut self.hosts.get_mut(&id).expect("a node of this mesh").node;
         match why {
             Halt::Stopped => {
@@ -556,21 +627,29 @@ impl Mesh {
         self.timeline.at(link.last_to_client, Event::ToClient { link: id, what });
     }
 
-    fn come_back(&mut self, id: LinkId, what: BackToClient) {
-        let Some(link) = self.links.get(&id) else { return };
+    fn come_back(&mut self, id: LinkId, what: BackToClient) -> Step {
+        let Some(link) = self.links.get(&id) else { return Step::Event };
         let (now, until) = (self.timeline.now(), self.held_until(link, false));
         if until > now {
             let link = self.links.get_mut(&id).expect("looked at above");
             link.last_to_client = link.last_to_client.max(until);
             self.timeline.at(until, Event::ToClient { link: id, what });
-            return;
+            return Step::Event;
         }
         let link = self.links.get_mut(&id).expect("looked at above");
         let (client, conn) = (link.client, link.local);
+        if let Some(node) = peers::node_of(client) {
+            match &what {
+                BackToClient::Response { correlation, .. } => drop(link.awaited.remove(correlation)),
+                BackToClient::Closed => drop(self.links.remove(&id)),
+                BackToClient::Connected => {}
+            }
+            return self.back_to_node(node, conn, what);
+        }
         let input = match what {
             BackToClient::Connected => ToClient::Connected { conn },
             BackToClient::Response { correlation, body } => {
-                let Some(awaited) = link.awaited.remove(&correlation) else { return };
+                let Some(awaited) = link.awaited.remove(&correlation) else { return Step::Event };
                 self.trace.note(now, client.0, "answer", &*body);
                 ToClient::Answer { call: awaited.call, response: body }
             }
@@ -583,6 +662,7 @@ impl Mesh {
             }
         };
         self.tell(client, input);
+        Step::Event
     }
 
     fn client_tick(&mut self, id: ClientId, at: u64) {
@@ -634,16 +714,22 @@ impl Mesh {
     }
 
     fn connect(&mut self, client: ClientId, local: ConnId, to: &Address) {
+        let id = self.make_link(client, local, to);
+        self.guests.get_mut(&client).expect("it has just spoken").links.insert(local, id);
+    }
+
+    /// A connection on its way to the node at that address.
+    pub(super) fn make_link(&mut self, client: ClientId, local: ConnId, to: &Address) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         let node = to.host.strip_prefix("node-").and_then(|number| number.parse().ok()).expect("an address of this mesh");
         let (awaited, outgoing) = (BTreeMap::new(), std::collections::VecDeque::new());
         self.links.insert(id, Link { client, local, node, last_to_node: 0, last_to_client: 0, open: false, awaited, outgoing });
-        self.guests.get_mut(&client).expect("it has just spoken").links.insert(local, id);
         self.send_to_node(id, ToNode::Connect);
+        id
     }
 
-    fn send(&mut self, id: LinkId, call: CallId, version: i16, request: Request, answered: bool) {
+    pub(super) fn send(&mut self, id: LinkId, call: CallId, version: i16, request: Request, answered: bool) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let correlation = CorrelationId((call.0 & 0x7fff_ffff) as i32);
         if answered {
@@ -656,6 +742,14 @@ impl Mesh {
     }
 
     // --- ends -----------------------------------------------------------------------------------------------------------------------------
+
+    /// A node's connections to others end with it. Of a machine without power nobody hears.
+    fn end_calls_of(&mut self, node: u32, is_told: bool) {
+        let links = self.peers_of(node).drain();
+        if is_told {
+            links.into_iter().for_each(|link| self.send_to_node(link, ToNode::Close));
+        }
+    }
 
     fn end_links_of(&mut self, node: u32) {
         let all: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.node == node).map(|(id, _)| *id).collect();

@@ -7,3 +7,4 @@ pub mod madsim;
 pub mod mesh;
 pub mod node;
 pub mod pace;
+mod peers;

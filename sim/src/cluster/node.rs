@@ -220,7 +220,7 @@ impl Node {
                             }
                         }
                     }
-                    let recovered = RecoveredNode { dirs };
+                    let recovered = RecoveredNode { dirs, ..RecoveredNode::default() };
                     let broker = Broker::new(self.spec.config.clone(), self.spec.seed.wrapping_add(self.lives), recovered);
                     self.life = Life::Up(Box::new(Up { broker, store: opened.store, reads: BTreeMap::new() }));
                     Some(Done::Opened)

@@ -2,7 +2,7 @@
 
 use super::{Bites, Cost, Faults, NameChange, Pace, State, below, folder_of};
 use crate::disk::inode::Inode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use klamm::fs::{Entry, File, Fs, Open};
 use klamm_core::rng::Rng;
 use rand::Rng as _;
@@ -53,7 +53,7 @@ impl Disk {
         Self { state: Arc::new(Mutex::new(State::new(rng))), pace, life: 0 }
     }
 
-    fn lock_state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no operation panics while it holds the disk")
     }
 
@@ -77,7 +77,7 @@ impl Disk {
 
     /// Bytes that are in use.
     pub fn used(&self) -> u64 {
-        self.lock_state().used()
+        self.lock_state().used
     }
 
     /// All files, with their sizes, in order of their paths.
@@ -136,7 +136,7 @@ impl State {
     }
 
     fn free(&self) -> u64 {
-        self.faults.capacity.map_or(1 << 50, |capacity| capacity.saturating_sub(self.used()))
+        self.faults.capacity.map_or(1 << 50, |capacity| capacity.saturating_sub(self.used))
     }
 }
 
@@ -158,7 +158,7 @@ impl Fs for Disk {
             (_, Err(e)) => return Err(e),
         };
         if how == Open::Empty {
-            state.inodes.get_mut(&ino).expect("a name has its inode").set_len(0);
+            state.change_file(ino, |inode| inode.set_len(0)).expect("a name has its inode");
         }
         Ok(self.handle(ino))
     }
@@ -258,6 +258,10 @@ impl Fs for Disk {
 }
 
 impl Handle {
+    fn change(&self, state: &mut State, change: impl FnOnce(&mut Inode)) -> Result<()> {
+        state.change_file(self.ino, change).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
     fn inode<'a>(&self, state: &'a mut State) -> Result<&'a mut Inode> {
         state.inodes.get_mut(&self.ino).ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -265,9 +269,8 @@ impl Handle {
 
 impl File for Handle {
     async fn write_at(&self, at: u64, pieces: &[Bytes]) -> Result<()> {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
         pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
-        let mut bytes = bytes.to_vec();
         self.disk.pace.pass(Cost::Write(bytes.len() as u64)).await;
         let mut state = self.disk.alive()?;
         let size = self.inode(&mut state)?.size();
@@ -277,17 +280,16 @@ impl File for Handle {
             state.bites.full += 1;
             // What fitted is there.
             bytes.truncate(bytes.len() - usize::try_from(growth - free).expect("fewer bytes than were given"));
-            self.inode(&mut state)?.write(at, bytes);
+            self.change(&mut state, |inode| inode.write(at, bytes))?;
             return Err(ErrorKind::StorageFull.into());
         }
         if state.bites(|faults| &mut faults.failing_writes) {
             let kept = state.rng.random_range(0..=bytes.len());
             bytes.truncate(kept);
-            self.inode(&mut state)?.write(at, bytes);
+            self.change(&mut state, |inode| inode.write(at, bytes))?;
             return Err(io_error());
         }
-        self.inode(&mut state)?.write(at, bytes);
-        Ok(())
+        self.change(&mut state, |inode| inode.write(at, bytes))
     }
 
     async fn read_at(&self, at: u64, len: usize) -> Result<Bytes> {
@@ -305,8 +307,7 @@ impl File for Handle {
     async fn set_len(&self, len: u64) -> Result<()> {
         self.disk.pace.pass(Cost::Meta).await;
         let mut state = self.disk.alive()?;
-        self.inode(&mut state)?.set_len(len);
-        Ok(())
+        self.change(&mut state, |inode| inode.set_len(len))
     }
 
     async fn sync(&self) -> Result<()> {

@@ -17,6 +17,8 @@ enum Change {
 /// A file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
+    /// The running process finds it by a name.
+    pub(super) has_name: bool,
     durable: Vec<u8>,
     seen: Vec<u8>,
     /// Numbered in the order in which they were made.

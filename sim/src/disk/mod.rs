@@ -98,6 +98,8 @@ struct State {
     poisoned: bool,
     faults: Faults,
     bites: Bites,
+    /// Bytes of all files that have a name: asked for at every write to a disk that is filling up.
+    used: u64,
 }
 
 fn folder_of(path: &str) -> &str {
@@ -142,11 +144,32 @@ impl State {
             poisoned: false,
             faults: Faults::default(),
             bites: Bites::default(),
+            used: 0,
         }
     }
 
-    fn used(&self) -> u64 {
+    /// Bytes of all files that have a name, counted one by one.
+    fn count_used(&self) -> u64 {
         self.names.values().flatten().map(|ino| self.inodes[ino].size()).sum()
+    }
+
+    /// Changes a file's bytes.
+    fn change_file(&mut self, ino: Ino, change: impl FnOnce(&mut Inode)) -> Option<()> {
+        let inode = self.inodes.get_mut(&ino)?;
+        let before = inode.size();
+        change(inode);
+        if inode.has_name {
+            self.used = self.used - before + inode.size();
+        }
+        Some(())
+    }
+
+    /// A file loses its name; who holds it open still sees it.
+    fn unlink(&mut self, path: &str) {
+        let Some(Some(ino)) = self.names.remove(path) else { return };
+        let inode = self.inodes.get_mut(&ino).expect("a name has its inode");
+        inode.has_name = false;
+        self.used -= inode.size();
     }
 
     /// Notes a change of names in the folder that holds it, and makes it for the running process.
@@ -154,13 +177,17 @@ impl State {
         let folder = match &change {
             NameChange::Add { path, ino } => {
                 self.names.insert(path.clone(), *ino);
+                if let Some(ino) = ino {
+                    self.inodes.get_mut(ino).expect("it was made before its name").has_name = true;
+                }
                 folder_of(path)
             }
             NameChange::Remove { path } => {
-                self.names.remove(path);
+                self.unlink(path);
                 folder_of(path)
             }
             NameChange::Rename { from, to } => {
+                self.unlink(to);
                 rename_in(&mut self.names, from, to);
                 rename_in_keys(&mut self.changes, from, to);
                 folder_of(to)
@@ -216,6 +243,8 @@ impl State {
         self.names = self.durable.clone();
         let alive: BTreeSet<Ino> = self.names.values().flatten().copied().collect();
         self.inodes.retain(|ino, _| alive.contains(ino));
+        self.inodes.values_mut().for_each(|inode| inode.has_name = true);
+        self.used = self.count_used();
     }
 }
 
@@ -296,6 +325,29 @@ mod tests {
             seen.insert(after);
         }
         assert!(seen.contains(&Bytes::from_static(b"synced unsynced")) && seen.contains(&Bytes::from_static(b"synced ")));
+    }
+
+    #[test]
+    fn what_is_in_use_is_counted_as_it_changes() {
+        let disk = disk(1);
+        let used = |disk: &Disk| {
+            let state = disk.lock_state();
+            assert_eq!(state.used, state.count_used());
+            state.used
+        };
+        let file = now(written(&disk, false));
+        assert_eq!(used(&disk), 15);
+        now(disk.rename("a", "b")).unwrap();
+        now(file.set_len(9)).unwrap();
+        assert_eq!(used(&disk), 9);
+        let other = now(disk.open("c", Open::New)).unwrap();
+        now(other.write_at(0, &[Bytes::from_static(b"four")])).unwrap();
+        now(disk.rename("c", "b")).unwrap();
+        now(file.write_at(0, &[Bytes::from_static(b"nobody has a name for this")])).unwrap();
+        assert_eq!(used(&disk), 4);
+        now(disk.remove_file("b")).unwrap();
+        assert_eq!(used(&disk), 0);
+        used(&disk.crash(true));
     }
 
     #[test]

@@ -16,7 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Creates topics, then has nothing more to do.
 pub struct AdminActor {
-    at: Address,
+    at: Vec<Address>,
+    replication: i16,
     topics: Vec<String>,
     configs: Vec<(String, String)>,
     book: Book,
@@ -30,8 +31,8 @@ pub struct AdminActor {
 impl AdminActor {
     /// Topics of `PARTITIONS` partitions with these settings.
     #[must_use]
-    pub fn new(at: Address, topics: Vec<String>, configs: Vec<(String, String)>, book: Book) -> Self {
-        Self { at, topics, configs, book, conn: ConnId(0), calls: 0, again: Some(Instant::default()), out: VecDeque::new() }
+    pub fn new(at: Vec<Address>, topics: Vec<String>, replication: i16, configs: Vec<(String, String)>, book: Book) -> Self {
+        Self { at, replication, topics, configs, book, conn: ConnId(0), calls: 0, again: Some(Instant::default()), out: VecDeque::new() }
     }
 
     fn ask(&mut self) {
@@ -40,7 +41,7 @@ impl AdminActor {
         let topic = |name: &String| CreatableTopic {
             name: name.clone(),
             num_partitions: PARTITIONS as i32,
-            replication_factor: 1,
+            replication_factor: self.replication,
             configs: self.configs.iter().map(config).collect(),
             ..Default::default()
         };
@@ -55,6 +56,8 @@ impl AdminActor {
             match topic.error_code {
                 ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS => self.topics.retain(|name| *name != topic.name),
                 ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_CONTROLLER | ErrorCode::KAFKA_STORAGE_ERROR => {}
+                // The other brokers are not there yet.
+                ErrorCode::INVALID_REPLICATION_FACTOR if self.replication > 1 => {}
                 other => self.book.borrow_mut().violations.push(format!("creating {} was refused: {other:?}", topic.name)),
             }
         }
@@ -73,7 +76,7 @@ impl Actor for AdminActor {
                 self.out.push_back(FromClient::Close { conn: self.conn });
                 self.conn = ConnId(self.conn.0 + 1);
                 self.again = Some(now.at.after(TIMEOUT));
-                self.out.push_back(FromClient::Connect { conn: self.conn, to: self.at.clone() });
+                self.out.push_back(FromClient::Connect { conn: self.conn, to: self.at[self.conn.0 as usize % self.at.len()].clone() });
             }
             ToClient::Tick => {}
             ToClient::Connected { .. } => self.ask(),

@@ -1,12 +1,23 @@
 //! What simulated clients do, and the history they write down.
 
 pub mod admin;
+pub mod fleeting;
+pub mod gone;
+pub mod group;
+pub mod line;
+pub mod operator;
 pub mod producer;
 pub mod reader;
+pub mod sequence;
+pub mod times;
+pub mod trim;
 
+use gone::Gone;
+use group::Ledger;
+use klamm_core::client::{Topic, TopicPartition};
 use klamm_jepsen::history::{Key, Offset, Process, Recorder, Value};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Partitions of each topic, as Jepsen's kafka workload has it.
@@ -35,6 +46,24 @@ pub struct Shared {
     pub last_seen: BTreeMap<Key, String>,
     /// Readers that have reached the end of everything.
     pub finished: u32,
+    /// Which records may have been deleted.
+    pub gone: Gone,
+    /// The times of the records that readers saw, by key and offset.
+    pub times: BTreeMap<Key, BTreeMap<i64, i64>>,
+    /// Sends that begin from then on must end well: all is healed.
+    pub calm_from: Option<u64>,
+    /// The node's clock may be so wrong that it refuses records by right.
+    pub misdates: bool,
+    /// The offsets that the last reader saw, by key.
+    pub in_the_end: BTreeMap<Key, Vec<i64>>,
+    /// What is known of each consumer group.
+    pub groups: BTreeMap<String, Ledger>,
+    /// Processes that read as members of a group.
+    pub group_processes: BTreeSet<Process>,
+    /// Every group is stable and has committed everything.
+    pub groups_settled: bool,
+    /// What was last heard of each group: for the report of one that does not settle.
+    pub last_of_groups: BTreeMap<String, String>,
 }
 
 /// Shared by the clients of one run, which all live on one thread.
@@ -55,6 +84,21 @@ impl Shared {
         Value(*next)
     }
 
+    /// Lets `act` write into the ledger of a group; what it finds is a violation.
+    pub fn with_group(&mut self, group: &str, act: impl FnOnce(&mut Ledger) -> Result<(), String>) {
+        let ledger = self.groups.entry(group.to_owned()).or_default();
+        if let Err(what) = act(ledger) {
+            self.violations.push(format!("group {group}: {what}"));
+        }
+    }
+
+    /// Whether the record may have been deleted by now: somebody asked for that, or retention may.
+    #[must_use]
+    pub fn may_be_gone(&self, key: Key, offset: i64) -> bool {
+        let time = self.times.get(&key).and_then(|times| times.get(&offset)).copied();
+        self.gone.may(key, offset, time)
+    }
+
     /// Keys that values were given out for.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
@@ -67,6 +111,21 @@ impl Shared {
 pub fn place(key: Key) -> (String, i32) {
     let (topic, partition) = key.topic_partition(PARTITIONS);
     (format!("t{topic}"), i32::try_from(partition).expect("few partitions"))
+}
+
+/// The key of a partition, if it is one that the history knows.
+#[must_use]
+pub fn key_of(part: &TopicPartition) -> Option<Key> {
+    let topic: u32 = part.topic.strip_prefix('t')?.parse().ok()?;
+    let partition = u32::try_from(part.partition.0).ok().filter(|partition| *partition < PARTITIONS)?;
+    Some(Key(topic * PARTITIONS + partition))
+}
+
+/// The keys of whole topics.
+#[must_use]
+pub fn keys_of(topics: &BTreeSet<Topic>) -> Vec<Key> {
+    let parts = topics.iter().flat_map(|topic| (0..PARTITIONS).map(|at| TopicPartition::new(Topic::clone(topic), at as i32)));
+    parts.filter_map(|part| key_of(&part)).collect()
 }
 
 /// The value that a record carries, padded to `size`.

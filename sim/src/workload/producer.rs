@@ -3,10 +3,11 @@
 use super::{Book, encode, place};
 use crate::cluster::client::{Actor, FromClient, ToClient};
 use klamm_core::client::io::{Effect, Input};
-use klamm_core::client::producer::{Acks, Command, Config, Event, Failure, NewRecord, Producer, Token, Written};
+use klamm_core::client::producer::{Acks, Command, Config, Event, Failure, NewRecord, Producer, Token, Why, Written};
+use klamm_core::error::ErrorCode;
 use klamm_core::id::PartitionIndex;
 use klamm_core::rng::{self, Rng};
-use klamm_core::time::{Instant, Now};
+use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::record::Payload;
 use klamm_jepsen::history::{Action, Completion, Key, Offset, Process, Value};
 use rand::Rng as _;
@@ -26,6 +27,8 @@ pub struct Options {
     pub think: Duration,
     /// Records are padded up to this size.
     pub record_bytes: usize,
+    /// Records are dated up to so many ms before or after now; 0: the machine dates them.
+    pub time_spread_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,7 @@ struct Sending {
     process: Process,
     key: Key,
     value: Value,
+    begun: u64,
 }
 
 /// A producer client.
@@ -82,19 +86,27 @@ impl ProducerActor {
             }
             let token = Token(self.next_token);
             self.next_token += 1;
-            self.sending.insert(token, Sending { process, key, value });
+            self.sending.insert(token, Sending { process, key, value, begun: now.at.0 });
             let size = self.rng.random_range(0..=self.options.record_bytes);
+            let value = encode(value, size);
+            self.book.borrow_mut().gone.sent(key, value.len());
             let (topic, partition) = place(key);
             let record = NewRecord {
                 token,
                 topic: topic.into(),
                 partition: Some(PartitionIndex(partition)),
-                timestamp: None,
-                payload: Payload { key: None, value: Some(encode(value, size)), headers: Vec::new() },
+                timestamp: self.time(now),
+                payload: Payload { key: None, value: Some(value), headers: Vec::new() },
             };
             self.machine.handle(now, Input::App(Command::Send(record)));
             self.drain(now);
         }
+    }
+
+    /// Applications may date their records as they like; most do not.
+    fn time(&mut self, now: Now) -> Option<Timestamp> {
+        let spread = self.options.time_spread_ms;
+        (spread > 0).then(|| Timestamp(now.wall.0 + self.rng.random_range(-spread..=spread)))
     }
 
     fn drain(&mut self, now: Now) {
@@ -115,12 +127,28 @@ impl ProducerActor {
     fn settled(&mut self, now: Now, records: &[Token], outcome: Result<Written, Failure>) {
         for (at, token) in records.iter().enumerate() {
             let Some(sending) = self.sending.get(token).copied() else { continue };
+            if let Err(failure) = &outcome {
+                self.must_not_fail(sending, failure);
+            }
             let completion = match outcome {
                 Ok(Written { base, .. }) => self.written(sending, base.map(|base| Offset(base.0 + at as i64))),
                 Err(Failure { why, maybe_written: true }) => Completion::info(format!("{why:?}")),
                 Err(Failure { why, maybe_written: false }) => Completion::fail(format!("{why:?}")),
             };
             self.end(now, *token, completion);
+        }
+    }
+
+    /// What was begun when all was healed must be acknowledged, if the producer sees to its sends at all.
+    fn must_not_fail(&self, sending: Sending, failure: &Failure) {
+        let mut book = self.book.borrow_mut();
+        if book.misdates && failure.why == Why::Refused(ErrorCode::INVALID_TIMESTAMP) {
+            return;
+        }
+        if self.options.config.acks == Acks::All && book.calm_from.is_some_and(|from| sending.begun >= from) {
+            let Sending { key, value, begun, .. } = sending;
+            let what = format!("liveness: the send of {value:?} to {key:?}, begun at {begun} when all was healed, ended in {failure:?}");
+            book.violations.push(what);
         }
     }
 

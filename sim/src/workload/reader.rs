@@ -6,13 +6,14 @@ use crate::cluster::client::{Actor, FromClient, ToClient};
 use klamm_core::client::io::Address;
 use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, CallId, ConnId, Offset, PartitionIndex};
-use klamm_core::time::{Instant, Now};
+use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic};
 use klamm_core::wire::batch::Batch;
 use klamm_core::wire::record::Records;
 use klamm_core::wire::{Request, Response};
 use klamm_jepsen::history::{self, Action, Completion, Key, Polled, Process, Record};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 const VERSION: i16 = 12;
@@ -22,8 +23,8 @@ const BACKOFF: Duration = Duration::from_millis(200);
 /// How a reader behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it reads.
-    pub from: Address,
+    /// Where it reads: from the first of these that leads all its keys.
+    pub from: Vec<Address>,
     /// What it reads.
     pub keys: Vec<Key>,
     /// It waits so long between polls.
@@ -62,7 +63,11 @@ pub struct ReaderActor {
     state: State,
     conn: ConnId,
     calls: u64,
+    /// Which address it speaks to.
+    at: usize,
     positions: BTreeMap<Key, Position>,
+    /// Keys whose position is no longer in the log: where it begins must be asked.
+    lost: BTreeSet<Key>,
     started: bool,
     out: VecDeque<FromClient>,
 }
@@ -74,29 +79,46 @@ impl ReaderActor {
         let positions = options.keys.iter().map(|key| (*key, Position::default())).collect();
         let process = book.borrow_mut().process();
         let state = State::Idle { until: Instant::default() };
-        Self { options, book, process, state, conn: ConnId(0), calls: 0, positions, started: false, out: VecDeque::new() }
+        Self {
+            options,
+            book,
+            process,
+            state,
+            conn: ConnId(0),
+            calls: 0,
+            at: 0,
+            positions,
+            lost: BTreeSet::new(),
+            started: false,
+            out: VecDeque::new(),
+        }
     }
 
     fn begin(&mut self, now: Now) {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        let action = Action::Assign { keys: self.options.keys.clone(), seek_to_beginning: true };
-        let mut book = self.book.borrow_mut();
-        book.recorder.invoke(now.at.0, self.process, action.clone());
-        book.recorder.complete(now.at.0, self.process, Completion::ok(action));
+        self.assign(now, Action::Assign { keys: self.options.keys.clone(), seek_to_beginning: true });
     }
 
     fn connect(&mut self, now: Now) {
         self.conn = ConnId(self.conn.0 + 1);
+        if self.options.from.len() > 1 {
+            // Another leader, or the same in a new life, may not know yet how much is committed; it never knows less than what it showed.
+            self.positions.values_mut().for_each(|position| position.high = 0);
+        }
         self.state = State::Connecting { since: now.at };
-        self.out.push_back(FromClient::Connect { conn: self.conn, to: self.options.from.clone() });
+        self.out.push_back(FromClient::Connect { conn: self.conn, to: self.options.from[self.at].clone() });
     }
 
     fn ask(&mut self, now: Now) {
         self.calls += 1;
         let call = CallId(self.calls);
         self.state = State::Asked { call, since: now.at };
+        if !self.lost.is_empty() {
+            let request = Box::new(Request::ListOffsets(starts_wanted(&self.lost)));
+            return self.out.push_back(FromClient::Send { conn: self.conn, call, version: 7, request, answered: true });
+        }
         self.book.borrow_mut().recorder.invoke(now.at.0, self.process, Action::poll());
         let mut topics: Vec<FetchTopic> = Vec::new();
         for (key, position) in &self.positions {
@@ -125,18 +147,21 @@ impl ReaderActor {
     }
 
     fn give_up(&mut self, now: Now, why: &str) {
-        if let State::Asked { .. } = self.state {
+        if matches!(self.state, State::Asked { .. }) && self.lost.is_empty() {
             self.book.borrow_mut().recorder.complete(now.at.0, self.process, Completion::fail(why));
         }
         self.out.push_back(FromClient::Close { conn: self.conn });
+        self.at = (self.at + 1) % self.options.from.len();
         self.state = State::Idle { until: now.at.after(BACKOFF) };
     }
 
     fn answered(&mut self, now: Now, response: FetchResponse) {
         let mut polled = Polled::new();
+        let mut elsewhere = false;
         for topic in response.responses {
             for partition in topic.partitions {
                 let Some(key) = self.key_of(&topic.topic, partition.partition_index) else { continue };
+                elsewhere |= partition.error_code != ErrorCode::NONE && self.options.from.len() > 1;
                 let records = self.read(key, &partition);
                 if !records.is_empty() {
                     polled.insert(key, records);
@@ -144,9 +169,44 @@ impl ReaderActor {
             }
         }
         self.book.borrow_mut().recorder.complete(now.at.0, self.process, Completion::ok(Action::polled(polled)));
+        if elsewhere {
+            // The poll has ended already.
+            self.state = State::Ready { from: now.at };
+            return self.give_up(now, "another node leads");
+        }
         let ended = self.positions.values().all(|position| position.ended);
         self.state =
             if self.options.until_end && ended { State::Finished } else { State::Ready { from: now.at.after(self.options.think) } };
+    }
+
+    /// Goes on where the logs begin now. In the history it lets go of those keys, and takes them again.
+    fn found_starts(&mut self, now: Now, response: &ListOffsetsResponse) {
+        let mut found = BTreeSet::new();
+        for topic in &response.topics {
+            for answer in topic.partitions.iter().filter(|answer| answer.error_code == ErrorCode::NONE) {
+                let Some(key) = self.key_of(&topic.name, answer.partition_index) else { continue };
+                let position = self.positions.get_mut(&key).expect("one of its keys");
+                let (from, start) = (std::mem::replace(&mut position.next, answer.offset.0), answer.offset.0);
+                if start < from || !self.book.borrow().may_be_gone(key, start - 1) {
+                    self.violation(format!("{key:?}: offset {from} is out of range of a log that begins at {start}"));
+                }
+                found.insert(key);
+            }
+        }
+        if !found.is_empty() {
+            let kept = self.options.keys.iter().copied().filter(|key| !found.contains(key)).collect();
+            for keys in [kept, self.options.keys.clone()] {
+                self.assign(now, Action::Assign { keys, seek_to_beginning: false });
+            }
+        }
+        self.lost.retain(|key| !found.contains(key));
+        self.state = State::Ready { from: now.at.after(self.options.think) };
+    }
+
+    fn assign(&self, now: Now, action: Action) {
+        let mut book = self.book.borrow_mut();
+        book.recorder.invoke(now.at.0, self.process, action.clone());
+        book.recorder.complete(now.at.0, self.process, Completion::ok(action));
     }
 
     fn key_of(&self, topic: &str, partition: PartitionIndex) -> Option<Key> {
@@ -159,7 +219,7 @@ impl ReaderActor {
         let records = match answer.error_code {
             ErrorCode::NONE => self.decoded(key, position.next, answer),
             ErrorCode::OFFSET_OUT_OF_RANGE if self.options.retention => {
-                position.next = answer.log_start_offset.0;
+                self.lost.insert(key);
                 Vec::new()
             }
             ErrorCode::OFFSET_OUT_OF_RANGE => {
@@ -173,11 +233,14 @@ impl ReaderActor {
         };
         if self.options.until_end {
             let text = format!("at {} of {}..{}: {:?}", position.next, answer.log_start_offset, answer.high_watermark, answer.error_code);
-            self.book.borrow_mut().last_seen.insert(key, text);
+            let mut book = self.book.borrow_mut();
+            book.last_seen.insert(key, text);
+            book.in_the_end.entry(key).or_default().extend(records.iter().map(offset_of));
         }
         if answer.error_code == ErrorCode::NONE {
             let (high, start) = (answer.high_watermark.0, answer.log_start_offset.0);
-            if high < position.high || start < position.start {
+            // A deletion is not durable when it is answered, as in Kafka: after a crash a log may begin earlier again.
+            if high < position.high || (start < position.start && !self.options.retention) {
                 self.violation(format!("{key:?}: bounds went back from {}..{} to {start}..{high}", position.start, position.high));
             }
             if let Some(last) = records.last() {
@@ -193,8 +256,16 @@ impl ReaderActor {
             {
                 self.violation(format!("{key:?}: a record at {} below the log start {start} that comes with it", offset_of(first)));
             }
+            if start > position.start && !self.book.borrow().may_be_gone(key, start - 1) {
+                self.violation(format!("{key:?}: the log begins at {start}, and nothing allowed to delete the record before"));
+            }
+            if self.options.until_end {
+                self.book.borrow_mut().gone.begins(key, start);
+            }
             (position.high, position.start) = (high, start);
-            position.ended = self.book.borrow().draining && position.next >= high;
+            let book = self.book.borrow();
+            let reached = book.reached.get(&key).map_or(0, |offset| offset.0 + 1);
+            position.ended = book.draining && position.next >= high.max(reached);
         }
         self.positions.insert(key, position);
         records
@@ -210,16 +281,21 @@ impl ReaderActor {
             }
         };
         let mut found = Vec::new();
+        let mut times = BTreeMap::new();
         for record in batches.iter().flat_map(|batch| Records::of(batch, 16 << 20).into_iter().flatten()) {
             match record {
                 Ok(record) if record.offset.0 < from => {}
                 Ok(record) => match record.payload.value.as_deref().and_then(decode) {
-                    Some(value) => found.push(Record::at(history::Offset(record.offset.0), value)),
+                    Some(value) => {
+                        times.insert(record.offset.0, record.timestamp.0);
+                        found.push(Record::at(history::Offset(record.offset.0), value));
+                    }
                     None => self.violation(format!("{key:?}: offset {} holds what nobody wrote", record.offset)),
                 },
                 Err(bad) => self.violation(format!("{key:?}: a record cannot be read: {bad:?}")),
             }
         }
+        self.book.borrow_mut().times.entry(key).or_default().append(&mut times);
         found
     }
 
@@ -228,12 +304,26 @@ impl ReaderActor {
     }
 }
 
+fn starts_wanted(keys: &BTreeSet<Key>) -> ListOffsetsRequest {
+    let mut topics: Vec<ListOffsetsTopic> = Vec::new();
+    for key in keys {
+        let (name, partition) = place(*key);
+        if topics.last().is_none_or(|last| last.name != name) {
+            topics.push(ListOffsetsTopic { name, ..Default::default() });
+        }
+        let wanted = ListOffsetsPartition { partition_index: PartitionIndex(partition), timestamp: Timestamp(-2), ..Default::default() };
+        topics.last_mut().expect("pushed above").partitions.push(wanted);
+    }
+    ListOffsetsRequest { replica_id: BrokerId(-1), topics, ..Default::default() }
+}
+
 fn offset_of(record: &Record) -> i64 {
     record.offset.expect("a polled record has its offset").0
 }
 
 impl Actor for ReaderActor {
     fn handle(&mut self, now: Now, input: ToClient) {
+        self.book.borrow_mut().gone.at(now.wall);
         self.begin(now);
         match (self.state, input) {
             (State::Idle { until }, ToClient::Tick) if until <= now.at => self.connect(now),
@@ -246,8 +336,13 @@ impl Actor for ReaderActor {
                 self.give_up(now, "timed out");
             }
             (State::Asked { call, .. }, ToClient::Answer { call: answered, response }) if call == answered => {
-                let Response::Fetch(response) = *response else { return self.give_up(now, "an answer to something else") };
-                self.answered(now, response);
+                if let Response::ListOffsets(response) = *response {
+                    self.found_starts(now, &response);
+                } else if let Response::Fetch(response) = *response {
+                    self.answered(now, response);
+                } else {
+                    self.give_up(now, "an answer to something else");
+                }
                 if self.state == State::Finished {
                     self.book.borrow_mut().finished += 1;
                     self.out.push_back(FromClient::Close { conn: self.conn });

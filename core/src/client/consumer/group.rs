@@ -301,7 +301,8 @@ impl Consumer {
     fn send_commit(&mut self, now: Instant, peer: Peer) {
         let Some(group) = &self.group else { return };
         let Some(commit) = group.commits.front().filter(|commit| !group.committing && commit.from <= now) else { return };
-        let by_hand = matches!(group.member.phase, Phase::Out);
+        // Who subscribed and was turned away is no member, and did not choose its partitions by hand either.
+        let by_hand = matches!(group.member.phase, Phase::Out) && group.member.topics.is_empty();
         if !by_hand && !group.member.is_in() {
             // Whoever is no member has nothing to say about the group's offsets.
             return self.commit_failed(ErrorCode::UNKNOWN_MEMBER_ID);

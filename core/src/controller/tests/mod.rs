@@ -1,7 +1,12 @@
 //! Plans against Kafka's own answers, and properties of whatever is planned.
 
+mod cluster;
 mod configs;
+mod isr;
+mod liveness;
+mod moves;
 mod properties;
+mod safety;
 mod topics;
 
 use super::plan::{Plan, Planner};
@@ -29,15 +34,21 @@ impl Bench {
     /// One broker with `fixed` in its file.
     pub(super) fn with(fixed: &[(&str, &str)]) -> Self {
         let fixed: Properties = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
-        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
-        let config = BrokerConfig::new(BrokerId(1), "cluster", vec![endpoint], vec![dir], fixed).expect("a valid file");
-        let mut bench = Self { controller: Controller::default(), config, log: Vec::new(), rng: rng::stream(7, "test") };
-        bench.controller.loaded();
+        let mut bench = Self::bare(fixed);
         let at = bench.controller.end();
         let records = bench.planner().start(at);
         bench.propose(records);
         bench.commit();
+        bench
+    }
+
+    /// Nothing is in the log.
+    pub(super) fn bare(fixed: Properties) -> Self {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "cluster", vec![endpoint], vec![dir], fixed).expect("a valid file");
+        let mut bench = Self { controller: Controller::default(), config, log: Vec::new(), rng: rng::stream(7, "test") };
+        bench.controller.activate();
         bench
     }
 
@@ -53,7 +64,7 @@ impl Bench {
 
     pub(super) fn commit(&mut self) {
         let end = self.controller.end();
-        self.controller.commit(end);
+        self.controller.commit(end).expect("our own records");
         self.controller.check_all();
     }
 

@@ -141,7 +141,7 @@ fn configure(plan: &Plan) -> Config {
     let mut given = Given::default();
     let own =
         [("node.id", stage::NODE.to_string()), ("log.dirs", "data".to_owned()), ("listeners", format!("PLAINTEXT://{NODE_IP}:{PORT}"))];
-    let of_plan = stage::properties(plan).map(|(key, value)| (key, value.to_owned()));
+    let of_plan = stage::properties(plan);
     for (key, value) in own.into_iter().chain(of_plan) {
         given.option(&format!("{key}={value}")).expect("it has an equals sign");
     }

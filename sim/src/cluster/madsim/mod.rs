@@ -13,7 +13,7 @@ use super::mesh::Counts;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{Fault, LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, Ledger, READ_LIMIT};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, READ_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
 use host::{Host, News};
@@ -70,8 +70,10 @@ pub fn run(plan: Plan) -> Outcome {
         let mut runner = Runner::new(plan, &notes).await;
         runner.load().await;
         runner.heal();
+        runner.calm().await;
         runner.drain().await;
         runner.read_all().await;
+        runner.settle_groups().await;
         runner.judge(&notes)
     });
     net::stop_tearing();
@@ -123,7 +125,7 @@ impl Runner {
         let (tell, news) = mpsc::unbounded_channel();
         let pace = Arc::new(Pace::new(rng::stream(plan.seed, "pace"), clock.clone(), log.clone(), tell.clone()));
         let disk = Disk::new(rng::stream(plan.seed, "disk"), pace.clone());
-        klamm::store::format(&disk, &stage::meta()).await.expect("an empty disk without faults");
+        klamm::store::format(&disk, &stage::meta(stage::NODE)).await.expect("an empty disk without faults");
         let host = Arc::new(Host::new(&plan, disk, pace, tell));
         let madsim = Handle::current();
         let node = host::build(&madsim, &host);
@@ -150,7 +152,7 @@ impl Runner {
             plan,
         };
         runner.note("start", 1);
-        let cast = stage::cast(&runner.plan, &address(), &runner.book, &runner.side, &mut runner.rng);
+        let cast = stage::cast(&runner.plan, &[address()], &runner.book, &runner.side, &mut runner.rng);
         cast.into_iter().for_each(|(id, actor)| runner.add_client(id, actor));
         for at in 0..runner.plan.faults.len() {
             runner.alarm(runner.plan.faults[at].0, Alarm::Strike(at));
@@ -201,12 +203,17 @@ impl Runner {
             self.down = stage::HALTED_DOWN;
             self.host.stop(life);
         }
-        self.book.borrow_mut().draining = true;
-        self.side.borrow_mut().draining = true;
+    }
+
+    async fn calm(&mut self) {
+        let until = stage::calm(self.now(), [&self.book, &self.side]);
+        while self.step(until).await {}
     }
 
     async fn drain(&mut self) {
-        while self.open() > 0 && self.step(LOAD + DRAIN_LIMIT).await {}
+        stage::drain([&self.book, &self.side]);
+        let limit = self.now() + DRAIN_LIMIT;
+        while self.open() > 0 && self.step(limit).await {}
         if self.open() > 0 {
             self.violations.push("liveness: sends are still open long after everything was healed".to_owned());
         }
@@ -218,14 +225,23 @@ impl Runner {
 
     async fn read_all(&mut self) {
         let before = self.book.borrow().finished;
-        let (id, actor) = stage::last_reader(&self.plan, &address(), &self.book);
-        self.add_client(id, actor);
+        for (id, actor) in stage::last_readers(&self.plan, &[address()], &self.book) {
+            self.add_client(id, actor);
+        }
         let limit = self.now() + READ_LIMIT;
         while self.book.borrow().finished == before && self.step(limit).await {}
         if self.book.borrow().finished == before {
             let seen = self.book.borrow().last_seen.clone();
             self.violations.push(format!("liveness: a healed node does not show everything within a minute: {seen:?}"));
         }
+    }
+
+    async fn settle_groups(&mut self) {
+        let Some((id, actor)) = stage::watch(&self.plan, &address(), &self.book) else { return };
+        self.add_client(id, actor);
+        let limit = self.now() + GROUPS_LIMIT;
+        while !self.book.borrow().groups_settled && self.step(limit).await {}
+        self.violations.extend(stage::unsettled(&self.book));
     }
 
     /// Goes on until something has happened; false when `limit` is reached, or a violation ends the run.

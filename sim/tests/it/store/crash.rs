@@ -3,7 +3,7 @@
 use super::pace::Slow;
 use bytes::Bytes;
 use klamm::store::{Identity, MetaProperties, Opened, Options, Outcome, Store, format, open};
-use klamm_core::id::{DirId, LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Sequence, Ticket, Uuid};
+use klamm_core::id::{BrokerId, DirId, LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Sequence, Ticket, Uuid};
 use klamm_core::log::epochs::Epochs;
 use klamm_core::log::producers::Producers;
 use klamm_core::log::segments::Segment;
@@ -118,7 +118,7 @@ pub(crate) fn run(seed: u64) -> Result<Seen, String> {
         seen: Seen::default(),
         failing: false,
     };
-    let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid([1; 16]) };
+    let properties = MetaProperties { owner: identity().clone(), directory: Uuid([1; 16]) };
     slow.block_on(format(&world.disk, &properties)).map_err(|error| error.to_string())?;
     for _ in 0..5 {
         world.life(&slow)?;
@@ -528,7 +528,7 @@ fn derived(model: &Model, recovered: &Recovered) -> Result<(), String> {
 }
 
 fn identity() -> &'static Identity {
-    static IDENTITY: Identity = Identity { cluster_id: None, node_id: 1 };
+    static IDENTITY: Identity = Identity { cluster: String::new(), node: BrokerId(1) };
     &IDENTITY
 }
 

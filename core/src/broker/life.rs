@@ -1,0 +1,189 @@
+//! This broker's life in the cluster: it registers with the active controller, says by heartbeats that it lives, and serves clients when it is no
+//! longer fenced (KIP-631).
+
+use super::boot::Phase;
+use super::calls::Asker;
+use super::io::{Lane, Unreachable};
+use super::{Broker, Timer, ms};
+use crate::controller::features::SUPPORTED;
+use crate::error::ErrorCode;
+use crate::id::Uuid;
+use crate::store::StoreOp;
+use crate::time::Instant;
+use crate::wire::Response;
+use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
+use crate::wire::api::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
+use std::time::Duration;
+
+/// The epoch of this broker's last registration, for the next process: whoever presents it has lost nothing (KIP-966).
+pub(super) const EPOCH_FILE: &str = "broker-epoch";
+/// While something is not as it should be: no controller known, or still fenced.
+const SOON: Duration = Duration::from_millis(20);
+const SOON_MAX: Duration = Duration::from_millis(500);
+
+/// Where this broker stands with the controller.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Life {
+    /// This process.
+    pub(super) incarnation: Uuid,
+    /// Its registration, once it is known to have one.
+    pub(super) epoch: Option<i64>,
+    /// The epoch that the process before presents, if it lost nothing.
+    pub(super) previous: Option<i64>,
+    is_open: bool,
+    next: Option<Instant>,
+    backoff: Duration,
+    /// It wants to stop, and the controller has not let it yet.
+    pub(super) is_leaving: bool,
+}
+
+impl Life {
+    /// A process that begins; the one before it had the registration `previous`, and lost nothing.
+    pub(super) fn new(incarnation: Uuid, previous: Option<i64>) -> Self {
+        Self { incarnation, previous, ..Self::default() }
+    }
+}
+
+impl Broker {
+    /// Something may have changed for the better: ask at once.
+    pub(super) fn beat_now(&mut self) {
+        self.beat_in(Duration::ZERO);
+    }
+
+    fn beat_in(&mut self, after: Duration) {
+        if let Some(at) = self.life.next.take() {
+            self.timers.remove(&(at, Timer::Heartbeat));
+        }
+        self.life.next = Some(self.timer(after, Timer::Heartbeat));
+    }
+
+    fn beat_soon(&mut self) {
+        self.life.backoff = (self.life.backoff * 2).clamp(SOON, SOON_MAX);
+        self.beat_in(self.life.backoff);
+    }
+
+    /// Registers, or says that it lives.
+    pub(super) fn beat(&mut self) {
+        self.life.next = None;
+        if self.life.is_open || self.phase == Phase::Loading || !self.config.quorum.roles.broker {
+            return;
+        }
+        let known = match self.life.epoch {
+            None => {
+                let request = self.registration();
+                self.call_controller(Lane::Control, request.into(), Asker::Registration)
+            }
+            Some(epoch) => {
+                let request = BrokerHeartbeatRequest {
+                    broker_id: self.config.broker.id,
+                    broker_epoch: epoch,
+                    current_metadata_offset: crate::id::Offset(self.admin.controller.applied().0 - 1),
+                    want_fence: false,
+                    want_shut_down: self.life.is_leaving,
+                    offline_log_dirs: self.offline_dir_ids(),
+                    ..Default::default()
+                };
+                self.call_controller(Lane::Control, request.into(), Asker::Heartbeat)
+            }
+        };
+        if known {
+            self.life.is_open = true;
+        } else {
+            self.beat_soon();
+        }
+    }
+
+    fn offline_dir_ids(&self) -> Vec<Uuid> {
+        let offline = self.config.broker.dirs().filter(|(dir, _)| self.dir_offline(*dir).is_some());
+        // One that never opened has told nobody its id.
+        offline.map(|(_, dir)| dir.id).filter(|id| *id != Uuid::ZERO).collect()
+    }
+
+    fn registration(&self) -> BrokerRegistrationRequest {
+        let config = &self.config.broker;
+        let listener = |e: &crate::config::Endpoint| Listener {
+            name: e.name.clone(),
+            host: e.host.clone(),
+            port: e.port,
+            security_protocol: e.security,
+        };
+        let feature = |(name, min, max): &(&str, i16, i16)| Feature {
+            name: (*name).to_owned(),
+            min_supported_version: *min,
+            max_supported_version: *max,
+        };
+        BrokerRegistrationRequest {
+            broker_id: config.id,
+            cluster_id: config.cluster.clone(),
+            incarnation_id: self.life.incarnation,
+            listeners: config.endpoints.iter().map(listener).collect(),
+            features: SUPPORTED.iter().map(feature).collect(),
+            rack: config.rack.clone(),
+            log_dirs: config.dirs().filter(|(dir, _)| self.dir_offline(*dir).is_none()).map(|(_, dir)| dir.id).collect(),
+            previous_broker_epoch: self.life.previous.unwrap_or(-1),
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn registered(&mut self, outcome: Result<Response, Unreachable>) {
+        self.life.is_open = false;
+        match outcome {
+            Ok(Response::BrokerRegistration(response)) if response.error_code == ErrorCode::NONE => {
+                self.life.epoch = Some(response.broker_epoch);
+                self.life.backoff = Duration::ZERO;
+                self.keep_epoch(response.broker_epoch);
+                self.beat_now();
+                let leaders: Vec<_> = self.fetchers.keys().copied().collect();
+                leaders.into_iter().for_each(|leader| self.fetch_next(leader));
+            }
+            Ok(_) | Err(_) => self.beat_soon(),
+        }
+    }
+
+    /// What the next process may present: only where nothing can have been lost by then.
+    fn keep_epoch(&mut self, epoch: i64) {
+        let durability = self.config.broker.durability;
+        let bytes = format!("{epoch} {durability:?}\n").into();
+        let (dir, name) = (self.config.quorum.dir, EPOCH_FILE.to_owned());
+        self.store(StoreOp::Save { dir, name, bytes }, super::stored::Pending::Small { dir });
+    }
+
+    pub(super) fn heartbeat_answered(&mut self, outcome: Result<Response, Unreachable>) {
+        self.life.is_open = false;
+        let response = match outcome {
+            Ok(Response::BrokerHeartbeat(response)) => response,
+            Ok(_) | Err(_) => return self.beat_soon(),
+        };
+        match response.error_code {
+            ErrorCode::NONE => {}
+            // The controller knows of no such registration: this process begins anew.
+            ErrorCode::STALE_BROKER_EPOCH | ErrorCode::BROKER_ID_NOT_REGISTERED => {
+                self.life.previous = self.life.epoch.take().or(self.life.previous);
+                return self.beat_soon();
+            }
+            _ => return self.beat_soon(),
+        }
+        if self.life.is_leaving && response.should_shut_down {
+            self.life.is_leaving = false;
+            return self.leave();
+        }
+        if response.is_fenced || self.life.is_leaving {
+            return self.beat_soon();
+        }
+        self.life.backoff = Duration::ZERO;
+        self.look_for_myself();
+        self.beat_in(ms(self.config.broker.heartbeat_interval_ms.into()));
+    }
+
+    /// The committed metadata has moved: this broker may be in it now.
+    pub(super) fn look_for_myself(&mut self) {
+        if self.phase != Phase::Joining {
+            return;
+        }
+        let me = self.config.broker.id;
+        let is_in = self.image().brokers().get(&me).is_some_and(|b| Some(b.epoch) == self.life.epoch && !b.is_fenced);
+        if is_in {
+            self.serve();
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Followers fetch: one fetch at a time from each leader, for all partitions that it leads. The next one leaves when everything that the last one
+//! brought is durable here, since a fetch offset **is** the durable end (DESIGN: replication).
+//!
+//! What is said in a fetch session (KIP-227) is only what changed.
+
+use super::boot::Phase;
+use super::calls::{Asker, Fetched};
+use super::io::{Lane, Peer, Unreachable};
+use super::{Broker, Timer, ms};
+use crate::client::io::Address;
+use crate::error::ErrorCode;
+use crate::id::{BrokerId, LeaderEpoch, Offset, Uuid};
+use crate::log::Ops;
+use crate::partition::PartitionId;
+use crate::probe;
+use crate::time::Instant;
+use crate::wire::Response;
+use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData, ReplicaState};
+use crate::wire::batch::Batch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long an answer may take beyond the wait.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// After a failure the leader, or the partition, is left alone for so long (`replica.fetch.backoff.ms` is a second; refusals are cheap here).
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// What was last said of a partition in the session.
+type Told = (Offset, LeaderEpoch, LeaderEpoch);
+
+/// Fetches from one leader.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fetcher {
+    /// What to fetch, and what the leader knows of it.
+    wanted: BTreeMap<PartitionId, Option<Told>>,
+    /// What the leader must be told to forget.
+    forgotten: BTreeSet<PartitionId>,
+    /// What was fetched and is not durable here.
+    busy: BTreeSet<PartitionId>,
+    session: i32,
+    epoch: i32,
+    is_open: bool,
+    /// Not before.
+    retry: Option<Instant>,
+    /// Partitions that failed; they rest.
+    resting: BTreeSet<PartitionId>,
+}
+
+impl Fetcher {
+    fn forget_session(&mut self) {
+        (self.session, self.epoch) = (0, 0);
+        self.forgotten.clear();
+        self.wanted.values_mut().for_each(|told| *told = None);
+    }
+}
+
+impl Broker {
+    /// A partition follows `leader` from now on.
+    pub(super) fn fetch_from(&mut self, leader: BrokerId, id: PartitionId) {
+        let fetcher = self.fetchers.entry(leader).or_default();
+        fetcher.wanted.insert(id, None);
+        fetcher.resting.remove(&id);
+        self.fetch_next(leader);
+    }
+
+    /// A partition follows nobody any more.
+    pub(super) fn fetch_no_more(&mut self, id: PartitionId) {
+        let Some(leader) = self.partitions.get(&id).map(|_| ()).and_then(|()| self.fetcher_of(id)) else { return };
+        let fetcher = self.fetchers.get_mut(&leader).expect("just found");
+        if fetcher.wanted.remove(&id).flatten().is_some() {
+            fetcher.forgotten.insert(id);
+        }
+        fetcher.resting.remove(&id);
+        fetcher.busy.remove(&id);
+        if fetcher.wanted.is_empty() {
+            self.fetchers.remove(&leader);
+            self.give_up(Asker::Fetcher(leader));
+        }
+    }
+
+    fn fetcher_of(&self, id: PartitionId) -> Option<BrokerId> {
+        self.fetchers.iter().find(|(_, fetcher)| fetcher.wanted.contains_key(&id)).map(|(leader, _)| *leader)
+    }
+
+    /// A follower's log has become durable up to its end, or somewhere before.
+    pub(super) fn follower_durable(&mut self, id: PartitionId) {
+        let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
+        if follower.log.durable() < follower.log.end() {
+            return;
+        }
+        let Some(leader) = follower.leader else { return };
+        let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
+        if fetcher.busy.remove(&id) && fetcher.busy.is_empty() {
+            self.fetch_next(leader);
+        }
+    }
+
+    /// Where brokers find a broker.
+    fn replica_peer(&self, id: BrokerId) -> Option<Peer> {
+        let broker = self.image().brokers().get(&id)?;
+        let listener = self.config.broker.fixed.get("inter.broker.listener.name");
+        let endpoint = broker.endpoints.iter().find(|(name, ..)| Some(name) == listener).or(broker.endpoints.first())?;
+        Some(Peer { id, address: Address { host: endpoint.1.clone(), port: endpoint.2 }, lane: Lane::Replica })
+    }
+
+    /// Asks for what follows, if nothing is under way.
+    pub(super) fn fetch_next(&mut self, leader: BrokerId) {
+        let now = self.now.at;
+        let Some(fetcher) = self.fetchers.get(&leader) else { return };
+        let rests = fetcher.retry.is_some_and(|at| at > now) || self.phase == Phase::Stopping;
+        if fetcher.is_open || rests || !fetcher.busy.is_empty() {
+            return;
+        }
+        let (Some(peer), Some(broker_epoch)) = (self.replica_peer(leader), self.life.epoch) else {
+            return self.fetch_later(leader);
+        };
+        let mut fetcher = self.fetchers.remove(&leader).expect("looked at above");
+        let request = self.replica_request(&mut fetcher, broker_epoch);
+        fetcher.is_open = true;
+        self.fetchers.insert(leader, fetcher);
+        self.call(peer, request.into(), Asker::Fetcher(leader), ms(self.config.broker.replica_fetch_wait_max_ms.into()) + TIMEOUT);
+    }
+
+    fn fetch_later(&mut self, leader: BrokerId) {
+        let at = self.timer(BACKOFF, Timer::Fetcher(leader));
+        if let Some(fetcher) = self.fetchers.get_mut(&leader) {
+            fetcher.retry = Some(at);
+        }
+    }
+
+    /// The time to rest is over.
+    pub(super) fn fetcher_rested(&mut self, leader: BrokerId) {
+        if let Some(fetcher) = self.fetchers.get_mut(&leader) {
+            fetcher.retry = None;
+            fetcher.resting.clear();
+            self.fetch_next(leader);
+        }
+    }
+
+    fn replica_request(&self, fetcher: &mut Fetcher, broker_epoch: i64) -> FetchRequest {
+        let mut topics: BTreeMap<Uuid, Vec<FetchPartition>> = BTreeMap::new();
+        for (id, told) in &mut fetcher.wanted {
+            let Some(follower) = self.partitions.get(id).and_then(|p| p.follower()) else { continue };
+            let log = &follower.log;
+            let last = log.epochs().latest().unwrap_or(LeaderEpoch(-1));
+            let now = (log.end(), follower.epoch, last);
+            if *told == Some(now) || fetcher.resting.contains(id) {
+                continue;
+            }
+            *told = Some(now);
+            fetcher.forgotten.remove(id);
+            topics.entry(id.topic).or_default().push(FetchPartition {
+                partition: id.index,
+                current_leader_epoch: follower.epoch,
+                fetch_offset: log.end(),
+                last_fetched_epoch: last,
+                log_start_offset: log.start(),
+                partition_max_bytes: self.config.broker.replica_fetch_max_bytes,
+                ..Default::default()
+            });
+        }
+        let mut forgotten: BTreeMap<Uuid, Vec<_>> = BTreeMap::new();
+        for id in std::mem::take(&mut fetcher.forgotten) {
+            forgotten.entry(id.topic).or_default().push(id.index);
+        }
+        FetchRequest {
+            replica_state: ReplicaState { replica_id: self.config.broker.id, replica_epoch: broker_epoch },
+            max_wait_ms: self.config.broker.replica_fetch_wait_max_ms,
+            min_bytes: self.config.broker.replica_fetch_min_bytes,
+            max_bytes: self.config.broker.replica_fetch_response_max_bytes,
+            session_id: fetcher.session,
+            session_epoch: fetcher.epoch,
+            topics: topics.into_iter().map(|(topic_id, partitions)| FetchTopic { topic_id, partitions, ..Default::default() }).collect(),
+            forgotten_topics_data: forgotten
+                .into_iter()
+                .map(|(topic_id, partitions)| ForgottenTopic { topic_id, partitions, ..Default::default() })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    /// A leader answered, or did not.
+    pub(super) fn replicas_fetched(&mut self, leader: BrokerId, outcome: Result<Response, Unreachable>, fetched: Fetched) {
+        let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
+        fetcher.is_open = false;
+        let response = match outcome {
+            Ok(Response::Fetch(response)) if response.error_code == ErrorCode::NONE => response,
+            Ok(Response::Fetch(_)) => {
+                probe!("a leader does not know the fetch session");
+                fetcher.forget_session();
+                return self.fetch_later(leader);
+            }
+            Ok(_) | Err(_) => {
+                fetcher.forget_session();
+                return self.fetch_later(leader);
+            }
+        };
+        fetcher.session = response.session_id;
+        fetcher.epoch = if response.session_id == 0 { 0 } else { next_epoch(fetcher.epoch) };
+        if response.session_id == 0 {
+            fetcher.forget_session();
+        }
+        self.take_in_answer(leader, response, fetched);
+        self.fetch_next(leader);
+    }
+
+    fn take_in_answer(&mut self, leader: BrokerId, response: FetchResponse, fetched: Fetched) {
+        let mut fetched = fetched.into_iter();
+        for topic in response.responses {
+            for answer in topic.partitions {
+                let batches = fetched.next().unwrap_or_else(|| Ok(Vec::new()));
+                let id = PartitionId { topic: topic.topic_id, index: answer.partition_index };
+                let batches = match batches {
+                    Ok(batches) => batches,
+                    Err(_) => {
+                        probe!("a fetched batch is damaged");
+                        self.rest(leader, id);
+                        continue;
+                    }
+                };
+                self.take_in_partition(leader, id, &answer, &batches);
+            }
+        }
+    }
+
+    /// What a leader said of one partition.
+    fn take_in_partition(&mut self, leader: BrokerId, id: PartitionId, answer: &PartitionData, batches: &[Batch]) {
+        let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
+        let told = self.fetchers.get(&leader).and_then(|fetcher| fetcher.wanted.get(&id)).copied().flatten();
+        // An answer to a question that is no longer asked.
+        if follower.leader != Some(leader) || told.is_none_or(|(end, epoch, _)| (end, epoch) != (follower.log.end(), follower.epoch)) {
+            return;
+        }
+        if answer.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            return self.out_of_range(leader, id);
+        }
+        if answer.error_code != ErrorCode::NONE {
+            return self.rest(leader, id);
+        }
+        if answer.diverging_epoch.epoch.0 >= 0 {
+            return self.cut_diverged(id, answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset);
+        }
+        batches.iter().for_each(|batch| self.replicate(id, batch));
+        let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
+        follower.told_high(answer.high_watermark);
+        let (is_busy, start) = (follower.log.durable() < follower.log.end(), answer.log_start_offset.min(follower.high()));
+        if is_busy && let Some(fetcher) = self.fetchers.get_mut(&leader) {
+            fetcher.busy.insert(id);
+        }
+        self.follow_start(id, start);
+    }
+
+    fn replicate(&mut self, id: PartitionId, batch: &Batch) {
+        let wall = self.now.wall;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (config, dir) = (partition.config.clone(), partition.dir);
+        let Some(follower) = partition.follower_mut() else { return };
+        if batch.header().base_offset != follower.log.end() {
+            return;
+        }
+        let mut ops = Ops::default();
+        follower.log.take_in(batch, &config, wall, &mut ops);
+        let log = follower.log.id();
+        self.tails.push(log, batch.clone());
+        self.carry_out(id, dir, ops);
+    }
+
+    /// The leader does not hold our end: it was elected without us knowing all it knows, or has deleted what we want.
+    fn out_of_range(&mut self, leader: BrokerId, id: PartitionId) {
+        probe!("a follower's offset is out of its leader's range");
+        self.rest(leader, id);
+    }
+
+    /// A partition that cannot be fetched now is asked for again later.
+    fn rest(&mut self, leader: BrokerId, id: PartitionId) {
+        let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
+        if let Some(told) = fetcher.wanted.get_mut(&id)
+            && told.take().is_some()
+        {
+            fetcher.forgotten.insert(id);
+        }
+        fetcher.resting.insert(id);
+        self.timer(BACKOFF, Timer::Fetcher(leader));
+    }
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}

@@ -1,0 +1,150 @@
+//! Which role each partition plays here: what the metadata says, as soon as the log is open. A log changes hands only in `step_down`.
+
+use super::boot::METADATA;
+use super::stored::Pending;
+use super::{Broker, Token};
+use crate::controller::image;
+use crate::error::ErrorCode;
+use crate::id::{BrokerId, LeaderEpoch, Offset};
+use crate::log::{Log, Recovered};
+use crate::partition::follower::Follower;
+use crate::partition::isr::Isr;
+use crate::partition::leader::{Commit, Leader, ProduceWait};
+use crate::partition::{Owner, PartitionId, Role};
+use crate::probe;
+use crate::store::StoreOp;
+
+impl Broker {
+    /// A partition's log is open: it plays its role from now on.
+    pub(super) fn opened(&mut self, id: PartitionId, found: Recovered) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let durability = partition.owner.durability(self.config.broker.durability);
+        let log = Log::new(partition.log, partition.folder(), durability, found);
+        let high = partition.high;
+        partition.role = Role::Follower(Box::new(Follower::new(LeaderEpoch(-1), None, log, high)));
+        if partition.owner == Owner::Controller {
+            return self.metadata_opened();
+        }
+        self.play(id);
+    }
+
+    /// What the committed metadata says of a partition.
+    pub(super) fn decided(&self, id: PartitionId) -> Option<&image::Partition> {
+        self.image().topic_by_id(id.topic)?.partitions.get(&id.index)
+    }
+
+    /// Takes up what the metadata says, as far as it is news.
+    pub(super) fn play(&mut self, id: PartitionId) {
+        let Some(decided) = self.decided(id).cloned() else { return };
+        let me = self.config.broker.id;
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let leads = decided.leader == Some(me);
+        match &partition.role {
+            Role::Opening | Role::Offline { .. } => {}
+            Role::Leader(leader) if leads && leader.epoch == decided.leader_epoch => self.isr_decided(id, &decided),
+            Role::Follower(follower) if !leads && (follower.epoch, follower.leader) == (decided.leader_epoch, decided.leader) => {}
+            Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),
+            Role::Leader(_) | Role::Follower(_) => self.follow_partition(id, decided.leader_epoch, decided.leader),
+        }
+    }
+
+    fn lead(&mut self, id: PartitionId, decided: &image::Partition) {
+        let me = self.config.broker.id;
+        let Some((log, high)) = self.step_down(id) else { return };
+        let mut isr = Isr::new(me, &decided.replicas, &decided.isr, decided.partition_epoch, self.now.at);
+        let partition = self.partitions.get_mut(&id).expect("its log was just taken");
+        isr.set_min(usize::try_from(partition.config.min_insync_replicas).unwrap_or(usize::MAX));
+        let owner = partition.owner;
+        partition.role = Role::Leader(Box::new(Leader::new(decided.leader_epoch, log, high, Commit::Isr(isr))));
+        self.led_anew(id, owner);
+        self.advance(id);
+        if decided.is_recovering {
+            // KIP-704: what an unclean election left is what the log is from now on; the controller is told so.
+            self.propose_isr(id, decided.isr.iter().copied().collect());
+        }
+    }
+
+    fn follow_partition(&mut self, id: PartitionId, epoch: LeaderEpoch, leader: Option<BrokerId>) {
+        let Some((log, high)) = self.step_down(id) else { return };
+        let partition = self.partitions.get_mut(&id).expect("its log was just taken");
+        partition.role = Role::Follower(Box::new(Follower::new(epoch, leader, log, high)));
+        if let Some(leader) = leader {
+            self.fetch_from(leader, id);
+        }
+    }
+
+    /// The controller has decided anew who is in sync.
+    fn isr_decided(&mut self, id: PartitionId, decided: &image::Partition) {
+        let now = self.now.at;
+        let Some(isr) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()).and_then(Leader::isr_mut) else { return };
+        isr.decided(&decided.replicas, &decided.isr, decided.partition_epoch, now);
+        // KAFKA-13091: who has left holds the high watermark back no longer, and nobody may fetch again to say so.
+        self.advance(id);
+    }
+
+    /// Ends the role that a partition plays, and hands over its log: waits fail, fetches look again, what was computed from the log is void.
+    /// The partition has no role then; the caller gives it one. `None` where its log is not open.
+    pub(super) fn step_down(&mut self, id: PartitionId) -> Option<(Log, Offset)> {
+        let partition = self.partitions.get_mut(&id)?;
+        let (owner, high) = (partition.owner, partition.high());
+        partition.high = high;
+        match std::mem::replace(&mut partition.role, Role::Opening) {
+            Role::Leader(leader) => {
+                let log = self.end_leadership(id, owner, *leader, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+                Some((log, high))
+            }
+            Role::Follower(follower) => {
+                self.fetch_no_more(id);
+                Some((follower.log, high))
+            }
+            offline @ Role::Offline { .. } => {
+                self.partitions.get_mut(&id).expect("looked at above").role = offline;
+                None
+            }
+            Role::Opening => None,
+        }
+    }
+
+    /// Whoever waits for this leader is told so by `code`.
+    pub(super) fn end_leadership(&mut self, id: PartitionId, owner: Owner, leader: Leader, code: ErrorCode) -> Log {
+        let Leader { mut until_written, mut until_high, fetches, replica_fetches, log, .. } = leader;
+        let waits: Vec<ProduceWait> = until_written.fail().into_iter().chain(until_high.fail()).collect();
+        if !waits.is_empty() {
+            probe!("a leader steps down while produce requests wait");
+        }
+        self.appends_lost(id, owner);
+        waits.into_iter().for_each(|wait| self.produced(wait, code));
+        let fetches: Vec<Token> = fetches.into_iter().chain(replica_fetches).collect();
+        fetches.into_iter().for_each(|token| self.look_again(token));
+        log
+    }
+
+    /// The leader's log parts from ours within `epoch`, which ended there at `end`: what lies behind is cut (KIP-101, KIP-279).
+    pub(super) fn cut_diverged(&mut self, id: PartitionId, epoch: LeaderEpoch, end: Offset) {
+        let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
+        let ours = follower.log.epochs().end_of(epoch, follower.log.end());
+        let to = ours.map_or(follower.log.start(), |(_, ours)| ours.min(end)).clamp(follower.log.start(), follower.log.end());
+        self.cut(id, to);
+    }
+
+    /// Cuts a follower's log so that it ends at `to`; it plays on when the store is done.
+    fn cut(&mut self, id: PartitionId, to: Offset) {
+        probe!("a follower cuts its log");
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let log = partition.log;
+        if id == METADATA {
+            assert!(to >= self.admin.controller.applied(), "committed metadata would be cut at {to}");
+        }
+        if self.step_down(id).is_none() {
+            return;
+        }
+        let partition = self.partitions.get_mut(&id).expect("looked at above");
+        if to < partition.high {
+            probe!("a follower cuts what it believed to be committed");
+            partition.high = to;
+        }
+        partition.life += 1;
+        self.tails.forget(log);
+        self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
+    }
+}

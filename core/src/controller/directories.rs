@@ -1,0 +1,54 @@
+//! Plans AssignReplicasToDirs (KIP-858): a broker says in which of its directories a replica lies.
+//!
+//! Source: Kafka's `ReplicationControlManager.handleAssignReplicasToDirs`.
+
+use super::change::Target;
+use super::draft::Draft;
+use super::plan::{Plan, Planner};
+use crate::error::ErrorCode;
+use crate::id::{BrokerId, Uuid};
+use crate::partition::PartitionId;
+use crate::wire::api::assign_replicas_to_dirs::{
+    AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, DirectoryData, DirectoryResult, PartitionData, PartitionResult, TopicData,
+    TopicResult,
+};
+
+impl Planner<'_> {
+    /// Plans where the broker's replicas lie. One that lies in a directory that failed leaves its ISR.
+    pub fn assign_replicas_to_dirs(&mut self, request: &AssignReplicasToDirsRequest) -> Plan<AssignReplicasToDirsResponse> {
+        let broker = request.broker_id;
+        if let Err(error_code) = self.check_broker_epoch(broker, request.broker_epoch) {
+            return Plan { records: Vec::new(), response: AssignReplicasToDirsResponse { error_code, ..Default::default() } };
+        }
+        let mut draft = Draft::new(self);
+        let directories = request.directories.iter().map(|dir| assign_directory(&mut draft, broker, dir)).collect();
+        Plan { records: draft.finish(), response: AssignReplicasToDirsResponse { directories, ..Default::default() } }
+    }
+}
+
+fn assign_directory(draft: &mut Draft<'_>, broker: BrokerId, dir: &DirectoryData) -> DirectoryResult {
+    let topics = dir.topics.iter().map(|topic| assign_topic(draft, broker, dir.id, topic)).collect();
+    DirectoryResult { id: dir.id, topics }
+}
+
+fn assign_topic(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, topic: &TopicData) -> TopicResult {
+    let is_known = draft.image().topic_by_id(topic.topic_id).is_some();
+    let result = |asked: &PartitionData| {
+        let id = PartitionId { topic: topic.topic_id, index: asked.partition_index };
+        let assigned = if is_known { assign(draft, broker, dir, id) } else { Err(ErrorCode::UNKNOWN_TOPIC_ID) };
+        PartitionResult { partition_index: asked.partition_index, error_code: assigned.err().unwrap_or(ErrorCode::NONE) }
+    };
+    TopicResult { topic_id: topic.topic_id, partitions: topic.partitions.iter().map(result).collect() }
+}
+
+fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -> Result<(), ErrorCode> {
+    let election = draft.election(id.topic);
+    let partition = draft.partition(id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if !partition.replicas.contains(&broker) {
+        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    let is_online = draft.broker(broker).is_some_and(|b| b.has_directory(dir));
+    let target = Target { moved: Some((broker, dir)), election, ..Target::of(partition) };
+    draft.change(id, if is_online { target } else { target.without(broker) });
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Who has registered: brokers and controllers.
+
+use super::draft::directory;
+use crate::id::Uuid;
+use std::collections::BTreeMap;
+
+/// One broker, as it registered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Registration {
+    /// The process.
+    pub incarnation: Uuid,
+    /// The registration.
+    pub epoch: i64,
+    /// Whether it must not lead.
+    pub is_fenced: bool,
+    /// Whether it is on its way down.
+    pub is_stopping: bool,
+    /// Where it stands.
+    pub rack: Option<String>,
+    /// Name, host, port and security protocol of its listeners.
+    pub endpoints: Vec<(String, String, u16, i16)>,
+    /// Its log directories that are online.
+    pub directories: Vec<Uuid>,
+    /// The levels of features that it can work with.
+    pub features: BTreeMap<String, (i16, i16)>,
+}
+
+/// One controller, as it registered (KIP-919).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ControllerRegistration {
+    /// The process.
+    pub incarnation: Uuid,
+    /// Name, host, port and security protocol of its listeners.
+    pub endpoints: Vec<(String, String, u16, i16)>,
+    /// The levels of features that it can work with.
+    pub features: BTreeMap<String, (i16, i16)>,
+}
+
+impl Registration {
+    /// Whether it may lead and be given replicas.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.is_fenced && !self.is_stopping
+    }
+
+    /// Whether a replica that lies in `dir` can be read: a directory that is not told counts as there.
+    #[must_use]
+    pub fn has_directory(&self, dir: Uuid) -> bool {
+        match dir {
+            directory::MIGRATING | directory::UNASSIGNED => true,
+            directory::LOST => false,
+            _ => self.directories.is_empty() || self.directories.contains(&dir),
+        }
+    }
+}

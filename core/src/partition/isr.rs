@@ -1,0 +1,191 @@
+//! Who must have a record before it counts: the in-sync replicas, and the changes of them that are not confirmed yet.
+//!
+//! ```text
+//!   maximal ISR = confirmed members ∪ those of the proposal: pending joiners count, leavers count until they are confirmed to be out (KIP-497)
+//! ```
+//!
+//! Decides who may join and who must leave. Never speaks to the controller.
+
+use crate::id::{BrokerId, Offset};
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What the leader knows of another replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Replica {
+    /// Its durable end: what it last asked from. `None` before its first fetch in this epoch.
+    end: Option<Offset>,
+    /// When it last had everything that the leader had.
+    caught_up: Instant,
+    /// When it last fetched, and the leader's end then.
+    fetched: (Instant, Offset),
+    /// The registration under which it fetches (KIP-903).
+    broker_epoch: i64,
+}
+
+/// The in-sync replicas of a partition, as its leader sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Isr {
+    me: BrokerId,
+    replicas: BTreeMap<BrokerId, Replica>,
+    confirmed: BTreeSet<BrokerId>,
+    proposed: Option<BTreeSet<BrokerId>>,
+    partition_epoch: i32,
+    min: usize,
+}
+
+impl Isr {
+    /// The replicas that the controller assigned, none of them heard of yet. All get the time that a laggard gets.
+    #[must_use]
+    pub fn new(me: BrokerId, replicas: &[BrokerId], isr: &[BrokerId], partition_epoch: i32, now: Instant) -> Self {
+        let mut new =
+            Self { me, replicas: BTreeMap::new(), confirmed: isr.iter().copied().collect(), proposed: None, partition_epoch, min: 1 };
+        new.assign(replicas, now);
+        new
+    }
+
+    /// Only `me`.
+    #[must_use]
+    pub fn alone(me: BrokerId) -> Self {
+        Self::new(me, &[me], &[me], 0, Instant::default())
+    }
+
+    fn assign(&mut self, replicas: &[BrokerId], now: Instant) {
+        self.replicas.retain(|id, _| replicas.contains(id));
+        for id in replicas.iter().filter(|id| **id != self.me) {
+            let unheard = Replica { end: None, caught_up: now, fetched: (now, Offset(i64::MAX)), broker_epoch: -1 };
+            self.replicas.entry(*id).or_insert(unheard);
+        }
+    }
+
+    /// What the controller confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> &BTreeSet<BrokerId> {
+        &self.confirmed
+    }
+
+    /// The change that the controller has not confirmed.
+    #[must_use]
+    pub fn proposed(&self) -> Option<&BTreeSet<BrokerId>> {
+        self.proposed.as_ref()
+    }
+
+    /// The partition's epoch at the controller, as far as it is known here.
+    #[must_use]
+    pub fn partition_epoch(&self) -> i32 {
+        self.partition_epoch
+    }
+
+    /// How many must be in sync: `min.insync.replicas`, but no more than there are replicas.
+    pub fn set_min(&mut self, min: usize) {
+        self.min = min.clamp(1, self.replicas.len() + 1);
+    }
+
+    /// Whether too few are in sync: nothing more is committed then, and acks=all is refused.
+    #[must_use]
+    pub fn is_under_min(&self) -> bool {
+        self.confirmed.len() < self.min
+    }
+
+    fn is_maximal(&self, id: BrokerId) -> bool {
+        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(|proposed| proposed.contains(&id))
+    }
+
+    /// Up to where every member of the maximal ISR has the log durable, the leader up to `own`; `None` while one of them has not been heard of,
+    /// or too few are in sync (KIP-966: what is committed then could be lost with an election from the ELR).
+    #[must_use]
+    pub fn committed(&self, own: Offset) -> Option<Offset> {
+        if self.is_under_min() {
+            return None;
+        }
+        let members = self.replicas.iter().filter(|(id, _)| self.is_maximal(**id));
+        members.map(|(_, replica)| replica.end).try_fold(own, |least, end| Some(least.min(end?)))
+    }
+
+    /// `id` fetches from `offset`: it has everything below durable. `end` is the leader's.
+    pub fn fetched(&mut self, now: Instant, id: BrokerId, broker_epoch: i64, offset: Offset, end: Offset) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        if offset >= end {
+            replica.caught_up = now;
+        } else if offset >= replica.fetched.1 {
+            // What the leader had at the fetch before is there now: it was in sync then.
+            replica.caught_up = replica.caught_up.max(replica.fetched.0);
+        }
+        replica.fetched = (now, end);
+        replica.end = Some(offset);
+        replica.broker_epoch = broker_epoch;
+    }
+
+    /// The registration under which `id` last fetched; −1 where it did not.
+    #[must_use]
+    pub fn broker_epoch(&self, id: BrokerId) -> i64 {
+        self.replicas.get(&id).map_or(-1, |replica| replica.broker_epoch)
+    }
+
+    /// The durable end of `id`, if it is a replica that was heard of.
+    #[must_use]
+    pub fn end_of(&self, id: BrokerId) -> Option<Offset> {
+        self.replicas.get(&id).and_then(|replica| replica.end)
+    }
+
+    /// The ISR to propose when those join that may, of all replicas that have everything up to `reached`: the high watermark, and the start of this
+    /// leader's epoch (KAFKA-7128: the high watermark may lag right after an election).
+    #[must_use]
+    pub fn joined(&self, reached: Offset, may: impl Fn(BrokerId, i64) -> bool) -> Option<BTreeSet<BrokerId>> {
+        if self.proposed.is_some() {
+            return None;
+        }
+        let is_ready = |replica: &Replica| replica.end.is_some_and(|end| end >= reached);
+        let outside = self.replicas.iter().filter(|(id, _)| !self.confirmed.contains(*id));
+        let mut isr: BTreeSet<BrokerId> =
+            outside.filter(|(id, replica)| is_ready(replica) && may(**id, replica.broker_epoch)).map(|(id, _)| *id).collect();
+        if isr.is_empty() {
+            return None;
+        }
+        isr.extend(&self.confirmed);
+        Some(isr)
+    }
+
+    /// The ISR to propose without those that have not had everything for longer than `lag_max`. `end` is the leader's.
+    #[must_use]
+    pub fn shrunk(&self, now: Instant, lag_max: Duration, end: Offset) -> Option<BTreeSet<BrokerId>> {
+        if self.proposed.is_some() {
+            return None;
+        }
+        let lags = |replica: &Replica| replica.end != Some(end) && now.since(replica.caught_up) > lag_max;
+        let isr: BTreeSet<BrokerId> =
+            self.confirmed.iter().copied().filter(|id| *id == self.me || !self.replicas.get(id).is_some_and(lags)).collect();
+        (isr.len() < self.confirmed.len()).then_some(isr)
+    }
+
+    /// When the next replica may have to leave.
+    #[must_use]
+    pub fn next_laggard(&self, lag_max: Duration) -> Option<Instant> {
+        let members = self.replicas.iter().filter(|(id, _)| self.confirmed.contains(*id));
+        members.map(|(_, replica)| replica.caught_up.after(lag_max)).min()
+    }
+
+    /// A change goes to the controller.
+    pub fn propose(&mut self, isr: BTreeSet<BrokerId>) {
+        assert!(self.proposed.is_none(), "one change of the ISR at a time");
+        self.proposed = Some(isr);
+    }
+
+    /// The controller refused the proposal for good: it was not and will not be carried out.
+    pub fn refused(&mut self) {
+        self.proposed = None;
+    }
+
+    /// What the controller has decided; an older decision than the last one changes nothing.
+    pub fn decided(&mut self, replicas: &[BrokerId], isr: &[BrokerId], partition_epoch: i32, now: Instant) {
+        if partition_epoch <= self.partition_epoch {
+            return;
+        }
+        self.partition_epoch = partition_epoch;
+        self.confirmed = isr.iter().copied().collect();
+        // Whatever was proposed was made for an older epoch: it has been carried out, or will be refused.
+        self.proposed = None;
+        self.assign(replicas, now);
+    }
+}

@@ -1,0 +1,269 @@
+//! What clients saw of one group, and what none of them may see: two owners of a partition in one generation, a commit that was taken from a member
+//! or generation that had been fenced, and a committed offset that no commit explains.
+//!
+//! Only what a coordinator says after it made it durable counts as known: an assignment, not a join.
+
+use super::spans::Spans;
+use klamm_core::client::TopicPartition;
+use std::collections::BTreeMap;
+
+/// Not ended yet, or of unknown outcome: it may take effect at any time.
+const OPEN: u64 = u64::MAX;
+
+/// Who speaks for itself in the group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Its member id.
+    pub member: String,
+    /// `group.instance.id`, of a static member.
+    pub instance: Option<String>,
+    /// Its generation.
+    pub generation: i32,
+}
+
+/// What became of a part of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was taken.
+    Taken,
+    /// It had no effect.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Names a commit in its ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommitNo(usize);
+
+#[derive(Clone, Debug)]
+struct Commit {
+    who: Who,
+    /// Why it must be refused, if it must: known before it was sent.
+    fenced: Option<String>,
+    sent: u64,
+}
+
+/// What a commit says of one partition.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    commit: CommitNo,
+    offset: i64,
+    sent: u64,
+    /// When it had certainly taken effect.
+    end: u64,
+    taken: bool,
+}
+
+/// What is known of one group.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    owners: BTreeMap<(i32, TopicPartition), String>,
+    newest: i32,
+    /// By instance, the member that holds it.
+    holders: BTreeMap<String, String>,
+    /// Members whose instance another one has taken over.
+    replaced: BTreeMap<String, String>,
+    commits: Vec<Commit>,
+    written: BTreeMap<TopicPartition, Vec<Written>>,
+    processed: BTreeMap<TopicPartition, Spans>,
+}
+
+impl Ledger {
+    /// A member was given its assignment.
+    ///
+    /// # Errors
+    /// Another one owns a part of it in the same generation.
+    pub fn assigned(&mut self, who: &Who, parts: impl IntoIterator<Item = TopicPartition>) -> Result<(), String> {
+        self.newest = self.newest.max(who.generation);
+        if let Some(instance) = &who.instance
+            && let Some(before) = self.holders.insert(instance.clone(), who.member.clone())
+            && before != who.member
+        {
+            self.replaced.insert(before, who.member.clone());
+        }
+        // A static member keeps its partitions, and the generation, under a new member id.
+        let owner = who.instance.clone().unwrap_or_else(|| who.member.clone());
+        for part in parts {
+            let place = (who.generation, part);
+            match self.owners.get(&place) {
+                Some(other) if *other != owner => {
+                    return Err(format!("{} is owned by {other} and by {owner} in generation {}", place.1, who.generation));
+                }
+                Some(_) => {}
+                None => drop(self.owners.insert(place, owner.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// A commit is sent.
+    pub fn commit(&mut self, now: u64, who: Who, offsets: impl IntoIterator<Item = (TopicPartition, i64)>) -> CommitNo {
+        let no = CommitNo(self.commits.len());
+        for (part, offset) in offsets {
+            let written = Written { commit: no, offset, sent: now, end: OPEN, taken: false };
+            self.written.entry(part).or_default().push(written);
+        }
+        let fenced = self.why_fenced(&who);
+        self.commits.push(Commit { who, fenced, sent: now });
+        no
+    }
+
+    fn why_fenced(&self, who: &Who) -> Option<String> {
+        if who.generation < self.newest {
+            return Some(format!("generation {} was complete", self.newest));
+        }
+        self.replaced.get(&who.member).map(|by| format!("{by} had taken its instance over"))
+    }
+
+    /// What became of it, on one partition.
+    ///
+    /// # Errors
+    /// It was taken, and had to be refused.
+    pub fn answered(&mut self, now: u64, no: CommitNo, part: &TopicPartition, fate: Fate) -> Result<(), String> {
+        let all = self.written.entry(part.clone()).or_default();
+        let Some(at) = all.iter().position(|written| written.commit == no) else { return Ok(()) };
+        match fate {
+            Fate::Refused => drop(all.remove(at)),
+            Fate::Unknown => {}
+            Fate::Taken => {
+                (all[at].end, all[at].taken) = (all[at].end.min(now), true);
+                let Commit { who, fenced, sent } = &self.commits[no.0];
+                if let Some(why) = fenced {
+                    return Err(format!("a commit to {part} by {who:?} sent at {sent} was taken, though {why} before"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A fetch of committed offsets, sent at `sent`, was answered with this one; −1: nothing is committed.
+    ///
+    /// # Errors
+    /// No commit explains it: those of that offset had been overwritten before the fetch was sent.
+    pub fn fetched(&mut self, now: u64, sent: u64, part: &TopicPartition, offset: i64) -> Result<(), String> {
+        let all = self.written.entry(part.clone()).or_default();
+        // The newest to begin of those that had certainly ended before: what ended before it began is gone.
+        let floor = all.iter().filter(|written| written.end < sent).map(|written| written.sent).max();
+        let gone = |written: &Written| floor.is_some_and(|floor| written.end < floor);
+        if offset < 0 {
+            return match floor {
+                None => Ok(()),
+                Some(_) => Err(format!("nothing is committed of {part}, though a commit had been taken")),
+            };
+        }
+        let fitting = all.iter().enumerate().filter(|(_, written)| written.offset == offset && written.sent <= now && !gone(written));
+        let fitting: Vec<usize> = fitting.map(|(at, _)| at).collect();
+        match fitting.as_slice() {
+            [] => {
+                let newest = all.iter().filter(|written| Some(written.sent) == floor).map(|written| written.offset).next_back();
+                Err(format!("offset {offset} is committed of {part}, which no commit explains; the last that was taken said {newest:?}"))
+            }
+            // What was seen has taken effect.
+            [one] => {
+                all[*one].end = all[*one].end.min(now);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A member has worked on these records.
+    pub fn process(&mut self, part: &TopicPartition, offsets: impl IntoIterator<Item = i64>) {
+        let spans = self.processed.entry(part.clone()).or_default();
+        offsets.into_iter().for_each(|offset| spans.add(offset));
+    }
+
+    /// The first of `wanted` that no member has worked on.
+    pub fn unprocessed(&self, part: &TopicPartition, wanted: impl IntoIterator<Item = i64>) -> Option<i64> {
+        let spans = self.processed.get(part);
+        wanted.into_iter().find(|offset| spans.is_none_or(|spans| !spans.holds(*offset)))
+    }
+
+    /// How many commits were taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.written.values().flatten().filter(|written| written.taken).count()
+    }
+
+    /// The newest generation known.
+    #[must_use]
+    pub fn generation(&self) -> i32 {
+        self.newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part() -> TopicPartition {
+        TopicPartition::new("t", 0)
+    }
+
+    fn who(member: &str, generation: i32) -> Who {
+        Who { member: member.to_owned(), instance: None, generation }
+    }
+
+    #[test]
+    fn a_partition_has_one_owner_in_a_generation() {
+        let mut ledger = Ledger::default();
+        ledger.assigned(&who("a", 1), [part()]).unwrap();
+        ledger.assigned(&who("a", 1), [part()]).unwrap();
+        ledger.assigned(&who("b", 2), [part()]).unwrap();
+        ledger.assigned(&who("b", 1), [part()]).unwrap_err();
+    }
+
+    #[test]
+    fn a_static_member_keeps_its_partitions_and_fences_its_predecessor() {
+        let mut ledger = Ledger::default();
+        let member = |id: &str| Who { instance: Some("i".to_owned()), ..who(id, 1) };
+        ledger.assigned(&member("a"), [part()]).unwrap();
+        let before = ledger.commit(1, member("a"), [(part(), 5)]);
+        ledger.assigned(&member("b"), [part()]).unwrap();
+        ledger.answered(2, before, &part(), Fate::Taken).unwrap();
+        let after = ledger.commit(3, member("a"), [(part(), 6)]);
+        ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
+    }
+
+    #[test]
+    fn a_commit_of_an_older_generation_is_refused() {
+        let mut ledger = Ledger::default();
+        ledger.assigned(&who("a", 2), []).unwrap();
+        let no = ledger.commit(1, who("b", 1), [(part(), 5)]);
+        ledger.answered(2, no, &part(), Fate::Refused).unwrap();
+        let no = ledger.commit(3, who("b", 1), [(part(), 5)]);
+        ledger.answered(4, no, &part(), Fate::Taken).unwrap_err();
+    }
+
+    #[test]
+    fn a_committed_offset_is_that_of_a_commit_that_was_not_overwritten() {
+        let mut ledger = Ledger::default();
+        ledger.fetched(1, 0, &part(), -1).unwrap();
+        let first = ledger.commit(2, who("a", 1), [(part(), 5)]);
+        // Under way: either may be seen.
+        ledger.fetched(4, 3, &part(), -1).unwrap();
+        ledger.fetched(6, 5, &part(), 5).unwrap();
+        ledger.fetched(8, 7, &part(), -1).unwrap_err();
+        ledger.answered(9, first, &part(), Fate::Taken).unwrap();
+        let second = ledger.commit(10, who("a", 1), [(part(), 3)]);
+        ledger.answered(11, second, &part(), Fate::Taken).unwrap();
+        ledger.fetched(13, 12, &part(), 3).unwrap();
+        ledger.fetched(13, 12, &part(), 5).unwrap_err();
+        // Of unknown outcome: it may take effect at any time, until something begins after it was seen.
+        ledger.commit(14, who("a", 1), [(part(), 9)]);
+        ledger.fetched(16, 15, &part(), 3).unwrap();
+        ledger.fetched(18, 17, &part(), 9).unwrap();
+        ledger.fetched(20, 19, &part(), 3).unwrap_err();
+        ledger.fetched(20, 19, &part(), 4).unwrap_err();
+    }
+
+    #[test]
+    fn what_nobody_worked_on_is_told() {
+        let mut ledger = Ledger::default();
+        ledger.process(&part(), [0, 1, 3]);
+        assert_eq!(ledger.unprocessed(&part(), 0..2), None);
+        assert_eq!(ledger.unprocessed(&part(), 0..5), Some(2));
+        assert_eq!(ledger.unprocessed(&TopicPartition::new("t", 1), [7]), Some(7));
+    }
+}

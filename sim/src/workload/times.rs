@@ -1,0 +1,141 @@
+//! Looks offsets up by time, and compares the answers with the times of all records that readers have seen.
+
+use super::line::{Heard, Line};
+use super::{Book, place};
+use crate::cluster::client::{Actor, FromClient, ToClient};
+use klamm_core::client::io::Address;
+use klamm_core::error::ErrorCode;
+use klamm_core::id::{BrokerId, PartitionIndex};
+use klamm_core::rng::{self, Rng};
+use klamm_core::time::{Instant, Now, Timestamp};
+use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic};
+use klamm_core::wire::{Request, Response};
+use klamm_jepsen::history::Key;
+use rand::Rng as _;
+use std::time::Duration;
+
+/// Of the largest time, as `ListOffsets` names it.
+const YOUNGEST: i64 = -3;
+
+/// What was asked, and which records were known then.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    key: Key,
+    time: i64,
+    /// Offsets below were readable before the question was sent.
+    known: i64,
+}
+
+/// Asks for offsets by time.
+pub struct TimesActor {
+    line: Line,
+    keys: Vec<Key>,
+    think: Duration,
+    book: Book,
+    rng: Rng,
+    next: Instant,
+    asked: Option<Asked>,
+}
+
+impl TimesActor {
+    /// Asks about `keys`, and pauses up to `think` between.
+    #[must_use]
+    pub fn new(at: Address, keys: Vec<Key>, think: Duration, book: Book, seed: u64) -> Self {
+        Self { line: Line::new(at), keys, think, book, rng: rng::stream(seed, "times actor"), next: Instant::default(), asked: None }
+    }
+
+    fn ask(&mut self, now: Now) {
+        self.next = now.at.after(self.think.mul_f64(self.rng.random_range(0.1..1.0)));
+        let key = self.keys[self.rng.random_range(0..self.keys.len())];
+        let Some((known, time)) = self.choose(key) else { return };
+        self.asked = Some(Asked { key, time, known });
+        let (name, partition) = place(key);
+        let wanted = ListOffsetsPartition { partition_index: PartitionIndex(partition), timestamp: Timestamp(time), ..Default::default() };
+        let topics = vec![ListOffsetsTopic { name, partitions: vec![wanted], ..Default::default() }];
+        let request = ListOffsetsRequest { replica_id: BrokerId(-1), topics, ..Default::default() };
+        self.line.ask(now, 7, Request::ListOffsets(request));
+    }
+
+    /// A time near that of some record; newer ones are likelier, since what a crash cuts is new.
+    fn choose(&mut self, key: Key) -> Option<(i64, i64)> {
+        let book = self.book.borrow();
+        let times = book.times.get(&key)?;
+        let (last, _) = times.last_key_value()?;
+        if self.rng.random_ratio(1, 8) {
+            return Some((last + 1, YOUNGEST));
+        }
+        let back = if self.rng.random_bool(0.5) { self.rng.random_range(0..40) } else { self.rng.random_range(0..=*last) };
+        let (_, time) = times.range((last - back).max(0)..).next()?;
+        Some((last + 1, (time + self.rng.random_range(-1..=1)).max(0)))
+    }
+
+    fn answered(&self, asked: Asked, answer: &ListOffsetsPartitionResponse) -> Result<(), String> {
+        let Asked { key, time, known } = asked;
+        if answer.error_code != ErrorCode::NONE {
+            return Ok(());
+        }
+        let book = self.book.borrow();
+        let Some(times) = book.times.get(&key) else { return Ok(()) };
+        let (found, at) = (answer.offset.0, answer.timestamp.0);
+        if found >= 0
+            && let Some(seen) = times.get(&found).filter(|seen| **seen != at)
+        {
+            return Err(format!("{key:?}: a look-up by time says that offset {found} is of {at}, and readers saw {seen}"));
+        }
+        if time == YOUNGEST {
+            // None may be told while the youngest record is not readable yet.
+            let younger = times.range(..known).rfind(|(offset, seen)| **seen > at && !book.may_be_gone(key, **offset));
+            return match younger {
+                Some((offset, seen)) if found >= 0 => {
+                    Err(format!("{key:?}: offset {found} of {at} is told to be the youngest, and {offset} is of {seen}"))
+                }
+                Some(_) | None => Ok(()),
+            };
+        }
+        if found >= 0 && at < time {
+            return Err(format!("{key:?}: asked for the first record of {time} or later, offset {found} of {at} was told"));
+        }
+        let below = if found >= 0 { found } else { known };
+        let earlier = times.range(..below).find(|(offset, seen)| **seen >= time && !book.may_be_gone(key, **offset));
+        match earlier {
+            Some((offset, seen)) => {
+                Err(format!("{key:?}: asked for the first record of {time} or later, {found} was told, and offset {offset} is of {seen}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn hear(&self, asked: Asked, response: &Response) {
+        let Response::ListOffsets(response) = response else { return };
+        for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if let Err(what) = self.answered(asked, answer) {
+                self.book.borrow_mut().violations.push(what);
+            }
+        }
+    }
+}
+
+impl Actor for TimesActor {
+    fn handle(&mut self, now: Now, input: ToClient) {
+        self.book.borrow_mut().gone.at(now.wall);
+        match self.line.handle(now, input) {
+            Heard::Answer(response) => {
+                if let Some(asked) = self.asked.take() {
+                    self.hear(asked, &response);
+                }
+            }
+            Heard::Nothing | Heard::Ready | Heard::Broken => {}
+        }
+        if self.line.is_ready() && self.next <= now.at {
+            self.ask(now);
+        }
+    }
+
+    fn poll(&mut self) -> Option<FromClient> {
+        self.line.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.line.is_ready() { Some(self.next) } else { self.line.deadline() }
+    }
+}
