@@ -114,7 +114,8 @@ impl Summary {
         for (seed, violations) in self.failed.iter().take(20) {
             println!("seed {seed}: {}", violations.join(" | "));
             let mutant = how.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
-            println!("  replay: cargo sim run --seed {seed} --tier {}{mutant}", how.tier.name());
+            let nodes = if how.nodes == 1 { String::new() } else { format!(" --nodes {}", how.nodes) };
+            println!("  replay: cargo sim run --seed {seed} --tier {}{nodes}{mutant}", how.tier.name());
         }
         let (acknowledged, bites) = (median(&mut self.acknowledged), median(&mut self.bites));
         let virtual_s = self.virtual_ns as f64 / 1e9;

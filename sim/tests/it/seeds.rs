@@ -5,7 +5,9 @@ use klamm_sim::plan::Plan;
 use klamm_sim::run;
 
 /// How many seeds of a sweep are run here; `cargo sim sweep` is for more.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 12;
+/// And on a cluster of three.
+const CLUSTER_SEEDS: u64 = 4;
 
 /// The seeds that are kept for `tier`, with the reason.
 pub(crate) fn kept(tier: &str) -> Vec<(u64, &'static str)> {
@@ -23,12 +25,12 @@ pub(crate) fn kept(tier: &str) -> Vec<(u64, &'static str)> {
 }
 
 /// Runs a seed in a thread of its own, as every run wants it.
-fn run_seed(seed: u64) -> Outcome {
-    std::thread::spawn(move || run::run(Plan::general(seed))).join().unwrap_or_else(|_| panic!("seed {seed} panicked"))
+fn run_seed(seed: u64, nodes: u32) -> Outcome {
+    std::thread::spawn(move || run::run(Plan::general(seed).on(nodes))).join().unwrap_or_else(|_| panic!("seed {seed} panicked"))
 }
 
 /// Runs all of `seeds`, as many at once as there are cores, and gives the outcomes in their order.
-fn run_all(seeds: Vec<u64>) -> Vec<Outcome> {
+fn run_all(seeds: Vec<u64>, nodes: u32) -> Vec<Outcome> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut outcomes = Vec::new();
     for group in seeds.chunks(cores) {
@@ -37,7 +39,7 @@ fn run_all(seeds: Vec<u64>) -> Vec<Outcome> {
             .map(|seed| {
                 std::thread::spawn({
                     let seed = *seed;
-                    move || run_seed(seed)
+                    move || run_seed(seed, nodes)
                 })
             })
             .collect();
@@ -49,10 +51,19 @@ fn run_all(seeds: Vec<u64>) -> Vec<Outcome> {
 #[test]
 fn the_first_seeds_and_the_kept_ones_are_clean() {
     let kept = kept("mesh").into_iter().map(|(seed, _)| seed);
-    let outcomes = run_all((0..SEEDS).chain(kept).collect());
-    for outcome in &outcomes {
+    let outcomes = run_all((0..SEEDS).chain(kept).collect(), 1);
+    judge(&outcomes, "");
+}
+
+#[test]
+fn clusters_of_three_are_clean() {
+    judge(&run_all((0..CLUSTER_SEEDS).collect(), 3), " --nodes 3");
+}
+
+fn judge(outcomes: &[Outcome], how: &str) {
+    for outcome in outcomes {
         let seed = outcome.seed;
-        assert!(outcome.is_clean(), "seed {seed}: {:#?}\nreplay: cargo sim run --seed {seed}", outcome.violations);
+        assert!(outcome.is_clean(), "seed {seed}: {:#?}\nreplay: cargo sim run --seed {seed}{how}", outcome.violations);
     }
     // A seed that nothing happened in proves nothing; a few may be small.
     let small: Vec<u64> = outcomes.iter().filter(|outcome| !outcome.is_full_size()).map(|outcome| outcome.seed).collect();
@@ -62,9 +73,11 @@ fn the_first_seeds_and_the_kept_ones_are_clean() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [7, 8] {
-        let (one, other) = (run_seed(seed), run_seed(seed));
-        assert_eq!((one.trace, one.events, one.virtual_ns), (other.trace, other.events, other.virtual_ns), "seed {seed}");
-        assert_eq!(one.history.ops(), other.history.ops(), "seed {seed}");
+        for nodes in [1, 3] {
+            let (one, other) = (run_seed(seed, nodes), run_seed(seed, nodes));
+            assert_eq!((one.trace, one.events, one.virtual_ns), (other.trace, other.events, other.virtual_ns), "seed {seed}");
+            assert_eq!(one.history.ops(), other.history.ops(), "seed {seed}");
+        }
     }
-    assert_ne!(run_seed(7).trace, run_seed(8).trace);
+    assert_ne!(run_seed(7, 1).trace, run_seed(8, 1).trace);
 }
