@@ -3,18 +3,26 @@
 //! Which records follow is decided in `controller`. Here they are proposed, and what is due is looked at in time.
 
 use super::admin::After;
+use super::calls::{Asker, CONTROL_TIMEOUT, LOCAL};
+use super::io::{Lane, Unreachable};
 use super::{Broker, Timer, Token, ms};
 use crate::controller::{Liveness, Plan, Planner};
+use crate::id::{BrokerId, ConnId};
 use crate::probe;
 use crate::time::Instant;
+use crate::wire::Response;
+use crate::wire::api::api_versions::ApiVersionsRequest;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
+use std::collections::BTreeMap;
 
 /// What the active controller keeps in memory only.
 #[derive(Clone, Debug)]
 pub(super) struct Duties {
     liveness: Liveness,
     due: Option<Instant>,
+    /// By which connection each broker speaks to this controller.
+    voices: BTreeMap<ConnId, BrokerId>,
 }
 
 impl Broker {
@@ -23,10 +31,13 @@ impl Broker {
         probe!("a controller becomes active");
         self.admin.controller.activate();
         let session = ms(self.config.broker.session_timeout_ms.into());
-        self.duties = Some(Duties { liveness: Liveness::new(self.now.at, session), due: None });
+        self.duties = Some(Duties { liveness: Liveness::new(self.now.at, session), due: None, voices: BTreeMap::new() });
         let records = self.plan(|planner| Plan { records: planner.activate(), response: () }).records;
         self.propose(records, After::Nothing);
         self.watch_brokers();
+        // Who died with the controller before, or together with it, has no connection here that could close.
+        let unfenced = self.image().brokers().iter().filter(|(_, broker)| !broker.is_fenced).map(|(id, _)| *id);
+        unfenced.collect::<Vec<_>>().into_iter().for_each(|id| self.dial(id));
         self.beat_now();
         self.retry_forwards();
     }
@@ -62,12 +73,46 @@ impl Broker {
     }
 
     pub(super) fn heartbeat_of(&mut self, token: Token, body: &BrokerHeartbeatRequest) {
+        if let Some(duties) = &mut self.duties
+            && token.conn != LOCAL
+        {
+            duties.voices.insert(token.conn, body.broker_id);
+        }
         let at = self.admin.controller.end();
         let Some(Plan { records, response }) = self.plan_lives(|lives, now, planner| lives.heartbeat(now, planner, body, at)) else {
             return;
         };
         self.propose(records, After::Reply { token, body: Box::new(response.into()) });
         self.watch_brokers();
+    }
+
+    /// A connection is gone. If a broker spoke by it, the broker's process may be.
+    pub(super) fn voice_gone(&mut self, conn: ConnId) {
+        if let Some(broker) = self.duties.as_mut().and_then(|duties| duties.voices.remove(&conn)) {
+            self.dial(broker);
+        }
+    }
+
+    /// Asks at a broker's door whether somebody is at home.
+    fn dial(&mut self, broker: BrokerId) {
+        let Some(peer) = self.replica_peer(broker, Lane::Control).filter(|peer| peer.id != self.config.broker.id) else { return };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = ApiVersionsRequest { client_software_name: "klamm".to_owned(), client_software_version: version };
+        self.call(peer, hello.into(), Asker::Suspect(broker), CONTROL_TIMEOUT);
+    }
+
+    /// Only a refusal is evidence that a process is gone: silence may be the network's. The broker is fenced by the ordinary path, and a false alarm
+    /// is mended by its next heartbeat.
+    pub(super) fn dialled(&mut self, broker: BrokerId, outcome: &Result<Response, Unreachable>) {
+        if !matches!(outcome, Err(Unreachable::Refused)) {
+            return;
+        }
+        let Some(Plan { records, response }) = self.plan_lives(|lives, now, planner| lives.suspect(now, planner, broker)) else { return };
+        if response {
+            probe!("a broker whose door is shut is fenced");
+            self.propose(records, After::Nothing);
+            self.watch_brokers();
+        }
     }
 
     /// Fences whoever was silent for too long, and looks again when the next one may be.

@@ -39,6 +39,8 @@ pub(super) enum Asker {
     ProducerIds,
     /// Topics that the broker itself wants.
     Topics,
+    /// Whether a broker's process is there.
+    Suspect(BrokerId),
 }
 
 #[derive(Clone, Debug)]
@@ -116,6 +118,7 @@ impl Broker {
             Asker::Forward(token) => self.forward_answered(token, outcome),
             Asker::ProducerIds => self.producer_ids_answered(outcome),
             Asker::Topics => self.topics_answered(),
+            Asker::Suspect(broker) => self.dialled(broker, &outcome),
         }
     }
 

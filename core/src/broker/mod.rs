@@ -429,6 +429,7 @@ impl Broker {
     /// The connection is gone: its parked fetches go with it; its appends stay, only their answers have nowhere to go.
     fn closed(&mut self, conn: ConnId) {
         self.conns.remove(&conn);
+        self.voice_gone(conn);
         let tokens = Token { conn, seq: 0 }..=Token { conn, seq: u64::MAX };
         let fetches: Vec<Token> = self.fetching.range(tokens.clone()).map(|(token, _)| *token).collect();
         fetches.into_iter().for_each(|token| self.drop_fetch(token));

@@ -212,6 +212,16 @@ impl Broker {
         let at = self.now.at;
         let response = match outcome {
             Ok(Response::Fetch(response)) if response.error_code == ErrorCode::NONE => response,
+            Err(Unreachable::Refused) => {
+                let asked = self.metadata_asked.map(|(_, id)| id);
+                return self.tell_quorum(|quorum, _| {
+                    quorum.fetch_failed(at);
+                    // Nobody listens where the leader did: its process is gone.
+                    if let Some(gone) = asked {
+                        quorum.gone(at, gone);
+                    }
+                });
+            }
             Ok(_) | Err(_) => return self.tell_quorum(|quorum, _| quorum.fetch_failed(at)),
         };
         let Some(partition) = response.responses.first().and_then(|topic| topic.partitions.first()) else {

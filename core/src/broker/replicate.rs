@@ -96,11 +96,11 @@ impl Broker {
     }
 
     /// Where brokers find a broker.
-    fn replica_peer(&self, id: BrokerId) -> Option<Peer> {
+    pub(super) fn replica_peer(&self, id: BrokerId, lane: Lane) -> Option<Peer> {
         let broker = self.image().brokers().get(&id)?;
         let listener = self.config.broker.fixed.get("inter.broker.listener.name");
         let endpoint = broker.endpoints.iter().find(|(name, ..)| Some(name) == listener).or(broker.endpoints.first())?;
-        Some(Peer { id, address: Address { host: endpoint.1.clone(), port: endpoint.2 }, lane: Lane::Replica })
+        Some(Peer { id, address: Address { host: endpoint.1.clone(), port: endpoint.2 }, lane })
     }
 
     /// Asks for what follows, if nothing is under way.
@@ -111,7 +111,7 @@ impl Broker {
         if fetcher.is_open || rests || !fetcher.busy.is_empty() {
             return;
         }
-        let (Some(peer), Some(broker_epoch)) = (self.replica_peer(leader), self.life.epoch) else {
+        let (Some(peer), Some(broker_epoch)) = (self.replica_peer(leader, Lane::Replica), self.life.epoch) else {
             return self.fetch_later(leader);
         };
         let mut fetcher = self.fetchers.remove(&leader).expect("looked at above");
