@@ -193,11 +193,13 @@ impl Broker {
             Some(id) => self.decided(id).map(|decided| (decided.leader, decided.leader_epoch)),
             None => None,
         };
-        if let (
-            Some((leader, epoch)),
-            ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH | ErrorCode::UNKNOWN_LEADER_EPOCH,
-        ) = (told, answer.error_code)
-        {
+        // A client in a newer epoch than ours knows more than we do; a replica of the metadata log may only know less of who leads.
+        let is_news = match answer.error_code {
+            ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH => true,
+            ErrorCode::UNKNOWN_LEADER_EPOCH => id == Some(METADATA),
+            _ => false,
+        };
+        if let Some((leader, epoch)) = told.filter(|_| is_news) {
             answer.current_leader.leader_id = leader.unwrap_or(BrokerId(-1));
             answer.current_leader.leader_epoch = epoch;
         }

@@ -97,7 +97,8 @@ impl Broker {
             of.into_iter().map(|(voter_id, voter_directory_id)| VoterName { voter_id, voter_directory_id }).collect()
         };
         self.append_control(ControlRecord::LeaderChange(LeaderChangeMessage {
-            version: 1,
+            // Kafka's `DumpLogSegments` reads this record as version 0, whatever it says; the directory ids of version 1 are in `KRaftVoters`.
+            version: 0,
             leader_id: self.config.broker.id,
             voters: names(voters),
             granting_voters: names(granting),
