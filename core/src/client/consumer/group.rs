@@ -47,6 +47,8 @@ enum Coordinator {
 struct Commit {
     /// `None`: an automatic one.
     token: Option<Token>,
+    /// Asked for while the partitions were chosen by hand. What a member asked for does not outlive its membership.
+    by_hand: bool,
     offsets: BTreeMap<TopicPartition, Offset>,
     from: Instant,
     until: Instant,
@@ -78,6 +80,11 @@ impl Group {
 
     pub(super) fn membership(&self) -> Option<(&str, i32)> {
         self.member.is_in().then_some((self.member.id.as_str(), self.member.generation))
+    }
+
+    /// Whether the application chooses its partitions itself. Who subscribed and was turned away is no member, and does not.
+    fn by_hand(&self) -> bool {
+        matches!(self.member.phase, Phase::Out) && self.member.topics.is_empty()
     }
 
     /// Whether nothing is left to be said to the coordinator.
@@ -177,7 +184,10 @@ impl Consumer {
         match &mut self.group {
             None => self.events.push_back(Event::Committed { token, outcome: Err(ErrorCode::INVALID_GROUP_ID) }),
             Some(_) if offsets.is_empty() => self.events.push_back(Event::Committed { token, outcome: Ok(()) }),
-            Some(group) => group.commits.push_back(Commit { token: Some(token), offsets, from: now, until, failures: 0 }),
+            Some(group) => {
+                let by_hand = group.by_hand();
+                group.commits.push_back(Commit { token: Some(token), by_hand, offsets, from: now, until, failures: 0 });
+            }
         }
     }
 
@@ -197,7 +207,8 @@ impl Consumer {
         });
         if !offsets.is_empty() {
             let until = now.after(self.config.common.request_timeout);
-            group.commits.push_back(Commit { token: None, offsets, from: now, until, failures: 0 });
+            let by_hand = group.by_hand();
+            group.commits.push_back(Commit { token: None, by_hand, offsets, from: now, until, failures: 0 });
         }
     }
 
@@ -301,8 +312,7 @@ impl Consumer {
     fn send_commit(&mut self, now: Instant, peer: Peer) {
         let Some(group) = &self.group else { return };
         let Some(commit) = group.commits.front().filter(|commit| !group.committing && commit.from <= now) else { return };
-        // Who subscribed and was turned away is no member, and did not choose its partitions by hand either.
-        let by_hand = matches!(group.member.phase, Phase::Out) && group.member.topics.is_empty();
+        let by_hand = commit.by_hand;
         if !by_hand && !group.member.is_in() {
             // Whoever is no member has nothing to say about the group's offsets.
             return self.commit_failed(ErrorCode::UNKNOWN_MEMBER_ID);
