@@ -379,6 +379,27 @@ fn partitions_stay_while_the_application_is_busy_with_their_records() {
 }
 
 #[test]
+fn what_a_member_asked_to_commit_does_not_outlive_it() {
+    let mut config = in_group(&[Assignor::Range]);
+    config.group.as_mut().unwrap().auto_commit = None;
+    let patience = u64::try_from(config.common.request_timeout.as_millis()).unwrap();
+    let mut cluster = Fake::new(1, &[("t", 1)]);
+    cluster.write("t", 0, 1, &["a"]);
+    let mut world = world(vec![config], cluster);
+    world.app(subscribe(&["t"]));
+    drain(&mut world, 0);
+    world.faults = Faults { lost_request: 1000, ..Faults::default() };
+    world.app(Command::Commit { token: Token(1), offsets: None });
+    world.app(subscribe(&[]));
+    world.run(patience + 1);
+    world.faults = Faults::default();
+    world.cluster.group.forget();
+    world.run(2 * patience);
+    assert!(world.events.contains(&(0, Event::Committed { token: Token(1), outcome: Err(ErrorCode::UNKNOWN_MEMBER_ID) })));
+    assert!(world.cluster.group.offsets.is_empty(), "an empty group takes what comes without a member");
+}
+
+#[test]
 fn leaving_and_assigning_by_hand() {
     let mut cluster = Fake::new(1, &[("t", 2)]);
     cluster.write("t", 0, 1, &["a"]);
