@@ -287,6 +287,10 @@ impl Broker {
         for partition in self.partitions.values() {
             if let Some(log) = partition.open_log() {
                 log.check(partition.high());
+                // Only the quorum may commit what this disk has not: a majority has it.
+                if let Some(isr_leader) = partition.leader().filter(|leader| leader.isr().is_some()) {
+                    assert!(isr_leader.high() <= log.durable(), "high {} passed the durable end of {}", isr_leader.high(), log.name());
+                }
             }
         }
     }
