@@ -411,9 +411,6 @@ fn diverging(want: &Want, leader: &Leader) -> Option<Found> {
     if want.last_fetched_epoch > leader.epoch {
         return Some(Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE));
     }
-    match leader.log.epochs().end_of(want.last_fetched_epoch, leader.log.end()) {
-        Some((epoch, end)) if epoch < want.last_fetched_epoch || end < want.offset => Some(Found::Diverging { epoch, end }),
-        Some(_) => None,
-        None => Some(Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE)),
-    }
+    let (epoch, end) = leader.log.epochs().end_of(want.last_fetched_epoch, leader.log.end());
+    (epoch < want.last_fetched_epoch || end < want.offset).then_some(Found::Diverging { epoch, end })
 }

@@ -169,10 +169,8 @@ impl EpochEndOffset {
         if asked == leader.epoch {
             // The current epoch ends where readers stop.
             (self.leader_epoch, self.end_offset) = (asked, leader.high());
-        } else if asked < leader.epoch
-            && let Some((epoch, end)) = leader.log.epochs().end_of(asked, leader.log.end())
-        {
-            (self.leader_epoch, self.end_offset) = (epoch, end);
+        } else if asked < leader.epoch {
+            (self.leader_epoch, self.end_offset) = leader.log.epochs().end_of(asked, leader.log.end());
         }
     }
 }

@@ -122,8 +122,8 @@ impl Broker {
     /// The leader's log parts from ours within `epoch`, which ended there at `end`: what lies behind is cut (KIP-101, KIP-279).
     pub(super) fn cut_diverged(&mut self, id: PartitionId, epoch: LeaderEpoch, end: Offset) {
         let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
-        let ours = follower.log.epochs().end_of(epoch, follower.log.end());
-        let to = ours.map_or(follower.log.start(), |(_, ours)| ours.min(end)).clamp(follower.log.start(), follower.log.end());
+        let (_, ours) = follower.log.epochs().end_of(epoch, follower.log.end());
+        let to = ours.min(end).clamp(follower.log.start(), follower.log.end());
         self.cut(id, to);
     }
 

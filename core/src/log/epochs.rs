@@ -30,12 +30,13 @@ impl Epochs {
         &self.0
     }
 
-    /// The largest known epoch at or below `asked`, and where it ended (`OffsetForLeaderEpoch`). `None` where nothing so old is known.
+    /// The largest known epoch at or below `asked`, and where it ended (`OffsetForLeaderEpoch`). An epoch before all that is known ended where that
+    /// begins: what a follower has of it beyond was never committed, or is deleted here (Kafka's `LeaderEpochFileCache.endOffsetFor`).
     #[must_use]
-    pub fn end_of(&self, asked: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+    pub fn end_of(&self, asked: LeaderEpoch, log_end: Offset) -> (LeaderEpoch, Offset) {
         let next = self.0.partition_point(|(epoch, _)| *epoch <= asked);
-        let (epoch, _) = self.0.get(next.checked_sub(1)?)?;
-        Some((*epoch, self.0.get(next).map_or(log_end, |(_, start)| *start)))
+        let known = next.checked_sub(1).map_or(asked, |at| self.0[at].0);
+        (known, self.0.get(next).map_or(log_end, |(_, start)| *start))
     }
 
     /// The epoch whose record stands at `offset`; `None` below the first entry.
@@ -115,10 +116,11 @@ mod tests {
     #[test]
     fn an_unknown_epoch_is_answered_by_the_largest_below() {
         let (epochs, end) = (three(), Offset(30));
-        assert_eq!(epochs.end_of(LeaderEpoch(0), end), None);
-        assert_eq!(epochs.end_of(LeaderEpoch(2), end), Some((LeaderEpoch(1), Offset(10))));
-        assert_eq!(epochs.end_of(LeaderEpoch(3), end), Some((LeaderEpoch(3), Offset(20))));
-        assert_eq!(epochs.end_of(LeaderEpoch(9), end), Some((LeaderEpoch(4), end)));
+        assert_eq!(epochs.end_of(LeaderEpoch(0), end), (LeaderEpoch(0), Offset(0)));
+        assert_eq!(Epochs::default().end_of(LeaderEpoch(3), end), (LeaderEpoch(3), end));
+        assert_eq!(epochs.end_of(LeaderEpoch(2), end), (LeaderEpoch(1), Offset(10)));
+        assert_eq!(epochs.end_of(LeaderEpoch(3), end), (LeaderEpoch(3), Offset(20)));
+        assert_eq!(epochs.end_of(LeaderEpoch(9), end), (LeaderEpoch(4), end));
         assert_eq!(epochs.at(Offset(19)), Some(LeaderEpoch(3)));
     }
 
