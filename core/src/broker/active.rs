@@ -4,7 +4,7 @@
 
 use super::admin::After;
 use super::calls::{Asker, CONTROL_TIMEOUT, LOCAL};
-use super::io::{Lane, Unreachable};
+use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Timer, Token, ms};
 use crate::controller::{Liveness, Plan, Planner};
 use crate::id::{BrokerId, ConnId};
@@ -29,6 +29,8 @@ impl Broker {
     /// Everything in the log is committed, and this node leads it.
     pub(super) fn activate(&mut self) {
         probe!("a controller becomes active");
+        let epoch = self.quorum.as_ref().map_or(crate::id::LeaderEpoch(-1), |quorum| quorum.epoch());
+        self.note(Level::Info, format!("this node is the active controller, in epoch {}", epoch.0));
         self.admin.controller.activate();
         let session = ms(self.config.broker.session_timeout_ms.into());
         self.duties = Some(Duties { liveness: Liveness::new(self.now.at, session), due: None, voices: BTreeMap::new() });
@@ -48,6 +50,7 @@ impl Broker {
             return;
         }
         probe!("a controller is active no more");
+        self.note(Level::Info, "this node is the active controller no more".to_owned());
         for id in self.admin.controller.deactivate() {
             if let Some(After::Reply { token, body }) = self.admin.committing.remove(&id) {
                 self.fate_unknown(token, body.api());
@@ -110,6 +113,7 @@ impl Broker {
         let Some(Plan { records, response }) = self.plan_lives(|lives, now, planner| lives.suspect(now, planner, broker)) else { return };
         if response {
             probe!("a broker whose door is shut is fenced");
+            self.note(Level::Warn, format!("broker {broker} is fenced: its connection closed, and a new one is refused"));
             self.propose(records, After::Nothing);
             self.watch_brokers();
         }
@@ -123,6 +127,9 @@ impl Broker {
                 break;
             }
             probe!("a silent broker is fenced");
+            if let Some(broker) = response {
+                self.note(Level::Warn, format!("broker {broker} is fenced: nothing was heard of it for its session"));
+            }
             self.propose(records, After::Nothing);
         }
         let Some(duties) = &mut self.duties else { return };
