@@ -111,7 +111,7 @@ impl Broker {
 
     fn describe_partition(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> MetadataResponsePartition {
         let offline_replicas = self.offline_replicas(topic, index, partition);
-        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader));
+        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader) && !self.is_doubted(*leader));
         MetadataResponsePartition {
             error_code: if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
             partition_index: index,

@@ -54,7 +54,7 @@ impl Broker {
 
     fn page_partition(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
         let offline_replicas = self.offline_replicas(topic, index, partition);
-        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader));
+        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader) && !self.is_doubted(*leader));
         DescribeTopicPartitionsResponsePartition {
             error_code: ErrorCode::NONE,
             partition_index: index,

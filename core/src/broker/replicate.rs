@@ -24,6 +24,11 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// After a failure the leader, or the partition, is left alone for so long (`replica.fetch.backoff.ms` is a second; refusals are cheap here).
 const BACKOFF: Duration = Duration::from_millis(100);
+/// For how long a leader that nobody answers for is told to nobody. The controller finds out in a round trip; if it does not agree by then, it is right.
+const DOUBT: Duration = Duration::from_secs(1);
+/// For how long it is told to nobody while a lost connection is made anew. Clients lose theirs in the same moment, and ask at once who leads: told of
+/// the old leader, some ask again only after seconds.
+const DOUBT_OF_LOST: Duration = Duration::from_millis(50);
 
 /// What was last said of a partition in the session.
 type Told = (Offset, LeaderEpoch, LeaderEpoch);
@@ -42,6 +47,11 @@ pub(super) struct Fetcher {
     is_open: bool,
     /// Not before.
     retry: Option<Instant>,
+    /// The last fetch was answered.
+    is_answered: bool,
+    /// Since its connection was lost, or its door was found shut, the leader is in doubt, until then.
+    doubted: Option<Instant>,
+    is_refused: bool,
     /// Partitions that failed; they rest.
     resting: BTreeSet<PartitionId>,
 }
@@ -190,11 +200,10 @@ impl Broker {
                 fetcher.forget_session();
                 return self.fetch_later(leader);
             }
-            Ok(_) | Err(_) => {
-                fetcher.forget_session();
-                return self.fetch_later(leader);
-            }
+            Ok(_) => return self.fetch_failed(leader, None),
+            Err(why) => return self.fetch_failed(leader, Some(why)),
         };
+        (fetcher.is_answered, fetcher.is_refused, fetcher.doubted) = (true, false, None);
         fetcher.session = response.session_id;
         fetcher.epoch = if response.session_id == 0 { 0 } else { next_epoch(fetcher.epoch) };
         if response.session_id == 0 {
@@ -202,6 +211,31 @@ impl Broker {
         }
         self.take_in_answer(leader, response, fetched);
         self.fetch_next(leader);
+    }
+
+    /// A connection that has just broken is made anew at once: whether that is refused tells if the leader's process is gone.
+    fn fetch_failed(&mut self, leader: BrokerId, why: Option<Unreachable>) {
+        let now = self.now.at;
+        let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
+        fetcher.forget_session();
+        let was_answered = std::mem::take(&mut fetcher.is_answered);
+        match why {
+            Some(Unreachable::Refused) if !std::mem::replace(&mut fetcher.is_refused, true) => {
+                probe!("a leader's door is shut, and it is told to nobody");
+                fetcher.doubted = Some(now.after(DOUBT));
+            }
+            Some(Unreachable::Lost) if was_answered => {
+                fetcher.doubted = Some(now.after(DOUBT_OF_LOST));
+                return self.fetch_next(leader);
+            }
+            _ => {}
+        }
+        self.fetch_later(leader);
+    }
+
+    /// Whether a leader is better not told to clients: they would wait for it, while another one is being elected.
+    pub(super) fn is_doubted(&self, leader: BrokerId) -> bool {
+        self.fetchers.get(&leader).and_then(|fetcher| fetcher.doubted).is_some_and(|until| self.now.at < until)
     }
 
     fn take_in_answer(&mut self, leader: BrokerId, response: FetchResponse, fetched: Fetched) {
