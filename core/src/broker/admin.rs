@@ -109,6 +109,8 @@ impl Broker {
             }
         }
         if !changes.is_empty() {
+            // Who is fenced is waited for no longer.
+            self.look_at_deletions(|_| true);
             self.look_for_myself();
         }
     }

@@ -165,6 +165,8 @@ impl Broker {
         }
         self.timer(self.retention_check(), Timer::Retention);
         self.timer(Duration::ZERO, Timer::Space);
+        self.forget_highs();
+        self.checkpoint_highs();
         let waiting: Vec<_> = self.conns.keys().copied().collect();
         self.to_pump.extend(waiting);
     }

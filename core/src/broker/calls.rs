@@ -27,6 +27,10 @@ pub(super) enum Asker {
     Metadata,
     /// A fetch of partitions that this broker leads.
     Fetcher(BrokerId),
+    /// Where logs of that leader begin.
+    Begins(BrokerId),
+    /// And where they end.
+    Ends(BrokerId),
     /// This broker's registration.
     Registration,
     /// A heartbeat.
@@ -112,6 +116,8 @@ impl Broker {
             Asker::Quorum(number) => self.quorum_answered(number, outcome),
             Asker::Metadata => self.metadata_fetched(outcome, fetched),
             Asker::Fetcher(leader) => self.replicas_fetched(leader, outcome, fetched),
+            Asker::Begins(leader) => self.begins_told(leader, outcome),
+            Asker::Ends(leader) => self.ends_told(leader, outcome),
             Asker::Registration => self.registered(outcome),
             Asker::Heartbeat => self.heartbeat_answered(outcome),
             Asker::Isr => self.isr_answered(outcome),

@@ -123,10 +123,14 @@ impl Broker {
         if let Err(code) = check_epoch(want.leader_epoch, leader.epoch) {
             return Found::Error(code);
         }
+        // Also where the epochs differ: a cut would not lead a follower to what is there.
+        if want.offset < leader.log.start() {
+            return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
         if let Some(diverging) = diverging(want, leader) {
             return diverging;
         }
-        if want.offset < leader.log.start() || want.offset > leader.log.end() {
+        if want.offset > leader.log.end() {
             return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let until = fetching.until(leader);
@@ -156,7 +160,7 @@ impl Broker {
         let now = self.now;
         let newest = fetching.wants.iter().filter(|want| self.wanted(fetching, want) == Some(METADATA)).map(|want| want.leader_epoch).max();
         let sound = |want: &&Want| !matches!(self.find(fetching, want), Found::Error(_) | Found::Diverging { .. });
-        let has = |want: &Want| Some((self.wanted(fetching, want)?, want.offset, want.directory));
+        let has = |want: &Want| Some((self.wanted(fetching, want)?, want.start..want.offset, want.directory));
         let has: Vec<_> = fetching.wants.iter().filter(sound).filter_map(has).collect();
         if let Some(epoch) = newest {
             // Whoever asks in a newer epoch tells that there is one.
@@ -166,15 +170,16 @@ impl Broker {
                 }
             });
         }
-        for (id, offset, directory) in has {
+        for (id, held, directory) in has {
             if id == METADATA {
-                self.tell_quorum(|quorum, _| quorum.fetched(now, (replica.id, directory), offset));
+                self.tell_quorum(|quorum, _| quorum.fetched(now, (replica.id, directory), held.end));
                 continue;
             }
             let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { continue };
             let end = leader.log.end();
             let Some(isr) = leader.isr_mut() else { continue };
-            isr.fetched(now.at, replica.id, replica.epoch, offset, end);
+            isr.fetched(now.at, replica.id, replica.epoch, held, end);
+            self.look_at_deletions(|wanted| wanted == id);
             self.advance(id);
             self.look_at_joiners(id);
         }

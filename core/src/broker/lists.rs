@@ -59,7 +59,12 @@ impl Broker {
                     }
                     Err(ErrorCode::INVALID_REQUEST)
                 } else {
-                    self.list_one(version, &topic.name, index, partition.current_leader_epoch, partition.timestamp.0)
+                    let (asked, time) = (partition.current_leader_epoch, partition.timestamp.0);
+                    if body.replica_id.0 >= 0 {
+                        self.list_for_replica(&topic.name, index, asked, time)
+                    } else {
+                        self.list_one(version, &topic.name, index, asked, time)
+                    }
                 };
                 match outcome {
                     Ok(Listed::Now(epoch, time, offset)) => answer.found(epoch, time, offset),
@@ -90,6 +95,17 @@ impl Broker {
         };
         check_epoch(asked, leader.epoch)?;
         Ok(leader)
+    }
+
+    /// A replica asks for the ends of the log, whatever is committed.
+    fn list_for_replica(&self, topic: &str, index: PartitionIndex, asked: LeaderEpoch, time: i64) -> Result<Listed, ErrorCode> {
+        let leader = self.led(topic, index, asked)?;
+        let (start, end) = (leader.log.start(), leader.log.end());
+        match time {
+            special::LATEST => Ok(Listed::Now(leader.epoch, Timestamp::NONE, end)),
+            special::EARLIEST => Ok(Listed::Now(leader.log.epochs().at(start).unwrap_or(leader.epoch), Timestamp::NONE, start)),
+            _ => Err(ErrorCode::INVALID_REQUEST),
+        }
     }
 
     fn list_one(&self, version: i16, topic: &str, index: PartitionIndex, asked: LeaderEpoch, time: i64) -> Result<Listed, ErrorCode> {

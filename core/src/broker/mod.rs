@@ -10,12 +10,14 @@ mod boot;
 mod calls;
 mod configs;
 mod conn;
+mod delete_records;
 mod describe;
 mod describe_topics;
 mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
+mod highs;
 pub mod io;
 mod isr;
 mod life;
@@ -25,6 +27,7 @@ mod owners;
 mod produce;
 mod producer_ids;
 mod quorum;
+mod range;
 mod replicate;
 mod roles;
 mod stored;
@@ -126,6 +129,8 @@ enum Timer {
     Brokers,
     Isr,
     Laggards,
+    Deletion(Token),
+    Highs,
     Forward(Token),
     Ids,
     Leave,
@@ -144,6 +149,8 @@ impl Timer {
             Self::Brokers => "a broker's session",
             Self::Isr => "a change of an ISR",
             Self::Laggards => "a look for lagging followers",
+            Self::Deletion(_) => "a deletion's time-out",
+            Self::Highs => "a checkpoint of high watermarks",
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
             Self::Leave => "the end of a controlled shutdown",
@@ -175,6 +182,7 @@ pub struct Broker {
     fetching: BTreeMap<Token, fetch::Fetching>,
     sessions: fetch_session::Sessions,
     listing: BTreeMap<Token, lists::Listing>,
+    deleting: BTreeMap<Token, delete_records::Deleting>,
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
     found: BTreeMap<String, (DirId, FoundLog)>,
@@ -203,6 +211,12 @@ impl Broker {
         let next_log = recovered.dirs.iter().flat_map(|dir| &dir.logs).map(|found| found.log.0 + 1).max().unwrap_or(0);
         let mut rng = rng::stream(seed, "broker");
         let saved = recovered.dirs.iter().find(|dir| dir.dir == config.quorum.dir).map(|dir| dir.saved.clone()).unwrap_or_default();
+        let mut dirs: Vec<local::Dir> = config.broker.dirs.iter().map(|_| local::Dir::default()).collect();
+        for found in &recovered.dirs {
+            if let Some(dir) = dirs.get_mut(usize::from(found.dir.0)) {
+                dir.highs = highs::highs_of(found);
+            }
+        }
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
         let mut broker = Self {
             now: Now::default(),
@@ -218,12 +232,13 @@ impl Broker {
             names: BTreeMap::new(),
             admin: admin::Admin::default(),
             groups: Coordinator::new(GroupConfig::of(&config.broker), seed),
-            dirs: config.broker.dirs.iter().map(|_| local::Dir::default()).collect(),
+            dirs,
             tails: Tails::new(config.tail_bytes_max),
             producing: BTreeMap::new(),
             fetching: BTreeMap::new(),
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
+            deleting: BTreeMap::new(),
             phase: boot::Phase::Loading,
             saved,
             calls: calls::Calls::default(),
@@ -435,6 +450,8 @@ impl Broker {
         fetches.into_iter().for_each(|token| self.drop_fetch(token));
         let lists: Vec<Token> = self.listing.range(tokens.clone()).map(|(token, _)| *token).collect();
         lists.into_iter().for_each(|token| drop(self.listing.remove(&token)));
+        let deletions: Vec<Token> = self.deleting.range(tokens.clone()).map(|(token, _)| *token).collect();
+        deletions.into_iter().for_each(|token| drop(self.drop_deletion(token)));
         self.forwarding.retain(|token, _| token.conn != conn);
         self.wrapped.retain(|token, _| token.conn != conn);
         let produces: Vec<Token> = self.producing.range(tokens).map(|(token, _)| *token).collect();
@@ -461,6 +478,8 @@ impl Broker {
                 Timer::Brokers => self.watch_brokers(),
                 Timer::Isr => self.alter_partitions(),
                 Timer::Laggards => self.look_at_laggards(),
+                Timer::Deletion(token) => self.end_deletion(token),
+                Timer::Highs => self.checkpoint_highs(),
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
                 Timer::Leave => self.leave(),

@@ -114,6 +114,7 @@ impl Broker {
         }
         self.appends_lost(id, owner);
         waits.into_iter().for_each(|wait| self.produced(wait, code));
+        self.look_at_deletions(|wanted| wanted == id);
         let fetches: Vec<Token> = fetches.into_iter().chain(replica_fetches).collect();
         fetches.into_iter().for_each(|token| self.look_again(token));
         log
@@ -128,7 +129,7 @@ impl Broker {
     }
 
     /// Cuts a follower's log so that it ends at `to`; it plays on when the store is done.
-    fn cut(&mut self, id: PartitionId, to: Offset) {
+    pub(super) fn cut(&mut self, id: PartitionId, to: Offset) {
         probe!("a follower cuts its log");
         let Some(partition) = self.partitions.get(&id) else { return };
         let log = partition.log;
@@ -139,12 +140,16 @@ impl Broker {
             return;
         }
         let partition = self.partitions.get_mut(&id).expect("looked at above");
-        if to < partition.high {
+        let is_lower = to < partition.high;
+        if is_lower {
             probe!("a follower cuts what it believed to be committed");
             partition.high = to;
         }
         partition.life += 1;
         self.tails.forget(log);
+        if is_lower {
+            self.save_highs();
+        }
         self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
     }
 }

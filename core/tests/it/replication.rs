@@ -1,0 +1,123 @@
+//! What followers do: where their logs begin and end, and how they get on after they were away.
+
+use crate::answer;
+use crate::trio::Trio;
+use klamm_core::error::ErrorCode as E;
+use klamm_core::id::{Offset, PartitionIndex};
+use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use std::time::Duration;
+
+fn deletion(to: i64, timeout_ms: i32) -> DeleteRecordsRequest {
+    let partitions = vec![DeleteRecordsPartition { partition_index: PartitionIndex(0), offset: Offset(to) }];
+    DeleteRecordsRequest { topics: vec![DeleteRecordsTopic { name: "t".to_owned(), partitions }], timeout_ms }
+}
+
+fn with_records(fixed: &[(&str, &str)], records: usize) -> Trio {
+    let mut trio = Trio::new(fixed);
+    trio.create("t", &[]);
+    assert_eq!(trio.produce("t", records, -1), E::NONE);
+    trio.pass(Duration::from_secs(2));
+    trio
+}
+
+#[test]
+fn deleted_records_are_gone_from_all_replicas_when_it_is_said() {
+    let mut trio = with_records(&[], 8);
+    let leader = trio.leader("t");
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(5, 10_000)));
+    let answer = &answered.topics[0].partitions[0];
+    assert_eq!((answer.error_code, answer.low_watermark), (E::NONE, Offset(5)));
+    for node in [1, 2, 3] {
+        assert_eq!(trio.ends(node, "t"), [5, 8, 8, 8], "node {node}");
+    }
+    // What lies further back is deleted already, and that is no error.
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(3, 10_000)));
+    assert_eq!(answered.topics[0].partitions[0].low_watermark, Offset(5));
+}
+
+#[test]
+fn a_deletion_does_not_wait_for_the_dead_but_for_the_living() {
+    let mut trio = with_records(&[("broker.session.timeout.ms", "6000")], 8);
+    let (leader, followers) = (trio.leader("t"), trio.followers("t"));
+    trio.kill(followers[0]);
+    trio.pass(Duration::from_millis(5));
+    let early = trio.send(leader, 2, deletion(5, 200), Vec::new());
+    trio.pass(Duration::from_millis(400));
+    // Refused connections may have had it fenced by now; if not, the time is over.
+    let early = answer!(DeleteRecords, trio.answer(early).expect("in time"));
+    let code = early.topics[0].partitions[0].error_code;
+    assert!([E::NONE, E::REQUEST_TIMED_OUT].contains(&code), "{code:?}");
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(5, 20_000)));
+    assert_eq!(answered.topics[0].partitions[0].error_code, E::NONE);
+    assert_eq!(trio.ends(followers[1], "t")[0], 5);
+}
+
+#[test]
+fn a_follower_that_lacks_what_was_deleted_begins_where_its_leader_does() {
+    let mut trio = with_records(&[], 4);
+    let late = trio.followers("t")[0];
+    trio.kill(late);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let leader = trio.leader("t");
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(9, 10_000)));
+    assert_eq!(answered.topics[0].partitions[0].error_code, E::NONE);
+    trio.start(late);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.ends(late, "t"), [9, 12, 12, 12]);
+    assert_eq!(trio.bases(late, "t"), [9, 10, 11]);
+    // Its epochs begin there too: it may lead.
+    let state = trio.state(leader, "t");
+    assert!(state.contains(&format!("BrokerId({late})")), "it is in sync again: {state}");
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    assert_eq!(trio.ends(late, "t")[3], 13);
+}
+
+#[test]
+fn a_follower_of_a_log_that_is_empty_at_a_later_offset_begins_there() {
+    let mut trio = with_records(&[], 4);
+    let late = trio.followers("t")[0];
+    trio.kill(late);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 4, -1), E::NONE);
+    let leader = trio.leader("t");
+    answer!(DeleteRecords, trio.ask(leader, 2, deletion(-1, 10_000)));
+    trio.start(late);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.ends(late, "t"), [8, 8, 8, 8]);
+    assert_eq!(trio.produce("t", 2, -1), E::NONE);
+    trio.pass(Duration::from_secs(1));
+    assert_eq!(trio.bases(late, "t"), [8, 9]);
+}
+
+const HIGHS: &str = "replication-offset-checkpoint";
+
+/// A leader that has not heard of its third follower since it came back, with all in-sync replicas wanted: what is committed, only its file tells.
+fn alone_again(file: Option<&str>) -> Trio {
+    let mut trio = with_records(&[("min.insync.replicas", "3")], 8);
+    trio.pass(Duration::from_secs(6));
+    assert!(trio.saved(1, HIGHS).expect("it is saved").contains("\nt 0 8\n"));
+    [1, 2, 3].into_iter().for_each(|node| trio.kill(node));
+    for node in [1, 2] {
+        if let Some(text) = file {
+            trio.write(node, HIGHS, text);
+        }
+        trio.start(node);
+    }
+    trio.pass(Duration::from_secs(15));
+    trio
+}
+
+#[test]
+fn what_was_committed_is_known_after_a_start() {
+    let trio = alone_again(None);
+    assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 8, 8, 8]);
+}
+
+#[test]
+fn a_high_watermark_from_a_file_is_bounded_by_the_log_and_forgiven_if_it_is_nonsense() {
+    let trio = alone_again(Some("0\n1\nt 0 100\n"));
+    assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 8, 8, 8]);
+    let trio = alone_again(Some("0\n2\nt 0 100\n"));
+    assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 0, 8, 8]);
+}
