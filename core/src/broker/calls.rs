@@ -37,6 +37,8 @@ pub(super) enum Asker {
     Heartbeat,
     /// Changes of ISRs.
     Isr,
+    /// Where replicas lie.
+    Places,
     /// A request that is forwarded for a client.
     Forward(Token),
     /// A block of producer ids.
@@ -121,6 +123,7 @@ impl Broker {
             Asker::Registration => self.registered(outcome),
             Asker::Heartbeat => self.heartbeat_answered(outcome),
             Asker::Isr => self.isr_answered(outcome),
+            Asker::Places => self.places_answered(outcome),
             Asker::Forward(token) => self.forward_answered(token, outcome),
             Asker::ProducerIds => self.producer_ids_answered(outcome),
             Asker::Topics => self.topics_answered(),

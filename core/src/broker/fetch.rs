@@ -223,15 +223,15 @@ impl Broker {
             // Kafka lists aborted transactions only for those who asked for committed records.
             answer.aborted_transactions = fetching.committed.then(Vec::new);
             fetching.answers.push(answer);
-            locates.extend(locate.map(|op| (at, op)));
+            locates.extend(self.wanted(&fetching, want).zip(locate).map(|(id, op)| (at, id, op)));
         }
         fetching.locating = locates.len();
         self.fetching.insert(token, fetching);
         if locates.is_empty() {
             return self.finish_fetch(token);
         }
-        for (at, op) in locates {
-            self.store(op, Pending::Locate { token, at });
+        for (at, partition, op) in locates {
+            self.store(op, Pending::Locate { token, at, partition });
         }
     }
 

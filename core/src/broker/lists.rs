@@ -68,7 +68,10 @@ impl Broker {
                 };
                 match outcome {
                     Ok(Listed::Now(epoch, time, offset)) => answer.found(epoch, time, offset),
-                    Ok(Listed::Ask(op)) => asks.push((listing.answers.len(), op)),
+                    Ok(Listed::Ask(op)) => {
+                        let topic = self.names.get(topic.name.as_str()).copied().expect("its leader was found by that name");
+                        asks.push((listing.answers.len(), PartitionId { topic, index }, op));
+                    }
                     Err(code) => answer.error_code = code,
                 }
                 listing.answers.push(answer);
@@ -80,8 +83,8 @@ impl Broker {
         }
         listing.open = asks.len();
         self.listing.insert(token, listing);
-        for (at, op) in asks {
-            self.store(op, Pending::FindTime { token, at });
+        for (at, partition, op) in asks {
+            self.store(op, Pending::FindTime { token, at, partition });
         }
     }
 

@@ -8,7 +8,7 @@ use crate::config::TopicConfig;
 use crate::id::{DirId, Offset, PartitionIndex, Uuid};
 use crate::log::checkpoint::{self, STARTS_FILE};
 use crate::log::{FoundLog, Log, Ops};
-use crate::partition::{Owner, Partition, PartitionId, Role};
+use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
 use crate::probe;
 use crate::store::StoreOp;
 use crate::time::Timestamp;
@@ -64,7 +64,7 @@ impl Broker {
         let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
         let log = self.new_log();
         self.add_partition(topic, id, config, dir, log);
-        self.partitions.get_mut(&id)?.role = Role::Offline { why };
+        self.partitions.get_mut(&id)?.role = Role::Offline { why, loss: Loss::Directory };
         Some(())
     }
 
@@ -85,7 +85,7 @@ impl Broker {
         }
         let role = Role::Opening;
         let high = self.known_high(&format!("{topic}-{}", id.index), dir);
-        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, role };
+        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
     }

@@ -6,6 +6,7 @@ mod active;
 mod admin;
 pub mod apis;
 mod append;
+mod assign;
 mod boot;
 mod calls;
 mod configs;
@@ -30,6 +31,7 @@ mod quorum;
 mod range;
 mod replicate;
 mod roles;
+mod scrub;
 mod stored;
 mod summary;
 mod topics;
@@ -131,6 +133,8 @@ enum Timer {
     Laggards,
     Deletion(Token),
     Highs,
+    Places,
+    Scrub,
     Forward(Token),
     Ids,
     Leave,
@@ -150,6 +154,8 @@ impl Timer {
             Self::Isr => "a change of an ISR",
             Self::Laggards => "a look for lagging followers",
             Self::Deletion(_) => "a deletion's time-out",
+            Self::Places => "what the controller is told of replicas' places",
+            Self::Scrub => "a look for rot",
             Self::Highs => "a checkpoint of high watermarks",
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
@@ -200,6 +206,8 @@ pub struct Broker {
     life: life::Life,
     duties: Option<active::Duties>,
     altering: isr::Altering,
+    assigning: assign::Assigning,
+    scrub: scrub::Scrub,
     forwarding: BTreeMap<Token, forward::Forwarding>,
     wrapped: BTreeMap<Token, forward::Wrapped>,
 }
@@ -250,6 +258,8 @@ impl Broker {
             life,
             duties: None,
             altering: isr::Altering::default(),
+            assigning: assign::Assigning::default(),
+            scrub: scrub::Scrub::default(),
             forwarding: BTreeMap::new(),
             wrapped: BTreeMap::new(),
             found: recovered
@@ -479,6 +489,8 @@ impl Broker {
                 Timer::Isr => self.alter_partitions(),
                 Timer::Laggards => self.look_at_laggards(),
                 Timer::Deletion(token) => self.end_deletion(token),
+                Timer::Places => self.assign_replicas(),
+                Timer::Scrub => self.scrub(),
                 Timer::Highs => self.checkpoint_highs(),
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),

@@ -10,7 +10,7 @@ use crate::log::{Log, Recovered};
 use crate::partition::follower::Follower;
 use crate::partition::isr::Isr;
 use crate::partition::leader::{Commit, Leader, ProduceWait};
-use crate::partition::{Owner, PartitionId, Role};
+use crate::partition::{Loss, Owner, PartitionId, Role};
 use crate::probe;
 use crate::store::StoreOp;
 
@@ -26,6 +26,7 @@ impl Broker {
             return self.metadata_opened();
         }
         self.play(id);
+        self.look_at_place(id);
     }
 
     /// What the committed metadata says of a partition.
@@ -40,7 +41,9 @@ impl Broker {
         let Some(partition) = self.partitions.get(&id) else { return };
         let leads = decided.leader == Some(me);
         match &partition.role {
-            Role::Opening | Role::Offline { .. } => {}
+            Role::Offline { loss: Loss::Given, .. } => self.fill_anew(id, &decided),
+            Role::Offline { loss: Loss::Log, .. } => self.look_at_place(id),
+            Role::Opening | Role::Offline { loss: Loss::Directory, .. } => {}
             Role::Leader(leader) if leads && leader.epoch == decided.leader_epoch => self.isr_decided(id, &decided),
             Role::Follower(follower) if !leads && (follower.epoch, follower.leader) == (decided.leader_epoch, decided.leader) => {}
             Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),

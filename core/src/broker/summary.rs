@@ -20,7 +20,7 @@ impl Broker {
                     format!("leads in {} {:?}", leader.epoch, leader.isr().map(|isr| (isr.confirmed(), isr.proposed())))
                 }
                 Role::Follower(follower) => format!("follows {:?} in {}", follower.leader, follower.epoch),
-                Role::Offline { why } => format!("offline: {why}"),
+                Role::Offline { why, .. } => format!("offline: {why}"),
             };
             let ends = partition.open_log().map(|log| (log.start(), partition.high(), log.durable(), log.end()));
             let decided = self.decided(partition.id).map(|p| (p.leader, p.leader_epoch, &p.isr, &p.elr));

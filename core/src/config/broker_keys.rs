@@ -406,6 +406,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "After how long a segment is closed even if it is not full.",
     },
     Key {
+        name: "log.scrub.max.bytes.per.second",
+        kind: Kind::Long,
+        default: Some("1048576"),
+        valid: Valid::AtLeast(0),
+        doc: "How much is read each second to find what has rotted on the disks; 0 for nothing.",
+    },
+    Key {
         name: "log.segment.bytes",
         kind: Kind::Int,
         default: Some("1073741824"),

@@ -210,6 +210,7 @@ const KNOWN: &[(&str, Class, Option<&str>)] = &[
     ("log.roll.jitter.hours", Class::Used, Some("0")),
     ("log.roll.jitter.ms", Class::Used, None),
     ("log.roll.ms", Class::Used, None),
+    ("log.scrub.max.bytes.per.second", Class::Used, Some("1048576")),
     ("log.segment.bytes", Class::Used, Some("1073741824")),
     ("log.segment.delete.delay.ms", Class::Used, Some("60000")),
     ("max.connection.creation.rate", Class::Ignored, Some("2147483647")),

@@ -14,7 +14,7 @@ fn deletion(to: i64, timeout_ms: i32) -> DeleteRecordsRequest {
 
 fn with_records(fixed: &[(&str, &str)], records: usize) -> Trio {
     let mut trio = Trio::new(fixed);
-    trio.create("t", &[]);
+    trio.create("t", 3, &[]);
     assert_eq!(trio.produce("t", records, -1), E::NONE);
     trio.pass(Duration::from_secs(2));
     trio
@@ -120,4 +120,85 @@ fn a_high_watermark_from_a_file_is_bounded_by_the_log_and_forgiven_if_it_is_nons
     assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 8, 8, 8]);
     let trio = alone_again(Some("0\n2\nt 0 100\n"));
     assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 0, 8, 8]);
+}
+
+fn assert_filled(trio: &Trio, node: i32, records: i64) {
+    assert_eq!(trio.ends(node, "t"), [0, records, records, records]);
+    assert_eq!(trio.bases(node, "t"), (0..records).collect::<Vec<_>>());
+    let state = trio.state(trio.leader("t"), "t");
+    let isr = state.split("decided").nth(1).and_then(|decided| decided.split('[').nth(1)).and_then(|rest| rest.split(']').next());
+    assert!(isr.is_some_and(|isr| isr.contains(&format!("{node}"))), "in sync: {state}");
+}
+
+fn says(trio: &Trio, node: i32, what: &str) -> bool {
+    trio.notes.iter().any(|(who, text)| *who == node && text.contains(what))
+}
+
+#[test]
+fn a_leader_whose_log_rots_gives_up_and_is_filled_anew() {
+    let mut trio = with_records(&[], 8);
+    let leader = trio.leader("t");
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, leader, "it is damaged at offset 3"), "{:?}", trio.notes);
+    assert_ne!(trio.leader("t"), leader);
+    assert_eq!(trio.produce("t", 2, -1), E::NONE);
+    trio.pass(Duration::from_secs(2));
+    assert_filled(&trio, leader, 10);
+    // It counts again: with one of the others gone, two are in sync.
+    let other = *trio.followers("t").iter().find(|node| **node != leader).expect("two followers");
+    trio.kill(other);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+}
+
+#[test]
+fn a_follower_whose_log_rots_is_filled_anew() {
+    let mut trio = with_records(&[], 8);
+    let follower = trio.followers("t")[1];
+    trio.rot(follower, "t", 0, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, follower, "filled anew from its leader"), "{:?}", trio.notes);
+    assert_filled(&trio, follower, 8);
+}
+
+#[test]
+fn a_log_that_is_found_damaged_at_the_start_is_filled_anew() {
+    let mut trio = with_records(&[], 8);
+    let follower = trio.followers("t")[0];
+    trio.kill(follower);
+    trio.rot(follower, "t", 2, true);
+    trio.start(follower);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, follower, "damaged at offset 2"), "{:?}", trio.notes);
+    assert_filled(&trio, follower, 8);
+}
+
+#[test]
+fn the_last_copy_stays_in_use() {
+    let mut trio = Trio::new(&[("min.insync.replicas", "1")]);
+    trio.create("t", 1, &[]);
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let leader = trio.leader("t");
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    let told: Vec<_> = trio.notes.iter().filter(|(_, text)| text.contains("No other replica has all of it")).collect();
+    assert_eq!(told.len(), 1, "it is said once, not at each look: {:?}", trio.notes);
+    assert_eq!(trio.leader("t"), leader);
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    assert_eq!(trio.bases(leader, "t").len(), 9);
+}
+
+#[test]
+fn whoever_holds_all_that_is_committed_is_enough_to_give_up_a_bad_copy() {
+    let mut trio = with_records(&[], 8);
+    let (leader, followers) = (trio.leader("t"), trio.followers("t"));
+    trio.kill(followers[0]);
+    trio.pass(Duration::from_secs(40));
+    // Two are left. When one of them rots, the other leads alone, and fills it.
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.leader("t"), followers[1]);
+    assert_filled(&trio, leader, 8);
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
 }

@@ -289,13 +289,13 @@ impl Trio {
         panic!("no answer; notes: {:?}", self.notes)
     }
 
-    /// A topic of one partition on all three, led by the first.
-    pub(crate) fn create(&mut self, name: &str, configs: &[(&str, &str)]) {
+    /// A topic of one partition on so many of the nodes.
+    pub(crate) fn create(&mut self, name: &str, replicas: i16, configs: &[(&str, &str)]) {
         let config = |(name, value): &(&str, &str)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) };
         let topic = CreatableTopic {
             name: name.to_owned(),
             num_partitions: 1,
-            replication_factor: 3,
+            replication_factor: replicas,
             configs: configs.iter().map(config).collect(),
             ..Default::default()
         };
@@ -384,7 +384,7 @@ impl Trio {
 
 impl Member {
     fn execute(&mut self, op: StoreOp) -> Result<Stored, StoreFault> {
-        let of = |logs: &mut BTreeMap<LogId, MemoryLog>, log: LogId| logs.get(&log).cloned().ok_or(StoreFault::Gone);
+        let of = |log: LogId| self.logs.get(&log).ok_or(StoreFault::Gone);
         Ok(match op {
             StoreOp::Create { log, name, topic, .. } => {
                 self.logs.insert(log, MemoryLog { name, topic, base: Offset::ZERO, batches: Vec::new(), damage: None });
@@ -400,7 +400,7 @@ impl Member {
                 log.batches.extend(batches);
                 Stored::Appended { end: log.end() }
             }
-            StoreOp::Sync { log } => Stored::Synced { end: of(&mut self.logs, log)?.end() },
+            StoreOp::Sync { log } => Stored::Synced { end: of(log)?.end() },
             StoreOp::Truncate { log, to } => {
                 let log = self.logs.get_mut(&log).ok_or(StoreFault::Gone)?;
                 log.batches.retain(|batch| batch.header().next_offset() <= to);
@@ -415,12 +415,12 @@ impl Member {
                 Stored::Reopened(Box::new(log.state()?))
             }
             StoreOp::Discard { .. } | StoreOp::Roll { .. } => Stored::Done,
-            StoreOp::Reopen { log } => Stored::Reopened(Box::new(of(&mut self.logs, log)?.state()?)),
+            StoreOp::Reopen { log } => Stored::Reopened(Box::new(of(log)?.state()?)),
             StoreOp::Locate { log, from, until, .. } => {
                 if let Some(at) = self.rotten.get(&log).filter(|at| (from..until).contains(*at)) {
                     return Err(StoreFault::Damaged { at: *at, why: "a bit has rotted".to_owned() });
                 }
-                let held = of(&mut self.logs, log)?;
+                let held = of(log)?;
                 let batches: Vec<&Batch> = held.inside(from, until).collect();
                 let Some((first, last)) = batches.first().zip(batches.last()) else { return Ok(Stored::Located(None)) };
                 let first = first.header().base_offset;
@@ -429,7 +429,10 @@ impl Member {
                 Stored::Located(Some(Located { region, first, next: last.header().next_offset() }))
             }
             StoreOp::Load { log, from, until, .. } => {
-                Stored::Loaded(of(&mut self.logs, log)?.inside(from, until).take(1).cloned().collect())
+                if let Some(at) = self.rotten.get(&log).filter(|at| (from..from.plus(1)).contains(*at)) {
+                    return Err(StoreFault::Damaged { at: *at, why: "a bit has rotted".to_owned() });
+                }
+                Stored::Loaded(of(log)?.inside(from, until).take(20).cloned().collect())
             }
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Save { name, bytes, .. } => {
