@@ -212,7 +212,8 @@ impl Session {
             let key = self.order.remove(at);
             self.order.push(key);
         }
-        records || failed || diverging || moved || healed
+        let is_sent_on = answer.preferred_read_replica.0 >= 0;
+        records || failed || diverging || moved || healed || is_sent_on
     }
 }
 

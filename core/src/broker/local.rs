@@ -124,8 +124,12 @@ impl Broker {
         self.tails.forget(partition.log);
         self.delete_log(partition.folder(), partition.log);
         self.partition_made(id);
-        if let Role::Leader(leader) = partition.role {
-            self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        match partition.role {
+            Role::Leader(leader) => {
+                self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            }
+            Role::Follower(follower) => follower.fetches.into_iter().for_each(|token| self.look_again(token)),
+            Role::Opening | Role::Offline { .. } => {}
         }
     }
 

@@ -32,6 +32,7 @@ mod range;
 mod replicate;
 mod roles;
 mod scrub;
+mod source;
 mod stored;
 mod summary;
 mod topics;

@@ -291,12 +291,15 @@ impl Broker {
         }
         batches.iter().for_each(|batch| self.replicate(id, batch));
         let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
-        follower.told_high(answer.high_watermark);
+        let is_news = follower.told_high(answer.high_watermark);
         let (is_busy, start) = (follower.log.durable() < follower.log.end(), answer.log_start_offset.min(follower.high()));
         if is_busy && let Some(fetcher) = self.fetchers.get_mut(&leader) {
             fetcher.busy.insert(id);
         }
         self.follow_start(id, start);
+        if is_news {
+            self.follower_moved(id);
+        }
     }
 
     fn replicate(&mut self, id: PartitionId, batch: &Batch) {

@@ -98,6 +98,7 @@ impl Broker {
             }
             Role::Follower(follower) => {
                 self.fetch_no_more(id);
+                follower.fetches.into_iter().for_each(|token| self.look_again(token));
                 Some((follower.log, high))
             }
             offline @ Role::Offline { .. } => {

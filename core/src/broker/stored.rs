@@ -124,7 +124,10 @@ impl Broker {
         self.tails.forget(log);
         match role {
             Role::Leader(leader) => drop(self.end_leadership(id, owner, *leader, code)),
-            Role::Follower(_) => self.fetch_no_more(id),
+            Role::Follower(follower) => {
+                self.fetch_no_more(id);
+                follower.fetches.into_iter().for_each(|token| self.look_again(token));
+            }
             Role::Opening | Role::Offline { .. } => {}
         }
     }

@@ -624,6 +624,16 @@ pub(super) const KEYS: &[Key] = &[
         doc: "How long a follower may lag before it leaves the ISR.",
     },
     Key {
+        name: "replica.selector.class",
+        kind: Kind::Class,
+        default: None,
+        valid: Valid::Words(&[
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        ]),
+        doc: "Which replica a client is sent to: the leader, or one in its own rack.",
+    },
+    Key {
         name: "request.timeout.ms",
         kind: Kind::Int,
         default: Some("30000"),

@@ -294,7 +294,7 @@ const KNOWN: &[(&str, Class, Option<&str>)] = &[
     ("replica.fetch.wait.max.ms", Class::Used, Some("500")),
     ("replica.high.watermark.checkpoint.interval.ms", Class::Used, Some("5000")),
     ("replica.lag.time.max.ms", Class::Used, Some("30000")),
-    ("replica.selector.class", Class::Ignored, None),
+    ("replica.selector.class", Class::Used, None),
     ("replica.socket.receive.buffer.bytes", Class::Ignored, Some("65536")),
     ("replica.socket.timeout.ms", Class::Ignored, Some("30000")),
     ("replication.quota.window.num", Class::Ignored, Some("11")),

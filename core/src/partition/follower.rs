@@ -6,6 +6,8 @@
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::Log;
 use crate::mutant;
+use crate::request::Token;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A follower's data.
@@ -17,6 +19,8 @@ pub struct Follower {
     pub leader: Option<BrokerId>,
     /// Its log.
     pub log: Log,
+    /// Fetches of clients, to be looked at again when more is committed.
+    pub fetches: BTreeSet<Token>,
     high: Offset,
 }
 
@@ -36,7 +40,7 @@ impl Follower {
     #[must_use]
     pub fn new(epoch: LeaderEpoch, leader: Option<BrokerId>, log: Log, high: Offset) -> Self {
         let high = high.clamp(log.start(), log.end());
-        Self { epoch, leader, log, high }
+        Self { epoch, leader, log, fetches: BTreeSet::new(), high }
     }
 
     /// Up to where records are known to be committed.

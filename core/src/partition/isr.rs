@@ -112,6 +112,14 @@ impl Isr {
         self.replicas.iter().filter(|(id, _)| lives(**id)).map(|(_, replica)| replica.start).fold(own, Offset::min)
     }
 
+    /// Of the confirmed members that `may` and hold `offset`, or end there, the one that has most; then the one that had everything last.
+    #[must_use]
+    pub fn fullest(&self, offset: Offset, may: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
+        let holds = |replica: &Replica| replica.start <= offset && replica.end >= Some(offset);
+        let members = self.replicas.iter().filter(|(id, replica)| self.confirmed.contains(*id) && holds(replica) && may(**id));
+        members.max_by_key(|(id, replica)| (replica.end, replica.caught_up, **id)).map(|(id, _)| *id)
+    }
+
     /// `id` fetches from the end of what it `has`: all of that is durable. `end` is the leader's.
     pub fn fetched(&mut self, now: Instant, id: BrokerId, broker_epoch: i64, has: Range<Offset>, end: Offset) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };

@@ -3,8 +3,10 @@
 use crate::answer;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{Offset, PartitionIndex};
+use klamm_core::id::{BrokerId, Offset, PartitionIndex};
+use klamm_core::wire::Records;
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use std::time::Duration;
 
 fn deletion(to: i64, timeout_ms: i32) -> DeleteRecordsRequest {
@@ -96,11 +98,11 @@ const HIGHS: &str = "replication-offset-checkpoint";
 fn alone_again(file: Option<&str>) -> Trio {
     let mut trio = with_records(&[("min.insync.replicas", "3")], 8);
     trio.pass(Duration::from_secs(6));
-    assert!(trio.saved(1, HIGHS).expect("it is saved").contains("\nt 0 8\n"));
+    assert!(trio.saved(1, "t", HIGHS).expect("it is saved").contains("\nt 0 8\n"));
     [1, 2, 3].into_iter().for_each(|node| trio.kill(node));
     for node in [1, 2] {
         if let Some(text) = file {
-            trio.write(node, HIGHS, text);
+            trio.write(node, "t", HIGHS, text);
         }
         trio.start(node);
     }
@@ -201,4 +203,86 @@ fn whoever_holds_all_that_is_committed_is_enough_to_give_up_a_bad_copy() {
     assert_eq!(trio.leader("t"), followers[1]);
     assert_filled(&trio, leader, 8);
     assert_eq!(trio.produce("t", 1, -1), E::NONE);
+}
+
+const RACKS: (&str, &str) = ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector");
+
+fn reading(offset: i64, rack: &str, max_wait_ms: i32) -> FetchRequest {
+    let partition =
+        FetchPartition { partition: PartitionIndex(0), fetch_offset: Offset(offset), partition_max_bytes: 1 << 20, ..Default::default() };
+    let topics = vec![FetchTopic { topic: "t".to_owned(), partitions: vec![partition], ..Default::default() }];
+    FetchRequest { max_wait_ms, min_bytes: 1, session_epoch: -1, rack_id: rack.to_owned(), topics, ..Default::default() }
+}
+
+/// What a client in `rack` is answered by a node.
+fn read(trio: &mut Trio, node: i32, version: i16, offset: i64, rack: &str) -> PartitionData {
+    answer!(Fetch, trio.ask(node, version, reading(offset, rack, 0))).responses.remove(0).partitions.remove(0)
+}
+
+fn has_records(data: &PartitionData) -> bool {
+    data.records.as_ref().is_some_and(|records| !Records::is_empty(records))
+}
+
+#[test]
+fn a_client_is_sent_to_the_replica_in_its_rack() {
+    let mut trio = with_records(&[RACKS], 8);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    let near = format!("r{follower}");
+    let sent = read(&mut trio, leader, 12, 0, &near);
+    assert_eq!((sent.error_code, sent.preferred_read_replica, has_records(&sent)), (E::NONE, BrokerId(follower), false));
+    assert_eq!(sent.high_watermark, Offset(8));
+    for (version, rack) in [(12, "elsewhere"), (12, ""), (12, format!("r{leader}").as_str()), (10, &near)] {
+        let kept = read(&mut trio, leader, version, 0, rack);
+        assert_eq!((kept.preferred_read_replica, has_records(&kept)), (BrokerId(-1), true), "{rack} in {version}");
+    }
+}
+
+#[test]
+fn a_client_stays_with_the_leader_unless_racks_count_or_the_follower_lacks_what_it_wants() {
+    let mut trio = with_records(&[], 8);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    assert!(has_records(&read(&mut trio, leader, 12, 0, &format!("r{follower}"))), "no selector, no other replica");
+    let mut trio = with_records(&[RACKS], 8);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    trio.kill(follower);
+    trio.pass(Duration::from_secs(40));
+    assert!(has_records(&read(&mut trio, leader, 12, 0, &format!("r{follower}"))), "who is not in sync is nobody's choice");
+    assert_eq!(read(&mut trio, leader, 12, 99, &format!("r{follower}")).error_code, E::OFFSET_OUT_OF_RANGE);
+}
+
+#[test]
+fn a_follower_shows_clients_what_is_committed() {
+    let mut trio = with_records(&[RACKS], 8);
+    let follower = trio.followers("t")[0];
+    let shown = read(&mut trio, follower, 12, 3, "");
+    assert_eq!((shown.error_code, shown.high_watermark, has_records(&shown)), (E::NONE, Offset(8), true));
+    assert_eq!(read(&mut trio, follower, 12, 9, "").error_code, E::OFFSET_OUT_OF_RANGE);
+    assert_eq!(
+        read(&mut trio, follower, 10, 3, "").error_code,
+        E::NOT_LEADER_OR_FOLLOWER,
+        "who cannot be told of replicas reads from leaders"
+    );
+    // A client that waits there is answered when more is committed.
+    let waits = trio.send(follower, 12, reading(8, "", 5_000), Vec::new());
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    trio.pass(Duration::from_millis(600));
+    let answered = answer!(Fetch, trio.answer(waits).expect("well before its time is over"));
+    assert!(has_records(&answered.responses[0].partitions[0]));
+}
+
+#[test]
+fn a_disk_that_fails_takes_only_its_own_replicas_offline() {
+    let mut trio = with_records(&[], 8);
+    trio.create("u", 3, &[]);
+    assert_eq!(trio.produce("u", 4, -1), E::NONE);
+    let leader = trio.leader("t");
+    let of_u = [trio.ends(1, "u"), trio.ends(2, "u"), trio.ends(3, "u")];
+    trio.fail_disk(leader, "t");
+    trio.pass(Duration::from_secs(5));
+    assert!(trio.state(leader, "t").starts_with("offline"), "{}", trio.state(leader, "t"));
+    assert_ne!(trio.leader("t"), leader, "another one leads");
+    assert_eq!([trio.ends(1, "u"), trio.ends(2, "u"), trio.ends(3, "u")], of_u, "what lies on the other disk is served on");
+    assert_eq!((trio.produce("t", 2, -1), trio.produce("u", 2, -1)), (E::NONE, E::NONE));
+    trio.pass(Duration::from_secs(2));
+    assert_eq!(trio.ends(leader, "u"), [0, 6, 6, 6]);
 }

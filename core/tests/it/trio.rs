@@ -15,12 +15,13 @@ use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, Topic
 use klamm_core::wire::batch::{Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
 use klamm_core::wire::{Chunk, Records, Request, RequestHeader, Response};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A log: what of it is appended is durable.
 #[derive(Clone, Debug)]
 struct MemoryLog {
+    dir: DirId,
     name: String,
     topic: Uuid,
     base: Offset,
@@ -59,7 +60,9 @@ struct Member {
     config: BrokerConfig,
     broker: Option<Broker>,
     logs: BTreeMap<LogId, MemoryLog>,
-    saved: BTreeMap<String, Bytes>,
+    saved: BTreeMap<(DirId, String), Bytes>,
+    /// Directories whose disk has failed.
+    failed: BTreeSet<DirId>,
     seed: u64,
     /// Calls that others made and await, by connection and request.
     owed: BTreeMap<(ConnId, CorrelationId), (i32, CallId)>,
@@ -80,6 +83,8 @@ pub(crate) struct Trio {
 
 const CLIENT: ConnId = ConnId(1);
 const NODES: [i32; 3] = [1, 2, 3];
+/// The first has the metadata log, so that the first topic goes into the second.
+const DIRS: [DirId; 2] = [DirId(0), DirId(1)];
 
 fn config(node: i32, fixed: &[(&str, &str)]) -> BrokerConfig {
     let mut all: Properties = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -87,14 +92,14 @@ fn config(node: i32, fixed: &[(&str, &str)]) -> BrokerConfig {
     all.entry("min.insync.replicas".to_owned()).or_insert("2".to_owned());
     all.entry("broker.rack".to_owned()).or_insert(format!("r{node}"));
     let endpoint = |name: &str, port| Endpoint { name: name.to_owned(), host: format!("n{node}"), port, security: 0 };
-    let dir = LogDir { path: "/data".to_owned(), id: directory(node) };
-    let mut config = BrokerConfig::new(BrokerId(node), "the-cluster", vec![endpoint("PLAINTEXT", 9092)], vec![dir], all).expect("valid");
+    let dirs = DIRS.iter().map(|dir| LogDir { path: format!("/data-{}", dir.0), id: directory(node, *dir) }).collect();
+    let mut config = BrokerConfig::new(BrokerId(node), "the-cluster", vec![endpoint("PLAINTEXT", 9092)], dirs, all).expect("valid");
     config.controllers = vec![endpoint("CONTROLLER", 9093)];
     config
 }
 
-fn directory(node: i32) -> Uuid {
-    Uuid([u8::try_from(node).expect("few nodes"); 16])
+fn directory(node: i32, dir: DirId) -> Uuid {
+    Uuid([u8::try_from(node + 16 * i32::from(dir.0)).expect("few nodes"); 16])
 }
 
 impl Trio {
@@ -105,6 +110,7 @@ impl Trio {
             broker: None,
             logs: BTreeMap::new(),
             saved: BTreeMap::new(),
+            failed: BTreeSet::new(),
             seed: u64::try_from(node).expect("positive"),
             owed: BTreeMap::new(),
             rotten: BTreeMap::new(),
@@ -134,11 +140,9 @@ impl Trio {
     pub(crate) fn start(&mut self, node: i32) {
         let member = self.member(node);
         member.seed += 100;
-        let found = |(id, log): (&LogId, &MemoryLog)| FoundLog { log: *id, name: log.name.clone(), topic: log.topic, state: log.state() };
-        let logs = member.logs.iter().map(found).collect();
-        let dir = FoundDir { dir: DirId(0), id: directory(node), clean: None, logs, saved: member.saved.clone() };
-        let config = Config::of(member.config.clone(), DirId(0), std::slice::from_ref(&dir)).expect("valid");
-        let mut broker = Broker::new(config, member.seed, RecoveredNode { dirs: vec![dir], ..RecoveredNode::default() });
+        let dirs: Vec<FoundDir> = DIRS.iter().map(|dir| member.found(*dir, directory(node, *dir))).collect();
+        let config = Config::of(member.config.clone(), DIRS[0], &dirs).expect("valid");
+        let mut broker = Broker::new(config, member.seed, RecoveredNode { dirs, ..RecoveredNode::default() });
         let peer = ([127, 0, 0, 1], 5).into();
         for conn in [CLIENT].into_iter().chain((0..1000).map(|at| ConnId(10_000 + at))) {
             broker.handle(self.now, Input::Opened { conn, listener: ListenerId(0), peer });
@@ -371,23 +375,64 @@ impl Trio {
         log.batches.iter().map(|batch| batch.header().base_offset.0).collect()
     }
 
-    /// Writes a small file of a node that is down.
-    pub(crate) fn write(&mut self, node: i32, name: &str, text: &str) {
-        self.member(node).saved.insert(name.to_owned(), Bytes::copy_from_slice(text.as_bytes()));
+    /// Where a node's replica lies.
+    fn home(&self, node: i32, topic: &str) -> DirId {
+        self.members[&node].logs.values().find(|log| log.name == format!("{topic}-0")).expect("its log").dir
     }
 
-    /// A small file of a node.
-    pub(crate) fn saved(&self, node: i32, name: &str) -> Option<String> {
-        self.members[&node].saved.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    /// The disk under a node's replica fails.
+    pub(crate) fn fail_disk(&mut self, node: i32, topic: &str) {
+        let dir = self.home(node, topic);
+        self.member(node).failed.insert(dir);
+    }
+
+    /// Writes a small file beside a node's replica, while the node is down.
+    pub(crate) fn write(&mut self, node: i32, topic: &str, name: &str, text: &str) {
+        let dir = self.home(node, topic);
+        self.member(node).saved.insert((dir, name.to_owned()), Bytes::copy_from_slice(text.as_bytes()));
+    }
+
+    /// A small file beside a node's replica.
+    pub(crate) fn saved(&self, node: i32, topic: &str, name: &str) -> Option<String> {
+        let bytes = self.members[&node].saved.get(&(self.home(node, topic), name.to_owned()));
+        bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 }
 
 impl Member {
+    fn found(&self, dir: DirId, id: Uuid) -> FoundDir {
+        let logs = self.logs.iter().filter(|(_, log)| log.dir == dir);
+        let logs = logs.map(|(id, log)| FoundLog { log: *id, name: log.name.clone(), topic: log.topic, state: log.state() }).collect();
+        let saved = self.saved.iter().filter(|((of, _), _)| *of == dir).map(|((_, name), bytes)| (name.clone(), bytes.clone())).collect();
+        FoundDir { dir, id, clean: None, logs, saved }
+    }
+
+    /// The directory that an operation works in.
+    fn dir_of(&self, op: &StoreOp) -> Option<DirId> {
+        match op {
+            StoreOp::Create { dir, .. } | StoreOp::Save { dir, .. } | StoreOp::Remove { dir, .. } | StoreOp::Space { dir } => Some(*dir),
+            StoreOp::Delete { log }
+            | StoreOp::Append { log, .. }
+            | StoreOp::Roll { log, .. }
+            | StoreOp::Sync { log }
+            | StoreOp::Truncate { log, .. }
+            | StoreOp::Restart { log, .. }
+            | StoreOp::Discard { log, .. }
+            | StoreOp::Reopen { log }
+            | StoreOp::Locate { log, .. }
+            | StoreOp::Load { log, .. }
+            | StoreOp::FindTime { log, .. } => self.logs.get(log).map(|log| log.dir),
+        }
+    }
+
     fn execute(&mut self, op: StoreOp) -> Result<Stored, StoreFault> {
+        if let Some(dir) = self.dir_of(&op).filter(|dir| self.failed.contains(dir)) {
+            return Err(StoreFault::Offline { dir, why: "the disk has failed".to_owned() });
+        }
         let of = |log: LogId| self.logs.get(&log).ok_or(StoreFault::Gone);
         Ok(match op {
-            StoreOp::Create { log, name, topic, .. } => {
-                self.logs.insert(log, MemoryLog { name, topic, base: Offset::ZERO, batches: Vec::new(), damage: None });
+            StoreOp::Create { log, name, topic, dir } => {
+                self.logs.insert(log, MemoryLog { dir, name, topic, base: Offset::ZERO, batches: Vec::new(), damage: None });
                 Stored::Done
             }
             StoreOp::Delete { log } => {
@@ -435,12 +480,12 @@ impl Member {
                 Stored::Loaded(of(log)?.inside(from, until).take(20).cloned().collect())
             }
             StoreOp::FindTime { .. } => Stored::Found(None),
-            StoreOp::Save { name, bytes, .. } => {
-                self.saved.insert(name, bytes);
+            StoreOp::Save { dir, name, bytes } => {
+                self.saved.insert((dir, name), bytes);
                 Stored::Done
             }
-            StoreOp::Remove { name, .. } => {
-                self.saved.remove(&name);
+            StoreOp::Remove { dir, name } => {
+                self.saved.remove(&(dir, name));
                 Stored::Done
             }
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
