@@ -77,6 +77,7 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
         all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
         all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
+        all.push(("replica.high.watermark.checkpoint.interval.ms", "1000".to_owned()));
     }
     all
 }
@@ -117,6 +118,7 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
     let configs = topic_configs(plan);
     book.borrow_mut().gone = gone(plan);
     book.borrow_mut().misdates = is_misdating(plan);
+    book.borrow_mut().rots = plan.rots();
     let at = at.to_vec();
     let mut cast: Vec<(ClientId, Player)> = Vec::new();
     cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, plan.replication, configs, book.clone()))));

@@ -109,6 +109,8 @@ impl Broker {
             }
         }
         if !changes.is_empty() {
+            // Who is fenced is waited for no longer.
+            self.look_at_deletions(|_| true);
             self.look_for_myself();
         }
     }
@@ -216,7 +218,10 @@ impl Broker {
         let is_mine = topic.partitions.get(&id.index).is_some_and(|p| p.replicas.contains(&me));
         let config = config.unwrap_or_else(|| Arc::new(self.image().topic_config(&name, &self.config.broker)));
         match (is_mine, self.partitions.contains_key(&id)) {
-            (true, true) => self.play(id),
+            (true, true) => {
+                self.play(id);
+                self.look_at_place(id);
+            }
             (true, false) => {
                 self.take_up(&name, id, &config);
                 if self.partitions.get(&id).is_none_or(|p| matches!(p.role, Role::Opening)) {

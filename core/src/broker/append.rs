@@ -86,6 +86,7 @@ impl Broker {
             ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
             fetches.into_iter().for_each(|token| self.look_again(token));
         }
+        self.follower_moved(id);
         self.durable_moved(id);
     }
 

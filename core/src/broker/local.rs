@@ -6,12 +6,14 @@ use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::config::TopicConfig;
 use crate::id::{DirId, Offset, PartitionIndex, Uuid};
-use crate::log::{FoundLog, Ops};
-use crate::partition::{Owner, Partition, PartitionId, Role};
+use crate::log::checkpoint::{self, STARTS_FILE};
+use crate::log::{FoundLog, Log, Ops};
+use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
 use crate::probe;
 use crate::store::StoreOp;
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,10 @@ pub(super) struct Dir {
     /// Bytes, when it was last looked at.
     free: Option<u64>,
     full: bool,
+    /// What was known to be committed of its logs, as far as no partition has taken them up.
+    pub(super) highs: BTreeMap<String, Offset>,
+    /// What its high watermarks were last saved as.
+    pub(super) highs_saved: Bytes,
 }
 
 impl Broker {
@@ -58,7 +64,7 @@ impl Broker {
         let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
         let log = self.new_log();
         self.add_partition(topic, id, config, dir, log);
-        self.partitions.get_mut(&id)?.role = Role::Offline { why };
+        self.partitions.get_mut(&id)?.role = Role::Offline { why, loss: Loss::Directory };
         Some(())
     }
 
@@ -78,7 +84,8 @@ impl Broker {
             self.names.insert(topic.clone(), id.topic);
         }
         let role = Role::Opening;
-        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high: Offset::ZERO, role };
+        let high = self.known_high(&format!("{topic}-{}", id.index), dir);
+        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
     }
@@ -117,8 +124,12 @@ impl Broker {
         self.tails.forget(partition.log);
         self.delete_log(partition.folder(), partition.log);
         self.partition_made(id);
-        if let Role::Leader(leader) = partition.role {
-            self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        match partition.role {
+            Role::Leader(leader) => {
+                self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            }
+            Role::Follower(follower) => follower.fetches.into_iter().for_each(|token| self.look_again(token)),
+            Role::Opening | Role::Offline { .. } => {}
         }
     }
 
@@ -153,17 +164,13 @@ impl Broker {
         }
     }
 
-    /// Kafka's `log-start-offset-checkpoint`: only logs whose start is not where their first segment begins.
+    /// Only logs whose start is not where their first segment begins.
     fn save_starts(&mut self, dir: DirId) {
-        let mut lines = Vec::new();
-        for partition in self.partitions.values().filter(|p| p.dir == dir) {
-            let Some(log) = partition.open_log() else { continue };
-            if log.start() > log.segments().all()[0].base {
-                lines.push(format!("{} {} {}", partition.topic, partition.id.index, log.start()));
-            }
-        }
-        let text = format!("0\n{}\n{}", lines.len(), lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-        self.store(StoreOp::Save { dir, name: "log-start-offset-checkpoint".to_owned(), bytes: text.into() }, Pending::Small { dir });
+        let start = |log: &Log| (log.start() > log.segments().all()[0].base).then(|| log.start());
+        let here = self.partitions.values().filter(|p| p.dir == dir);
+        let starts = here.filter_map(|p| Some((p.folder(), start(p.open_log()?)?))).collect();
+        let bytes = checkpoint::encode(&starts).into();
+        self.store(StoreOp::Save { dir, name: STARTS_FILE.to_owned(), bytes }, Pending::Small { dir });
     }
 
     /// Looks at every log: what is too old or too much goes, whole segments at a time.
@@ -271,6 +278,7 @@ impl Broker {
         }
         let dirs: BTreeSet<DirId> = self.partitions.values().map(|p| p.dir).collect();
         dirs.into_iter().for_each(|dir| self.save_starts(dir));
+        self.save_highs();
         self.stop_when_quiet();
     }
 

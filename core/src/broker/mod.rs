@@ -6,16 +6,19 @@ mod active;
 mod admin;
 pub mod apis;
 mod append;
+mod assign;
 mod boot;
 mod calls;
 mod configs;
 mod conn;
+mod delete_records;
 mod describe;
 mod describe_topics;
 mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
+mod highs;
 pub mod io;
 mod isr;
 mod life;
@@ -25,8 +28,11 @@ mod owners;
 mod produce;
 mod producer_ids;
 mod quorum;
+mod range;
 mod replicate;
 mod roles;
+mod scrub;
+mod source;
 mod stored;
 mod summary;
 mod topics;
@@ -126,6 +132,10 @@ enum Timer {
     Brokers,
     Isr,
     Laggards,
+    Deletion(Token),
+    Highs,
+    Places,
+    Scrub,
     Forward(Token),
     Ids,
     Leave,
@@ -144,6 +154,10 @@ impl Timer {
             Self::Brokers => "a broker's session",
             Self::Isr => "a change of an ISR",
             Self::Laggards => "a look for lagging followers",
+            Self::Deletion(_) => "a deletion's time-out",
+            Self::Places => "what the controller is told of replicas' places",
+            Self::Scrub => "a look for rot",
+            Self::Highs => "a checkpoint of high watermarks",
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
             Self::Leave => "the end of a controlled shutdown",
@@ -175,6 +189,7 @@ pub struct Broker {
     fetching: BTreeMap<Token, fetch::Fetching>,
     sessions: fetch_session::Sessions,
     listing: BTreeMap<Token, lists::Listing>,
+    deleting: BTreeMap<Token, delete_records::Deleting>,
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
     found: BTreeMap<String, (DirId, FoundLog)>,
@@ -192,6 +207,8 @@ pub struct Broker {
     life: life::Life,
     duties: Option<active::Duties>,
     altering: isr::Altering,
+    assigning: assign::Assigning,
+    scrub: scrub::Scrub,
     forwarding: BTreeMap<Token, forward::Forwarding>,
     wrapped: BTreeMap<Token, forward::Wrapped>,
 }
@@ -203,6 +220,12 @@ impl Broker {
         let next_log = recovered.dirs.iter().flat_map(|dir| &dir.logs).map(|found| found.log.0 + 1).max().unwrap_or(0);
         let mut rng = rng::stream(seed, "broker");
         let saved = recovered.dirs.iter().find(|dir| dir.dir == config.quorum.dir).map(|dir| dir.saved.clone()).unwrap_or_default();
+        let mut dirs: Vec<local::Dir> = config.broker.dirs.iter().map(|_| local::Dir::default()).collect();
+        for found in &recovered.dirs {
+            if let Some(dir) = dirs.get_mut(usize::from(found.dir.0)) {
+                dir.highs = highs::highs_of(found);
+            }
+        }
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
         let mut broker = Self {
             now: Now::default(),
@@ -218,12 +241,13 @@ impl Broker {
             names: BTreeMap::new(),
             admin: admin::Admin::default(),
             groups: Coordinator::new(GroupConfig::of(&config.broker), seed),
-            dirs: config.broker.dirs.iter().map(|_| local::Dir::default()).collect(),
+            dirs,
             tails: Tails::new(config.tail_bytes_max),
             producing: BTreeMap::new(),
             fetching: BTreeMap::new(),
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
+            deleting: BTreeMap::new(),
             phase: boot::Phase::Loading,
             saved,
             calls: calls::Calls::default(),
@@ -235,6 +259,8 @@ impl Broker {
             life,
             duties: None,
             altering: isr::Altering::default(),
+            assigning: assign::Assigning::default(),
+            scrub: scrub::Scrub::default(),
             forwarding: BTreeMap::new(),
             wrapped: BTreeMap::new(),
             found: recovered
@@ -435,6 +461,8 @@ impl Broker {
         fetches.into_iter().for_each(|token| self.drop_fetch(token));
         let lists: Vec<Token> = self.listing.range(tokens.clone()).map(|(token, _)| *token).collect();
         lists.into_iter().for_each(|token| drop(self.listing.remove(&token)));
+        let deletions: Vec<Token> = self.deleting.range(tokens.clone()).map(|(token, _)| *token).collect();
+        deletions.into_iter().for_each(|token| drop(self.drop_deletion(token)));
         self.forwarding.retain(|token, _| token.conn != conn);
         self.wrapped.retain(|token, _| token.conn != conn);
         let produces: Vec<Token> = self.producing.range(tokens).map(|(token, _)| *token).collect();
@@ -461,6 +489,10 @@ impl Broker {
                 Timer::Brokers => self.watch_brokers(),
                 Timer::Isr => self.alter_partitions(),
                 Timer::Laggards => self.look_at_laggards(),
+                Timer::Deletion(token) => self.end_deletion(token),
+                Timer::Places => self.assign_replicas(),
+                Timer::Scrub => self.scrub(),
+                Timer::Highs => self.checkpoint_highs(),
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
                 Timer::Leave => self.leave(),

@@ -10,7 +10,7 @@ use crate::log::{Log, Recovered};
 use crate::partition::follower::Follower;
 use crate::partition::isr::Isr;
 use crate::partition::leader::{Commit, Leader, ProduceWait};
-use crate::partition::{Owner, PartitionId, Role};
+use crate::partition::{Loss, Owner, PartitionId, Role};
 use crate::probe;
 use crate::store::StoreOp;
 
@@ -26,6 +26,7 @@ impl Broker {
             return self.metadata_opened();
         }
         self.play(id);
+        self.look_at_place(id);
     }
 
     /// What the committed metadata says of a partition.
@@ -40,7 +41,9 @@ impl Broker {
         let Some(partition) = self.partitions.get(&id) else { return };
         let leads = decided.leader == Some(me);
         match &partition.role {
-            Role::Opening | Role::Offline { .. } => {}
+            Role::Offline { loss: Loss::Given, .. } => self.fill_anew(id, &decided),
+            Role::Offline { loss: Loss::Log, .. } => self.look_at_place(id),
+            Role::Opening | Role::Offline { loss: Loss::Directory, .. } => {}
             Role::Leader(leader) if leads && leader.epoch == decided.leader_epoch => self.isr_decided(id, &decided),
             Role::Follower(follower) if !leads && (follower.epoch, follower.leader) == (decided.leader_epoch, decided.leader) => {}
             Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),
@@ -95,6 +98,7 @@ impl Broker {
             }
             Role::Follower(follower) => {
                 self.fetch_no_more(id);
+                follower.fetches.into_iter().for_each(|token| self.look_again(token));
                 Some((follower.log, high))
             }
             offline @ Role::Offline { .. } => {
@@ -114,6 +118,7 @@ impl Broker {
         }
         self.appends_lost(id, owner);
         waits.into_iter().for_each(|wait| self.produced(wait, code));
+        self.look_at_deletions(|wanted| wanted == id);
         let fetches: Vec<Token> = fetches.into_iter().chain(replica_fetches).collect();
         fetches.into_iter().for_each(|token| self.look_again(token));
         log
@@ -128,7 +133,7 @@ impl Broker {
     }
 
     /// Cuts a follower's log so that it ends at `to`; it plays on when the store is done.
-    fn cut(&mut self, id: PartitionId, to: Offset) {
+    pub(super) fn cut(&mut self, id: PartitionId, to: Offset) {
         probe!("a follower cuts its log");
         let Some(partition) = self.partitions.get(&id) else { return };
         let log = partition.log;
@@ -139,12 +144,16 @@ impl Broker {
             return;
         }
         let partition = self.partitions.get_mut(&id).expect("looked at above");
-        if to < partition.high {
+        let is_lower = to < partition.high;
+        if is_lower {
             probe!("a follower cuts what it believed to be committed");
             partition.high = to;
         }
         partition.life += 1;
         self.tails.forget(log);
+        if is_lower {
+            self.save_highs();
+        }
         self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
     }
 }

@@ -134,6 +134,10 @@ pub struct BrokerConfig {
     pub replica_fetch_response_max_bytes: i32,
     /// `replica.fetch.wait.max.ms`
     pub replica_fetch_wait_max_ms: i32,
+    /// Whether `replica.selector.class` sends clients to replicas in their rack.
+    pub is_rack_aware: bool,
+    /// `log.scrub.max.bytes.per.second`
+    pub scrub_bytes_per_second: i64,
     /// `replica.high.watermark.checkpoint.interval.ms`
     pub high_watermark_checkpoint_ms: i64,
     /// `request.timeout.ms`
@@ -197,6 +201,8 @@ impl BrokerConfig {
             replica_fetch_min_bytes: int("replica.fetch.min.bytes"),
             replica_fetch_response_max_bytes: int("replica.fetch.response.max.bytes"),
             replica_fetch_wait_max_ms: int("replica.fetch.wait.max.ms"),
+            is_rack_aware: text(&fixed, "replica.selector.class") == "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+            scrub_bytes_per_second: long("log.scrub.max.bytes.per.second"),
             high_watermark_checkpoint_ms: long("replica.high.watermark.checkpoint.interval.ms"),
             request_timeout_ms: int("request.timeout.ms"),
             fixed,

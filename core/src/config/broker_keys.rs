@@ -406,6 +406,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "After how long a segment is closed even if it is not full.",
     },
     Key {
+        name: "log.scrub.max.bytes.per.second",
+        kind: Kind::Long,
+        default: Some("1048576"),
+        valid: Valid::AtLeast(0),
+        doc: "How much is read each second to find what has rotted on the disks; 0 for nothing.",
+    },
+    Key {
         name: "log.segment.bytes",
         kind: Kind::Int,
         default: Some("1073741824"),
@@ -615,6 +622,16 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("30000"),
         valid: Valid::Any,
         doc: "How long a follower may lag before it leaves the ISR.",
+    },
+    Key {
+        name: "replica.selector.class",
+        kind: Kind::Class,
+        default: None,
+        valid: Valid::Words(&[
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        ]),
+        doc: "Which replica a client is sent to: the leader, or one in its own rack.",
     },
     Key {
         name: "request.timeout.ms",

@@ -5,6 +5,7 @@
 //!                high ≤ written ≤ end  end: accepted, given to the store
 //! ```
 
+pub mod checkpoint;
 pub mod epochs;
 pub mod producers;
 pub mod segments;

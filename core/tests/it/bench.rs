@@ -186,6 +186,7 @@ impl Bench {
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
+            StoreOp::Restart { .. } => unreachable!("a broker alone follows nobody"),
             StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered())),
         }
     }

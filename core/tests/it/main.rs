@@ -5,3 +5,5 @@ mod bench;
 mod frames;
 mod groups;
 mod log;
+mod replication;
+mod trio;

@@ -566,6 +566,7 @@ fn damaged(at: Offset, why: impl Display) -> StoreFault {
     StoreFault::Damaged { at, why: why.to_string() }
 }
 
-fn snapshot_path(folder: &str, offset: Offset) -> String {
+/// Where the producers as of `offset` are kept.
+pub(crate) fn snapshot_path(folder: &str, offset: Offset) -> String {
     format!("{folder}/{:020}.snapshot", offset.0)
 }

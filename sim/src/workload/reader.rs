@@ -275,6 +275,8 @@ impl ReaderActor {
         let Some(bytes) = answer.records.as_ref().and_then(|records| records.bytes()) else { return Vec::new() };
         let batches = match Batch::all(&bytes) {
             Ok(batches) => batches,
+            // It is asked for again, until another replica leads.
+            Err(_) if self.book.borrow().rots => return Vec::new(),
             Err(bad) => {
                 self.violation(format!("{key:?}: a consumer was sent a damaged batch: {bad:?}"));
                 return Vec::new();

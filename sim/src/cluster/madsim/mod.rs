@@ -397,6 +397,8 @@ impl Runner {
                 self.alarm(now + lasts, Alarm::Empty);
             }
             Fault::ClockJump(by) => self.host.jump_clock(by),
+            // A node alone has no good copy.
+            Fault::Rot { .. } => return false,
         }
         true
     }
