@@ -164,9 +164,15 @@ impl Broker {
         self.store(StoreOp::Delete { log }, Pending::Delete { folder });
     }
 
+    /// Whether a log of that name is being deleted.
+    pub(super) fn is_deleting(&self, folder: &str) -> bool {
+        self.admin.deleting.contains(folder)
+    }
+
     /// The store has deleted a log, or never will: its directory is offline.
     pub(super) fn log_deleted(&mut self, folder: &str) {
         self.admin.deleting.remove(folder);
+        self.move_is_over(folder);
         let Some(id) = self.admin.blocked.remove(folder) else { return };
         let Some(topic) = self.image().topic_by_id(id.topic) else { return };
         let name = topic.name.clone();
@@ -251,12 +257,14 @@ impl Broker {
                 let id = topic.id;
                 let config = Arc::new(self.image().topic_config(&resource.name, &self.config.broker));
                 self.configure_topic(id, &config);
+                self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::Broker => {
                 self.configure_broker();
                 let configs: Vec<(Uuid, Arc<TopicConfig>)> =
                     self.image().topics().map(|t| (t.id, Arc::new(self.image().topic_config(&t.name, &self.config.broker)))).collect();
                 configs.iter().for_each(|(topic, config)| self.configure_topic(*topic, config));
+                self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => {}
         }
@@ -264,6 +272,7 @@ impl Broker {
 
     /// Reads anew what the broker itself takes from dynamic properties.
     fn configure_broker(&mut self) {
+        self.configure_throttles();
         let key = broker::key("producer.id.expiration.ms").expect("a name of our own table");
         let (value, _) = self.layers().of(key);
         if let Some(ms) = value.and_then(|text| text.parse().ok()) {

@@ -45,6 +45,8 @@ pub(super) enum Asker {
     ProducerIds,
     /// Topics that the broker itself wants.
     Topics,
+    /// Who this controller is.
+    Introduction,
     /// Whether a broker's process is there.
     Suspect(BrokerId),
 }
@@ -127,6 +129,7 @@ impl Broker {
             Asker::Forward(token) => self.forward_answered(token, outcome),
             Asker::ProducerIds => self.producer_ids_answered(outcome),
             Asker::Topics => self.topics_answered(),
+            Asker::Introduction => self.introduced(),
             Asker::Suspect(broker) => self.dialled(broker, &outcome),
         }
     }

@@ -14,16 +14,19 @@ mod conn;
 mod delete_records;
 mod describe;
 mod describe_topics;
+mod elections;
 mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
 mod highs;
+mod introduce;
 pub mod io;
 mod isr;
 mod life;
 mod lists;
 mod local;
+mod move_dirs;
 mod owners;
 mod produce;
 mod producer_ids;
@@ -35,6 +38,7 @@ mod scrub;
 mod source;
 mod stored;
 mod summary;
+mod throttle;
 mod topics;
 mod validate;
 
@@ -139,6 +143,10 @@ enum Timer {
     Forward(Token),
     Ids,
     Leave,
+    Balance,
+    Unclean,
+    Introduction,
+    Copies,
 }
 
 impl Timer {
@@ -161,6 +169,10 @@ impl Timer {
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
             Self::Leave => "the end of a controlled shutdown",
+            Self::Balance => "a look for leaders that are not preferred",
+            Self::Unclean => "a look for partitions that may have an unclean leader",
+            Self::Introduction => "what is known of a controller",
+            Self::Copies => "replicas on their way to another directory",
         }
     }
 }
@@ -211,6 +223,11 @@ pub struct Broker {
     scrub: scrub::Scrub,
     forwarding: BTreeMap<Token, forward::Forwarding>,
     wrapped: BTreeMap<Token, forward::Wrapped>,
+    throttles: throttle::Throttles,
+    elections: elections::Elections,
+    moves: move_dirs::Moves,
+    /// The active controller is told of this one.
+    is_introducing: bool,
 }
 
 impl Broker {
@@ -227,6 +244,8 @@ impl Broker {
             }
         }
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
+        let moves =
+            saved.get(move_dirs::MOVES_FILE).map(|bytes| move_dirs::Moves::read(&String::from_utf8_lossy(bytes))).unwrap_or_default();
         let mut broker = Self {
             now: Now::default(),
             rng,
@@ -263,13 +282,14 @@ impl Broker {
             scrub: scrub::Scrub::default(),
             forwarding: BTreeMap::new(),
             wrapped: BTreeMap::new(),
-            found: recovered
-                .dirs
-                .into_iter()
-                .flat_map(|dir| dir.logs.into_iter().map(move |found| (found.name.clone(), (dir.dir, found))))
-                .collect(),
+            throttles: throttle::Throttles::default(),
+            elections: elections::Elections::default(),
+            moves,
+            is_introducing: false,
+            found: BTreeMap::new(),
             config,
         };
+        broker.sort_out(recovered.dirs);
         recovered.offline.into_iter().for_each(|(dir, why)| broker.miss_dir(dir, why));
         broker.boot();
         broker
@@ -340,13 +360,18 @@ impl Broker {
         if phase == boot::Phase::Loading {
             return;
         }
-        let may = |request: &Undecided| phase != boot::Phase::Joining || boot::is_of_cluster(&request.body);
+        // The quorum's listeners serve controllers, which need not be brokers too.
+        let is_of_quorum = self.is_of_quorum(Token { conn, seq: 0 });
+        let may = |request: &Undecided| phase != boot::Phase::Joining || is_of_quorum || boot::is_of_cluster(&request.body);
         while let Some((token, request)) = self.conns.get_mut(&conn).and_then(|known| known.next(conn, may)) {
             self.decide(token, request);
         }
     }
 
     fn decide(&mut self, token: Token, request: Undecided) {
+        if token.conn != calls::LOCAL && !apis::is_open(request.header.api, self.is_of_quorum(token)) {
+            return self.close(token.conn, "an API that is not served on this listener");
+        }
         if !self.admin.controller.is_active() {
             if Self::is_for_controller(&request.body) {
                 return self.forward(token, request);
@@ -421,7 +446,8 @@ impl Broker {
             Request::AlterPartitionReassignments(body) => {
                 self.propose_reply(token, |planner| planner.alter_partition_reassignments(&body));
             }
-            Request::AlterReplicaLogDirs(_) | Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
+            Request::AlterReplicaLogDirs(body) => self.alter_replica_log_dirs(token, body),
+            Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
         }
     }
 
@@ -496,6 +522,10 @@ impl Broker {
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
                 Timer::Leave => self.leave(),
+                Timer::Balance => self.balance_leaders(),
+                Timer::Unclean => self.elect_unclean_leaders(),
+                Timer::Introduction => self.introduce(),
+                Timer::Copies => self.copy_on_all(),
             }
         }
         any

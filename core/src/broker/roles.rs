@@ -42,13 +42,13 @@ impl Broker {
         let leads = decided.leader == Some(me);
         match &partition.role {
             Role::Offline { loss: Loss::Given, .. } => self.fill_anew(id, &decided),
-            Role::Offline { loss: Loss::Log, .. } => self.look_at_place(id),
-            Role::Opening | Role::Offline { loss: Loss::Directory, .. } => {}
+            Role::Opening | Role::Offline { loss: Loss::Log | Loss::Directory, .. } => {}
             Role::Leader(leader) if leads && leader.epoch == decided.leader_epoch => self.isr_decided(id, &decided),
             Role::Follower(follower) if !leads && (follower.epoch, follower.leader) == (decided.leader_epoch, decided.leader) => {}
             Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),
             Role::Leader(_) | Role::Follower(_) => self.follow_partition(id, decided.leader_epoch, decided.leader),
         }
+        self.look_at_place(id);
     }
 
     fn lead(&mut self, id: PartitionId, decided: &image::Partition) {
@@ -143,6 +143,7 @@ impl Broker {
         if self.step_down(id).is_none() {
             return;
         }
+        self.copy_anew(id);
         let partition = self.partitions.get_mut(&id).expect("looked at above");
         let is_lower = to < partition.high;
         if is_lower {
