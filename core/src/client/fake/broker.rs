@@ -242,8 +242,9 @@ impl Fake {
             let partitions = topic.partitions.iter().map(|asked| {
                 let part = TopicPartition::new(topic.topic.clone(), asked.partition.0);
                 let near = self.logs.get(&part).and_then(|log| log.near);
-                if near.is_some() && !request.rack_id.is_empty() && self.leads(broker, &part) == ErrorCode::NONE {
-                    let replica = BrokerId(near.expect("looked at above").0);
+                let sends_away = !request.rack_id.is_empty() && self.leads(broker, &part) == ErrorCode::NONE;
+                if let Some((replica, _)) = near.filter(|_| sends_away) {
+                    let replica = BrokerId(replica);
                     return PartitionData { partition_index: part.partition, preferred_read_replica: replica, ..Default::default() };
                 }
                 let held = near.filter(|(replica, _)| *replica == broker).map(|(_, batches)| batches);
