@@ -31,6 +31,9 @@ mod stored;
 mod summary;
 mod topics;
 mod validate;
+mod view;
+
+pub use view::View;
 
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
