@@ -101,15 +101,15 @@ impl Broker {
         usable.min_by_key(|at| counts[*at]).map(|at| DirId(u16::try_from(at).expect("few directories")))
     }
 
+    /// The partitions of a topic that have a replica here.
+    fn of_topic(&self, topic: Uuid) -> impl Iterator<Item = PartitionId> + '_ {
+        let first = PartitionId { topic, index: PartitionIndex(0) };
+        self.partitions.range(first..).map(|(id, _)| *id).take_while(move |id| id.topic == topic)
+    }
+
     /// Removes all partitions of a topic, and their logs.
     pub(super) fn delete_topic(&mut self, topic: Uuid) {
-        let ids: Vec<PartitionId> = self
-            .partitions
-            .range(PartitionId { topic, index: PartitionIndex(0) }..)
-            .map(|(id, _)| *id)
-            .take_while(|id| id.topic == topic)
-            .collect();
-        for id in ids {
+        for id in self.of_topic(topic).collect::<Vec<_>>() {
             self.delete_partition(id);
         }
     }
@@ -120,7 +120,9 @@ impl Broker {
         }
         self.end_copy(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
-        if self.names.get(&partition.topic) == Some(&id.topic) {
+        // Another replica of the topic may stay.
+        let is_last = self.of_topic(id.topic).next().is_none();
+        if is_last && self.names.get(&partition.topic) == Some(&id.topic) {
             self.names.remove(&partition.topic);
         }
         self.tails.forget(partition.log);
@@ -303,5 +305,29 @@ impl Broker {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, RecoveredNode};
+    use super::*;
+    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
+    use crate::id::BrokerId;
+
+    #[test]
+    fn a_topic_is_known_by_its_name_until_its_last_replica_has_moved_away() {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
+        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let (topic, name): (Uuid, Arc<str>) = (Uuid([9; 16]), "t".into());
+        let config = Arc::new(broker.config.broker.topic_defaults());
+        let ids = [0, 1].map(|index| PartitionId { topic, index: PartitionIndex(index) });
+        ids.iter().for_each(|id| broker.create_partition(&name, *id, &config));
+        broker.delete_partition(ids[1]);
+        assert_eq!(broker.names.get("t"), Some(&topic));
+        broker.delete_partition(ids[0]);
+        assert_eq!(broker.names.get("t"), None);
     }
 }

@@ -41,6 +41,9 @@ mod summary;
 mod throttle;
 mod topics;
 mod validate;
+mod view;
+
+pub use view::View;
 
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
