@@ -13,10 +13,10 @@ use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Pl
 use crate::id::{Offset, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{PartitionId, Role};
-use crate::probe;
 use crate::request::Token;
 use crate::store::StoreOp;
 use crate::wire::Response;
+use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Broker {
             }
         }
         let Some(leader) = self.partitions.get(&METADATA).and_then(|p| p.leader()) else { return };
-        let high = leader.high();
+        let high = if mutant!(ActBeforeCommit) { leader.log.end() } else { leader.high() };
         self.metadata_high(high);
     }
 

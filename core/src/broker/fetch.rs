@@ -174,7 +174,12 @@ impl Broker {
         let Some(replica) = fetching.replica else { return };
         let now = self.now;
         let newest = fetching.wants.iter().filter(|want| self.wanted(fetching, want) == Some(METADATA)).map(|want| want.leader_epoch).max();
-        let sound = |want: &&Want| !matches!(self.find(fetching, want), Found::Error(_) | Found::Diverging { .. });
+        let sound = |want: &&Want| match self.find(fetching, want) {
+            Found::Error(_) => false,
+            // KAFKA-13141: it is about to cut what lies behind, so its offset says nothing of what it has.
+            Found::Diverging { .. } => mutant!(DivergingMovesLeo),
+            Found::Empty | Found::Some { .. } | Found::Nearer(_) => true,
+        };
         let has = |want: &Want| Some((self.wanted(fetching, want)?, want.start..want.offset, want.directory));
         let has: Vec<_> = fetching.wants.iter().filter(sound).filter_map(has).collect();
         if let Some(epoch) = newest {
@@ -419,7 +424,7 @@ impl Broker {
 impl Fetching {
     /// Where the answer ends: clients see what is committed, replicas what is written.
     fn until(&self, source: &Source<'_>) -> Offset {
-        if self.replica.is_some() { source.log.written() } else { source.high }
+        if self.replica.is_some() || mutant!(ReadAboveHw) { source.log.written() } else { source.high }
     }
 }
 
@@ -437,7 +442,7 @@ fn of_region(located: Located) -> Records {
 
 /// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say; what is below is older than any.
 pub(super) fn check_epoch(asked: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
-    if asked.0 == -1 || asked == ours {
+    if asked.0 == -1 || asked == ours || mutant!(FetchWithoutEpoch) {
         return Ok(());
     }
     Err(if asked < ours { ErrorCode::FENCED_LEADER_EPOCH } else { ErrorCode::UNKNOWN_LEADER_EPOCH })
@@ -453,5 +458,8 @@ fn diverging(want: &Want, source: &Source<'_>) -> Option<Found> {
         return Some(Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE));
     }
     let (epoch, end) = source.log.epochs().end_of(want.last_fetched_epoch, source.log.end());
+    if mutant!(EpochUnknownFallback) {
+        return (end < want.offset).then_some(Found::Diverging { epoch: want.last_fetched_epoch, end });
+    }
     (epoch < want.last_fetched_epoch || end < want.offset).then_some(Found::Diverging { epoch, end })
 }

@@ -9,9 +9,9 @@ use crate::id::{DirId, Offset, PartitionIndex, Uuid};
 use crate::log::checkpoint::{self, STARTS_FILE};
 use crate::log::{FoundLog, Log, Ops};
 use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
-use crate::probe;
 use crate::store::StoreOp;
 use crate::time::Timestamp;
+use crate::{mutant, probe};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -140,12 +140,16 @@ impl Broker {
     /// Gives all partitions of a topic another configuration.
     pub(super) fn configure_topic(&mut self, topic: Uuid, config: &Arc<TopicConfig>) {
         let first = PartitionId { topic, index: PartitionIndex(0) };
-        for (_, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
+        let mut led = Vec::new();
+        for (id, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
             partition.config = config.clone();
             if let Some(isr) = partition.leader_mut().and_then(crate::partition::leader::Leader::isr_mut) {
                 isr.set_min(usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX));
+                led.push(*id);
             }
         }
+        // A lower minimum may let go what waited for more members.
+        led.into_iter().for_each(|id| self.advance(id));
     }
 
     /// Moves a log's start up to `to` (`DeleteRecords`, retention), and says so durably.
@@ -205,7 +209,8 @@ impl Broker {
             leader.log.roll(&mut ops);
         }
         let (start, high) = (leader.log.start(), leader.high());
-        let from = leader.log.segments().retained_from(start, high, &config, wall);
+        let limit = if mutant!(RetentionPastHw) { leader.log.end() } else { high };
+        let from = leader.log.segments().retained_from(start, limit, &config, wall);
         self.carry_out(id, dir, ops);
         if from > start {
             probe!("retention moves a log's start");
@@ -302,6 +307,8 @@ impl Broker {
                 // Only the quorum may commit what this disk has not: a majority has it.
                 if let Some(isr_leader) = partition.leader().filter(|leader| leader.isr().is_some()) {
                     assert!(isr_leader.high() <= log.durable(), "high {} passed the durable end of {}", isr_leader.high(), log.name());
+                    let is_due = isr_leader.isr().and_then(|isr| isr.committed(log.durable())).filter(|due| *due > isr_leader.high());
+                    assert!(is_due.is_none(), "high {} of {} lags behind what its ISR has: {is_due:?}", isr_leader.high(), log.name());
                 }
             }
         }

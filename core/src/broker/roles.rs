@@ -11,8 +11,8 @@ use crate::partition::follower::Follower;
 use crate::partition::isr::Isr;
 use crate::partition::leader::{Commit, Leader, ProduceWait};
 use crate::partition::{Loss, Owner, PartitionId, Role};
-use crate::probe;
 use crate::store::StoreOp;
+use crate::{mutant, probe};
 
 impl Broker {
     /// A partition's log is open: it plays its role from now on.
@@ -70,9 +70,13 @@ impl Broker {
     fn follow_partition(&mut self, id: PartitionId, epoch: LeaderEpoch, leader: Option<BrokerId>) {
         let Some((log, high)) = self.step_down(id) else { return };
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
+        let lags = high < log.end();
         partition.role = Role::Follower(Box::new(Follower::new(epoch, leader, log, high)));
         if let Some(leader) = leader {
             self.fetch_from(leader, id);
+            if mutant!(TruncToHw) && lags {
+                self.cut(id, high);
+            }
         }
     }
 
@@ -82,7 +86,9 @@ impl Broker {
         let Some(isr) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()).and_then(Leader::isr_mut) else { return };
         isr.decided(&decided.replicas, &decided.isr, decided.partition_epoch, now);
         // KAFKA-13091: who has left holds the high watermark back no longer, and nobody may fetch again to say so.
-        self.advance(id);
+        if !mutant!(HwStuckAfterShrink) {
+            self.advance(id);
+        }
     }
 
     /// Ends the role that a partition plays, and hands over its log: waits fail, fetches look again, what was computed from the log is void.
@@ -117,6 +123,7 @@ impl Broker {
             probe!("a leader steps down while produce requests wait");
         }
         self.appends_lost(id, owner);
+        let code = if mutant!(AckAfterStepdown) { ErrorCode::NONE } else { code };
         waits.into_iter().for_each(|wait| self.produced(wait, code));
         self.look_at_deletions(|wanted| wanted == id);
         let fetches: Vec<Token> = fetches.into_iter().chain(replica_fetches).collect();

@@ -7,6 +7,7 @@
 //! Decides who may join and who must leave. Never speaks to the controller.
 
 use crate::id::{BrokerId, Offset};
+use crate::mutant;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -92,7 +93,8 @@ impl Isr {
     }
 
     fn is_maximal(&self, id: BrokerId) -> bool {
-        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(|proposed| proposed.contains(&id))
+        let joins = |proposed: &BTreeSet<BrokerId>| proposed.contains(&id) && !mutant!(HwCommittedIsr);
+        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(joins)
     }
 
     /// Up to where every member of the maximal ISR has the log durable, the leader up to `own`; `None` while one of them has not been heard of,
@@ -118,6 +120,14 @@ impl Isr {
         let holds = |replica: &Replica| replica.start <= offset && replica.end >= Some(offset);
         let members = self.replicas.iter().filter(|(id, replica)| self.confirmed.contains(*id) && holds(replica) && may(**id));
         members.max_by_key(|(id, replica)| (replica.end, replica.caught_up, **id)).map(|(id, _)| *id)
+    }
+
+    /// Up to where as many members of the ISR as must be in sync have the log durable: where a broken leader acknowledges.
+    pub(super) fn reached_by_min(&self, own: Offset) -> Option<Offset> {
+        let members = self.replicas.iter().filter(|(id, _)| self.confirmed.contains(*id)).filter_map(|(_, replica)| replica.end);
+        let mut ends: Vec<Offset> = members.chain([own]).collect();
+        ends.sort_unstable_by(|one, other| other.cmp(one));
+        ends.get(self.min - 1).copied()
     }
 
     /// `id` fetches from the end of what it `has`: all of that is durable. `end` is the leader's.

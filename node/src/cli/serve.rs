@@ -159,10 +159,7 @@ async fn cluster_there_is(config: &Config) -> Option<String> {
     let ask = DescribeClusterRequest { endpoint_type: OF_CONTROLLERS, ..Default::default() };
     let mut quorum = Admin::new(founding::servers(config));
     let answer = tokio::time::timeout(LOOK_MAX, quorum.ask(ask.into(), DESCRIBE_CLUSTER)).await.ok()?.ok()?;
-    match answer {
-        Response::DescribeCluster(told) if told.error_code.is_none() => Some(told.cluster_id),
-        _ => None,
-    }
+    if let Response::DescribeCluster(told) = answer { told.error_code.is_none().then_some(told.cluster_id) } else { None }
 }
 
 /// Threads for connections and decisions: a core is left to the store, which has a thread of its own. More threads than cores take each other's
