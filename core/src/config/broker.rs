@@ -201,7 +201,9 @@ impl BrokerConfig {
             replica_fetch_min_bytes: int("replica.fetch.min.bytes"),
             replica_fetch_response_max_bytes: int("replica.fetch.response.max.bytes"),
             replica_fetch_wait_max_ms: int("replica.fetch.wait.max.ms"),
-            is_rack_aware: text(&fixed, "replica.selector.class") == "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+            is_rack_aware: fixed
+                .get("replica.selector.class")
+                .is_some_and(|class| class == "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
             scrub_bytes_per_second: long("log.scrub.max.bytes.per.second"),
             high_watermark_checkpoint_ms: long("replica.high.watermark.checkpoint.interval.ms"),
             request_timeout_ms: int("request.timeout.ms"),
