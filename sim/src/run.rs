@@ -71,8 +71,8 @@ impl Runner {
         let mut mesh = Mesh::new(plan.seed, weather);
         let mut stations = BTreeMap::new();
         for node in plan.nodes() {
-            let pace = DiskPace::new(rng::stream(plan.seed, &of_node("pace", node)));
-            let disk = Disk::new(rng::stream(plan.seed, &of_node("disk", node)), Arc::new(pace.clone()));
+            let pace = DiskPace::new(rng::stream(plan.seed, &stage::of_node("pace", node)));
+            let disk = Disk::new(rng::stream(plan.seed, &stage::of_node("disk", node)), Arc::new(pace.clone()));
             format(node, &disk, &pace);
             mesh.add_node(node, Node::new(spec(&plan, node), disk, pace));
             stations.insert(node, Station::default());
@@ -356,25 +356,10 @@ impl Runner {
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),
-            faults: struck(self.stations),
+            faults: stage::struck(self.stations.into_values().map(|station| station.ledger)),
             notes,
         })
     }
-}
-
-/// What struck all nodes together.
-fn struck(stations: BTreeMap<u32, Station>) -> BTreeMap<&'static str, (u64, u64)> {
-    let mut all: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
-    for (name, (planned, bit)) in stations.into_values().flat_map(|station| station.ledger.into_struck()) {
-        let entry = all.entry(name).or_default();
-        (entry.0, entry.1) = (entry.0 + planned, entry.1 + bit);
-    }
-    all
-}
-
-/// The stream of a concern of one node; the first one's name is the concern's.
-fn of_node(concern: &str, node: u32) -> String {
-    if node == NODE { concern.to_owned() } else { format!("{concern} {node}") }
 }
 
 fn spec(plan: &Plan, node: u32) -> Spec {
@@ -390,7 +375,7 @@ fn spec(plan: &Plan, node: u32) -> Spec {
         config: Config { tail_bytes_max: plan.tail_bytes, reserve_bytes: stage::RESERVE_BYTES, ..Config::new(broker) },
         identity: stage::owner(node),
         options: stage::store_options(plan),
-        seed: plan.seed ^ (u64::from(node - NODE) << 32),
+        seed: stage::seed_of(plan, node),
     }
 }
 

@@ -86,6 +86,16 @@ pub(crate) fn directory(node: u32) -> Uuid {
     Uuid([6 + node as u8; 16])
 }
 
+/// The stream of a concern of one node; the first one's name is the concern's.
+pub(crate) fn of_node(concern: &str, node: u32) -> String {
+    if node == NODE { concern.to_owned() } else { format!("{concern} {node}") }
+}
+
+/// What feeds a node's own chance.
+pub(crate) fn seed_of(plan: &Plan, node: u32) -> u64 {
+    plan.seed ^ (u64::from(node - NODE) << 32)
+}
+
 /// How the node's store works.
 pub(crate) fn store_options(plan: &Plan) -> StoreOptions {
     StoreOptions { index_interval_bytes: plan.index_interval, open_files: plan.open_files, recoveries: 2 }
@@ -379,4 +389,14 @@ impl Ledger {
     pub(crate) fn into_struck(self) -> BTreeMap<&'static str, (u64, u64)> {
         self.struck
     }
+}
+
+/// What struck all nodes together.
+pub(crate) fn struck(ledgers: impl Iterator<Item = Ledger>) -> BTreeMap<&'static str, (u64, u64)> {
+    let mut all: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+    for (name, (planned, bit)) in ledgers.flat_map(Ledger::into_struck) {
+        let entry = all.entry(name).or_default();
+        (entry.0, entry.1) = (entry.0 + planned, entry.1 + bit);
+    }
+    all
 }

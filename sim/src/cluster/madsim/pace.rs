@@ -14,8 +14,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The pace of the node's disk.
+/// The pace of a node's disk.
 pub(super) struct Pace {
+    /// Whose disk it is.
+    number: u32,
     speed: Mutex<Speed>,
     /// The node dies with the operation that finds 0 here.
     crash: Mutex<Option<(u64, NodeId)>>,
@@ -25,8 +27,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(rng: Rng, clock: Clock, log: SharedTrace, tell: mpsc::UnboundedSender<News>) -> Self {
-        Self { speed: Mutex::new(Speed::new(rng)), crash: Mutex::default(), clock, log, tell }
+    pub(super) fn new(number: u32, rng: Rng, clock: Clock, log: SharedTrace, tell: mpsc::UnboundedSender<News>) -> Self {
+        Self { number, speed: Mutex::new(Speed::new(rng)), crash: Mutex::default(), clock, log, tell }
     }
 
     /// Makes every operation `factor` times as slow as usual.
@@ -68,7 +70,7 @@ impl Pace {
 
     fn note(&self, cost: Cost) {
         let mut log = self.log.lock().expect("nothing panics holding it");
-        log.trace.note(self.clock.now().at.0, 0, "disk", &cost);
+        log.trace.note(self.clock.now().at.0, self.number, "disk", &cost);
         log.counts.effects += 1;
     }
 }
@@ -79,7 +81,7 @@ impl disk::Pace for Pace {
         if let Some(node) = self.victim() {
             // None of its tasks is polled any more: not even this one is, once it waits.
             Handle::current().kill(node);
-            drop(self.tell.send(News::Crashed));
+            drop(self.tell.send(News::Crashed { node: self.number }));
             return Box::pin(std::future::pending());
         }
         let nanos = self.speed.lock().expect("nothing panics holding it").duration(cost);
