@@ -297,7 +297,7 @@ impl ReaderActor {
                 Err(bad) => self.violation(format!("{key:?}: a record cannot be read: {bad:?}")),
             }
         }
-        self.book.borrow_mut().times.entry(key).or_default().append(&mut times);
+        self.book.borrow_mut().times.entry(key).or_default().extend(times);
         found
     }
 

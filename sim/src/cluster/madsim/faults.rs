@@ -1,9 +1,9 @@
 //! The plan's faults, as they strike whole nodes, and their end.
 
-use super::{Alarm, Runner, Station};
+use super::{Alarm, Party, Runner, Station, host};
 use crate::plan::Fault;
 use crate::stage::{self, NODE};
-use klamm::net;
+use klamm::net::weather::{self, Barrier};
 use madsim::net::NetSim;
 use madsim::task::NodeId;
 use rand::Rng as _;
@@ -26,7 +26,7 @@ impl Runner {
 
     /// Faults end.
     pub(super) fn heal(&mut self) {
-        self.torn = net::stop_tearing();
+        self.torn = weather::stop_tearing();
         (0..self.torn).for_each(|_| self.station(NODE).ledger.bit("reset"));
         let held = std::mem::take(&mut self.alarms);
         for (at, alarm) in held {
@@ -46,7 +46,7 @@ impl Runner {
     }
 
     /// Lets a fault strike; says whether it is known by now to bite.
-    fn act(&mut self, fault: Fault, node: u32, client: NodeId) -> bool {
+    fn act(&mut self, fault: Fault, node: u32, client: Party) -> bool {
         let now = self.now();
         let station = self.station(node);
         let (machine, disk) = (station.machine, station.host.disk());
@@ -56,8 +56,7 @@ impl Runner {
                     return false;
                 }
                 station.down = down;
-                station.crash = Some(matches!(fault, Fault::PowerLoss { .. }));
-                station.host.pace().arm(after % CRASH_WITHIN, machine);
+                station.host.pace().arm(after % CRASH_WITHIN, machine, matches!(fault, Fault::PowerLoss { .. }));
             }
             Fault::Restart { down } => {
                 let Some(life) = station.alive else { return false };
@@ -65,10 +64,10 @@ impl Runner {
                 station.host.stop(life);
             }
             Fault::Pause(lasts) => self.pause(machine, now + lasts),
-            Fault::PauseClient(lasts) => self.pause(client, now + lasts),
+            Fault::PauseClient(lasts) => self.pause(client.machine, now + lasts),
             Fault::Cut(lasts) => self.cut(node, client, now + lasts),
             Fault::Reset(count) => {
-                (0..count).for_each(|_| net::tear_after(self.rng.random_range(0..RESET_WITHIN)));
+                (0..count).for_each(|_| weather::tear_after(self.rng.random_range(0..RESET_WITHIN)));
                 return false;
             }
             Fault::SlowDisk { factor, lasts } => {
@@ -109,26 +108,44 @@ impl Runner {
         self.alarm(until, Alarm::Resume(machine));
     }
 
-    /// Cuts a node from a client, or in a cluster one time in two from another node; what was sent comes when the cut heals.
-    fn cut(&mut self, node: u32, client: NodeId, until: u64) {
+    /// Cuts a node from a client, or in a cluster one time in two from another node; what was sent comes when the cut heals. One cut in three is in
+    /// one direction only: then no connection can be made either way, since each needs both.
+    fn cut(&mut self, node: u32, client: Party, until: u64) {
         let is_among_nodes = self.plan.nodes > 1 && self.rng.random_bool(0.5);
         let other = if is_among_nodes { self.another(node) } else { client };
-        let machine = self.station(node).machine;
-        for (from, to) in [(other, machine), (machine, other)] {
-            NetSim::current().clog_link(from, to);
-            self.alarm(until, Alarm::Mend(from, to));
+        let node = self.station(node).party(node);
+        let (is_one_way, is_refusing) = (self.cuts.random_ratio(1, 3), self.cuts.random_bool(0.5));
+        let barrier = if is_refusing && !is_one_way { Barrier::Refuses } else { Barrier::Swallows };
+        weather::bar(node.machine, other.ip, Some(barrier));
+        weather::bar(other.machine, node.ip, Some(barrier));
+        let (from, to) = if self.cuts.random_bool(0.5) { (node, other) } else { (other, node) };
+        NetSim::current().clog_link(from.machine, to.machine);
+        if !is_one_way {
+            NetSim::current().clog_link(to.machine, from.machine);
+        }
+        self.alarm(until, Alarm::Mend(node, other));
+    }
+
+    pub(super) fn mend(one: Party, other: Party) {
+        for (from, to) in [(one, other), (other, one)] {
+            weather::bar(from.machine, to.ip, None);
+            NetSim::current().unclog_link(from.machine, to.machine);
         }
     }
 
-    fn another(&mut self, node: u32) -> NodeId {
-        let others: Vec<NodeId> = self.stations.iter().filter(|(number, _)| **number != node).map(|(_, other)| other.machine).collect();
-        others[self.rng.random_range(0..others.len())]
+    fn another(&mut self, node: u32) -> Party {
+        let others: Vec<u32> = self.plan.nodes().filter(|other| *other != node).collect();
+        let other = others[self.rng.random_range(0..others.len())];
+        self.station(other).party(other)
     }
 }
 
 impl Station {
+    fn party(&self, node: u32) -> Party {
+        Party { machine: self.machine, ip: host::ip(node) }
+    }
+
     fn heal(&mut self) {
-        self.crash = None;
         self.host.pace().calm();
         self.host.disk().faults(|faults| *faults = Default::default());
         self.ledger.is_filled = false;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 #[derive(Debug)]
 pub(super) enum News {
     /// The disk operation has come with which it was to crash; it does nothing any more.
-    Crashed { node: u32 },
+    Crashed { node: u32, power: bool },
     /// A life ended by itself: as the node was told, or with these words.
     Ended { node: u32, life: u64, outcome: Result<(), String> },
 }

@@ -19,15 +19,15 @@ use crate::trace::Trace;
 use crate::workload::Book;
 use host::{Host, News};
 use klamm::clock::Clock;
-use klamm::net;
+use klamm::net::weather;
 use klamm_core::client::io::Address;
 use klamm_core::rng::{self, Rng};
 use klamm_core::time::Instant;
-use madsim::net::NetSim;
 use madsim::runtime::{Handle, Runtime};
 use madsim::task::NodeId;
 use pace::Pace;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -68,7 +68,7 @@ pub fn run(plan: Plan) -> Outcome {
         runner.settle_groups().await;
         runner.judge(&notes)
     });
-    net::stop_tearing();
+    weather::stop_tearing();
     outcome
 }
 
@@ -79,9 +79,16 @@ enum Alarm {
     Start(u32),
     Resume(NodeId),
     /// What one machine sends reaches the other again.
-    Mend(NodeId, NodeId),
+    Mend(Party, Party),
     Unslow(u32),
     Empty(u32),
+}
+
+/// A machine, and its address.
+#[derive(Clone, Copy, Debug)]
+struct Party {
+    machine: NodeId,
+    ip: IpAddr,
 }
 
 struct Runner {
@@ -92,7 +99,7 @@ struct Runner {
     news: mpsc::UnboundedReceiver<News>,
     /// By node.
     stations: BTreeMap<u32, Station>,
-    clients: BTreeMap<ClientId, NodeId>,
+    clients: BTreeMap<ClientId, Party>,
     book: Book,
     /// What producers that are not idempotent do: judged by the broker's own invariants only.
     side: Book,
@@ -102,6 +109,8 @@ struct Runner {
     torn: u64,
     violations: Vec<String>,
     rng: Rng,
+    /// Decides of what kind cuts are.
+    cuts: Rng,
 }
 
 /// What the runner keeps of one node.
@@ -110,8 +119,6 @@ struct Station {
     machine: NodeId,
     /// The life that is under way.
     alive: Option<u64>,
-    /// How the node goes down when the disk operation has come that was chosen for it: with `true`, the machine loses power.
-    crash: Option<bool>,
     /// How long the node stays down when it goes down next.
     down: u64,
     ledger: Ledger,
@@ -136,6 +143,7 @@ impl Runner {
             torn: 0,
             violations: Vec::new(),
             rng: rng::stream(plan.seed, "runner"),
+            cuts: rng::stream(plan.seed, "cuts"),
             plan,
         };
         for node in runner.plan.nodes() {
@@ -160,12 +168,12 @@ impl Runner {
         klamm::store::format(&disk, &stage::meta(node)).await.expect("an empty disk without faults");
         let host = Arc::new(Host::new(&self.plan, node, disk, pace, tell.clone()));
         let machine = host::build(&self.madsim, &host);
-        Station { host, machine, alive: Some(1), crash: None, down: 0, ledger: Ledger::default() }
+        Station { host, machine, alive: Some(1), down: 0, ledger: Ledger::default() }
     }
 
     fn add_client(&mut self, id: ClientId, actor: stage::Player) {
-        let machine = guest::build(&self.madsim, id, actor, &self.clock, &self.log);
-        self.clients.insert(id, machine);
+        let client = guest::build(&self.madsim, id, actor, &self.clock, &self.log);
+        self.clients.insert(id, client);
     }
 
     /// Where clients find the nodes.
@@ -262,7 +270,7 @@ impl Runner {
             Alarm::Strike(at) => self.strike(at),
             Alarm::Start(node) => self.start(node),
             Alarm::Resume(machine) => self.madsim.resume(machine),
-            Alarm::Mend(from, to) => NetSim::current().unclog_link(from, to),
+            Alarm::Mend(one, other) => Self::mend(one, other),
             Alarm::Unslow(node) => self.stations[&node].host.pace().slow_down(1.0),
             Alarm::Empty(node) => {
                 let station = self.station(node);
@@ -280,6 +288,7 @@ impl Runner {
         let (life, machine) = (station.host.next_life(), station.machine);
         station.alive = Some(life);
         self.note(node, "start", life);
+        weather::lighten(host::ip(node));
         self.madsim.restart(machine);
     }
 
@@ -289,8 +298,10 @@ impl Runner {
         if station.alive.take().is_none() {
             return;
         }
-        station.crash = None;
         station.host.pace().disarm();
+        if power {
+            weather::darken(host::ip(node));
+        }
         let (machine, down) = (station.machine, station.down.max(GONE));
         // Closes its sockets too, of whichever death it died.
         self.madsim.kill(machine);
@@ -302,10 +313,7 @@ impl Runner {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Crashed { node } => {
-                let power = self.station(node).crash.take().expect("who arms the pace says how");
-                self.go_down(node, power);
-            }
+            News::Crashed { node, power } => self.go_down(node, power),
             News::Ended { node, life, .. } if self.stations[&node].alive != Some(life) => {}
             News::Ended { node, outcome: Ok(()), .. } => self.go_down(node, false),
             News::Ended { node, outcome: Err(why), .. } => {
