@@ -77,6 +77,7 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
         all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
         all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
+        all.push(("leader.imbalance.check.interval.seconds", "4".to_owned()));
     }
     all
 }

@@ -246,12 +246,14 @@ impl Broker {
                 let id = topic.id;
                 let config = Arc::new(self.image().topic_config(&resource.name, &self.config.broker));
                 self.configure_topic(id, &config);
+                self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::Broker => {
                 self.configure_broker();
                 let configs: Vec<(Uuid, Arc<TopicConfig>)> =
                     self.image().topics().map(|t| (t.id, Arc::new(self.image().topic_config(&t.name, &self.config.broker)))).collect();
                 configs.iter().for_each(|(topic, config)| self.configure_topic(*topic, config));
+                self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => {}
         }
@@ -259,6 +261,7 @@ impl Broker {
 
     /// Reads anew what the broker itself takes from dynamic properties.
     fn configure_broker(&mut self) {
+        self.configure_throttles();
         let key = broker::key("producer.id.expiration.ms").expect("a name of our own table");
         let (value, _) = self.layers().of(key);
         if let Some(ms) = value.and_then(|text| text.parse().ok()) {

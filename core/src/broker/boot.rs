@@ -113,6 +113,8 @@ impl Broker {
             self.tell_quorum(|quorum, _| quorum.voters_changed(now, at, voters));
         }
         self.timer(self.lag_max() / 2, Timer::Laggards);
+        self.timer(Duration::ZERO, Timer::Introduction);
+        self.configure_throttles();
         self.beat_now();
     }
 

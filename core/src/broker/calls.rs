@@ -39,6 +39,10 @@ pub(super) enum Asker {
     ProducerIds,
     /// Topics that the broker itself wants.
     Topics,
+    /// In which directory replicas lie.
+    Directories,
+    /// Who this controller is.
+    Introduction,
     /// Whether a broker's process is there.
     Suspect(BrokerId),
 }
@@ -118,6 +122,8 @@ impl Broker {
             Asker::Forward(token) => self.forward_answered(token, outcome),
             Asker::ProducerIds => self.producer_ids_answered(outcome),
             Asker::Topics => self.topics_answered(),
+            Asker::Directories => self.directories_answered(outcome),
+            Asker::Introduction => self.introduced(),
             Asker::Suspect(broker) => self.dialled(broker, &outcome),
         }
     }

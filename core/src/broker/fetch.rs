@@ -43,6 +43,8 @@ pub(super) struct Fetching {
     committed: bool,
     /// The replica that fetches; `None` for a client.
     replica: Option<Replica>,
+    /// It came in where the metadata quorum does.
+    is_of_quorum: bool,
     min_bytes: u64,
     max_bytes: u64,
     deadline: Instant,
@@ -82,8 +84,10 @@ impl Broker {
             }
         };
         let deadline = self.now.at.after(max_wait);
+        let is_of_quorum = self.is_of_quorum(token);
+        let (answers, locating) = (Vec::new(), 0);
         let fetching =
-            Fetching { version, context, wants, committed, replica, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
+            Fetching { version, context, wants, committed, replica, is_of_quorum, min_bytes, max_bytes, deadline, answers, locating };
         self.fetching.insert(token, fetching);
         self.replica_has(token);
         if max_wait.is_zero() || self.has_enough(token) {
@@ -130,7 +134,7 @@ impl Broker {
             return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let until = fetching.until(leader);
-        if want.offset >= until {
+        if want.offset >= until || fetching.replica.is_some_and(|replica| self.holds_back(partition, replica.id)) {
             return Found::Empty;
         }
         // What is no longer in memory is more than the memory holds: enough for any sensible minimum.
@@ -142,7 +146,9 @@ impl Broker {
     fn wanted(&self, fetching: &Fetching, want: &Want) -> Option<PartitionId> {
         let version = fetching.version;
         let topic = if version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
-        if topic == METADATA.topic && fetching.replica.is_none() {
+        // The metadata log is for replicas that come in by a listener of the quorum, which serves nothing else.
+        let is_metadata = topic == METADATA.topic;
+        if is_metadata != fetching.is_of_quorum || (is_metadata && fetching.replica.is_none()) {
             return None;
         }
         let known = !version_by_id(version) || self.partitions.range(first_of(topic)..).next().is_some_and(|(id, _)| id.topic == topic);
@@ -309,10 +315,23 @@ impl Broker {
         if mutant!(FetchMixedState) {
             self.mix_state(&mut fetching);
         }
+        self.count_served(&fetching);
         let Fetching { version, context, wants, answers, .. } = fetching;
         let mut response = self.sessions.answer(version, context, wants, answers);
         self.tell_endpoints(&mut response);
         self.reply(token, Response::Fetch(response));
+    }
+
+    fn count_served(&mut self, fetching: &Fetching) {
+        let Some(replica) = fetching.replica else { return };
+        for (want, answer) in fetching.wants.iter().zip(&fetching.answers) {
+            let bytes = answer.records.as_ref().map_or(0, Records::len);
+            if bytes > 0
+                && let Some(id) = self.wanted(fetching, want)
+            {
+                self.served(id, replica.id, u64::try_from(bytes).unwrap_or(u64::MAX));
+            }
+        }
     }
 
     /// Where the leader of the metadata quorum listens, for a replica of its log that asked the wrong node.

@@ -12,10 +12,13 @@ mod configs;
 mod conn;
 mod describe;
 mod describe_topics;
+mod directories;
+mod elections;
 mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
+mod introduce;
 pub mod io;
 mod isr;
 mod life;
@@ -29,6 +32,7 @@ mod replicate;
 mod roles;
 mod stored;
 mod summary;
+mod throttle;
 mod topics;
 mod validate;
 
@@ -129,6 +133,10 @@ enum Timer {
     Forward(Token),
     Ids,
     Leave,
+    Balance,
+    Unclean,
+    Directories,
+    Introduction,
 }
 
 impl Timer {
@@ -147,6 +155,10 @@ impl Timer {
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
             Self::Leave => "the end of a controlled shutdown",
+            Self::Balance => "a look for leaders that are not preferred",
+            Self::Unclean => "a look for partitions that may have an unclean leader",
+            Self::Directories => "where replicas lie",
+            Self::Introduction => "what is known of a controller",
         }
     }
 }
@@ -194,6 +206,11 @@ pub struct Broker {
     altering: isr::Altering,
     forwarding: BTreeMap<Token, forward::Forwarding>,
     wrapped: BTreeMap<Token, forward::Wrapped>,
+    throttles: throttle::Throttles,
+    elections: elections::Elections,
+    assigning: directories::Assigning,
+    /// The active controller is told of this one.
+    is_introducing: bool,
 }
 
 impl Broker {
@@ -237,6 +254,10 @@ impl Broker {
             altering: isr::Altering::default(),
             forwarding: BTreeMap::new(),
             wrapped: BTreeMap::new(),
+            throttles: throttle::Throttles::default(),
+            elections: elections::Elections::default(),
+            assigning: directories::Assigning::default(),
+            is_introducing: false,
             found: recovered
                 .dirs
                 .into_iter()
@@ -314,13 +335,18 @@ impl Broker {
         if phase == boot::Phase::Loading {
             return;
         }
-        let may = |request: &Undecided| phase != boot::Phase::Joining || boot::is_of_cluster(&request.body);
+        // The quorum's listeners serve controllers, which need not be brokers too.
+        let is_of_quorum = self.is_of_quorum(Token { conn, seq: 0 });
+        let may = |request: &Undecided| phase != boot::Phase::Joining || is_of_quorum || boot::is_of_cluster(&request.body);
         while let Some((token, request)) = self.conns.get_mut(&conn).and_then(|known| known.next(conn, may)) {
             self.decide(token, request);
         }
     }
 
     fn decide(&mut self, token: Token, request: Undecided) {
+        if token.conn != calls::LOCAL && !apis::is_open(request.header.api, self.is_of_quorum(token)) {
+            return self.close(token.conn, "an API that is not served on this listener");
+        }
         if !self.admin.controller.is_active() {
             if Self::is_for_controller(&request.body) {
                 return self.forward(token, request);
@@ -464,6 +490,10 @@ impl Broker {
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
                 Timer::Leave => self.leave(),
+                Timer::Balance => self.balance_leaders(),
+                Timer::Unclean => self.elect_unclean_leaders(),
+                Timer::Directories => self.assign_directories(),
+                Timer::Introduction => self.introduce(),
             }
         }
         any

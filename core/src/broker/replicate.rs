@@ -62,6 +62,21 @@ impl Fetcher {
         self.forgotten.clear();
         self.wanted.values_mut().for_each(|told| *told = None);
     }
+
+    /// What is fetched from this leader.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = PartitionId> {
+        self.wanted.keys().copied()
+    }
+
+    /// A partition is not asked for until the fetcher has rested.
+    pub(super) fn let_rest(&mut self, id: PartitionId) {
+        if let Some(told) = self.wanted.get_mut(&id)
+            && told.take().is_some()
+        {
+            self.forgotten.insert(id);
+        }
+        self.resting.insert(id);
+    }
 }
 
 impl Broker {
@@ -119,6 +134,11 @@ impl Broker {
         let Some(fetcher) = self.fetchers.get(&leader) else { return };
         let rests = fetcher.retry.is_some_and(|at| at > now) || self.phase == Phase::Stopping;
         if fetcher.is_open || rests || !fetcher.busy.is_empty() {
+            return;
+        }
+        self.hold_back_followers(leader);
+        // A fetch of nothing would be answered at once. The timer that ends their rest is set.
+        if self.fetchers.get(&leader).is_some_and(|fetcher| fetcher.wanted().all(|id| fetcher.resting.contains(&id))) {
             return;
         }
         let (Some(peer), Some(broker_epoch)) = (self.replica_peer(leader, Lane::Replica), self.life.epoch) else {
@@ -275,6 +295,8 @@ impl Broker {
             return self.cut_diverged(id, answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset);
         }
         batches.iter().for_each(|batch| self.replicate(id, batch));
+        let bytes = batches.iter().flat_map(|batch| batch.pieces()).map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum();
+        self.fetched_of_throttled(id, bytes);
         let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
         follower.told_high(answer.high_watermark);
         let (is_busy, start) = (follower.log.durable() < follower.log.end(), answer.log_start_offset.min(follower.high()));
@@ -308,12 +330,7 @@ impl Broker {
     /// A partition that cannot be fetched now is asked for again later.
     fn rest(&mut self, leader: BrokerId, id: PartitionId) {
         let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
-        if let Some(told) = fetcher.wanted.get_mut(&id)
-            && told.take().is_some()
-        {
-            fetcher.forgotten.insert(id);
-        }
-        fetcher.resting.insert(id);
+        fetcher.let_rest(id);
         self.timer(BACKOFF, Timer::Fetcher(leader));
     }
 }

@@ -46,6 +46,7 @@ impl Broker {
             Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),
             Role::Leader(_) | Role::Follower(_) => self.follow_partition(id, decided.leader_epoch, decided.leader),
         }
+        self.look_at_directory(id);
     }
 
     fn lead(&mut self, id: PartitionId, decided: &image::Partition) {

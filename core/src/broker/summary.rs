@@ -23,7 +23,7 @@ impl Broker {
                 Role::Offline { why } => format!("offline: {why}"),
             };
             let ends = partition.open_log().map(|log| (log.start(), partition.high(), log.durable(), log.end()));
-            let decided = self.decided(partition.id).map(|p| (p.leader, p.leader_epoch, &p.isr, &p.elr));
+            let decided = self.decided(partition.id).map(|p| (p.leader, p.leader_epoch, &p.isr, &p.elr, &p.directories));
             let _ = writeln!(text, "  {} {role}, start, high, durable and end {ends:?}; decided {decided:?}", partition.folder());
         }
         text

@@ -185,6 +185,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "The most that one fetch returns.",
     },
     Key {
+        name: "follower.replication.throttled.rate",
+        kind: Kind::Long,
+        default: Some("9223372036854775807"),
+        valid: Valid::AtLeast(0),
+        doc: "The bytes a second that this broker fetches of throttled replicas which are not in sync.",
+    },
+    Key {
         name: "group.initial.rebalance.delay.ms",
         kind: Kind::Int,
         default: Some("3000"),
@@ -232,6 +239,13 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("300"),
         valid: Valid::AtLeast(1),
         doc: "How often the controller looks for leaders to move back.",
+    },
+    Key {
+        name: "leader.replication.throttled.rate",
+        kind: Kind::Long,
+        default: Some("9223372036854775807"),
+        valid: Valid::AtLeast(0),
+        doc: "The bytes a second that this broker serves of throttled replicas to followers which are not in sync.",
     },
     Key {
         name: "listener.security.protocol.map",

@@ -2,6 +2,7 @@
 
 mod admin;
 mod bench;
+mod cluster;
 mod frames;
 mod groups;
 mod log;
