@@ -162,9 +162,15 @@ impl Broker {
         self.store(StoreOp::Delete { log }, Pending::Delete { folder });
     }
 
+    /// Whether a log of that name is being deleted.
+    pub(super) fn is_deleting(&self, folder: &str) -> bool {
+        self.admin.deleting.contains(folder)
+    }
+
     /// The store has deleted a log, or never will: its directory is offline.
     pub(super) fn log_deleted(&mut self, folder: &str) {
         self.admin.deleting.remove(folder);
+        self.move_is_over(folder);
         let Some(id) = self.admin.blocked.remove(folder) else { return };
         let Some(topic) = self.image().topic_by_id(id.topic) else { return };
         let name = topic.name.clone();

@@ -102,7 +102,7 @@ pub(super) fn is_open(key: ApiKey, controllers: bool) -> bool {
 
 /// What can be decoded and is not decided yet.
 fn is_served(key: ApiKey) -> bool {
-    !matches!(key, ApiKey::AlterReplicaLogDirs | ApiKey::FetchSnapshot)
+    key != ApiKey::FetchSnapshot
 }
 
 fn range(key: ApiKey) -> ApiVersion {

@@ -105,6 +105,7 @@ impl Broker {
         }
         self.follower_durable(id);
         self.advance(id);
+        self.copy_on(id);
     }
 
     /// Moves the high watermark as far as the in-sync replicas allow, and releases what waited for it.

@@ -247,6 +247,11 @@ impl Broker {
                 topics.entry(&partition.topic).or_default().push(described);
             }
         }
+        for (topic, partition_index, bytes, offset_lag) in self.copies_in(dir).filter(|(topic, index, ..)| is_asked(topic, *index)) {
+            let partition_size = i64::try_from(bytes).unwrap_or(i64::MAX);
+            let described = DescribeLogDirsPartition { partition_index, partition_size, offset_lag, is_future_key: true };
+            topics.entry(topic).or_default().push(described);
+        }
         let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name: name.to_owned(), partitions }).collect();
         let usable_bytes = self.free_bytes(dir).map_or(-1, |free| i64::try_from(free).unwrap_or(i64::MAX));
         DescribeLogDirsResult { log_dir, topics, usable_bytes, ..Default::default() }

@@ -34,6 +34,7 @@ impl Broker {
     /// Makes a partition's log in the directory with the fewest logs; it leads as soon as the log is there.
     pub(super) fn create_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
         let home = (id == super::boot::METADATA).then_some(self.config.quorum.dir);
+        let home = home.or_else(|| self.wished_dir(topic, id.index));
         let Some(dir) = home.or_else(|| self.emptiest_dir()) else { return };
         let log = self.new_log();
         let name = format!("{topic}-{}", id.index);
@@ -110,6 +111,7 @@ impl Broker {
         if self.partitions.get(&id).is_some_and(|p| p.follower().is_some()) {
             self.fetch_no_more(id);
         }
+        self.end_copy(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
         if self.names.get(&partition.topic) == Some(&id.topic) {
             self.names.remove(&partition.topic);
@@ -154,7 +156,7 @@ impl Broker {
     }
 
     /// Kafka's `log-start-offset-checkpoint`: only logs whose start is not where their first segment begins.
-    fn save_starts(&mut self, dir: DirId) {
+    pub(super) fn save_starts(&mut self, dir: DirId) {
         let mut lines = Vec::new();
         for partition in self.partitions.values().filter(|p| p.dir == dir) {
             let Some(log) = partition.open_log() else { continue };

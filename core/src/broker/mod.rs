@@ -24,6 +24,7 @@ mod isr;
 mod life;
 mod lists;
 mod local;
+mod move_dirs;
 mod owners;
 mod produce;
 mod producer_ids;
@@ -137,6 +138,7 @@ enum Timer {
     Unclean,
     Directories,
     Introduction,
+    Copies,
 }
 
 impl Timer {
@@ -159,6 +161,7 @@ impl Timer {
             Self::Unclean => "a look for partitions that may have an unclean leader",
             Self::Directories => "where replicas lie",
             Self::Introduction => "what is known of a controller",
+            Self::Copies => "replicas on their way to another directory",
         }
     }
 }
@@ -209,6 +212,7 @@ pub struct Broker {
     throttles: throttle::Throttles,
     elections: elections::Elections,
     assigning: directories::Assigning,
+    moves: move_dirs::Moves,
     /// The active controller is told of this one.
     is_introducing: bool,
 }
@@ -221,6 +225,8 @@ impl Broker {
         let mut rng = rng::stream(seed, "broker");
         let saved = recovered.dirs.iter().find(|dir| dir.dir == config.quorum.dir).map(|dir| dir.saved.clone()).unwrap_or_default();
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
+        let moves =
+            saved.get(move_dirs::MOVES_FILE).map(|bytes| move_dirs::Moves::read(&String::from_utf8_lossy(bytes))).unwrap_or_default();
         let mut broker = Self {
             now: Now::default(),
             rng,
@@ -257,14 +263,12 @@ impl Broker {
             throttles: throttle::Throttles::default(),
             elections: elections::Elections::default(),
             assigning: directories::Assigning::default(),
+            moves,
             is_introducing: false,
-            found: recovered
-                .dirs
-                .into_iter()
-                .flat_map(|dir| dir.logs.into_iter().map(move |found| (found.name.clone(), (dir.dir, found))))
-                .collect(),
+            found: BTreeMap::new(),
             config,
         };
+        broker.sort_out(recovered.dirs);
         recovered.offline.into_iter().for_each(|(dir, why)| broker.miss_dir(dir, why));
         broker.boot();
         broker
@@ -421,7 +425,8 @@ impl Broker {
             Request::AlterPartitionReassignments(body) => {
                 self.propose_reply(token, |planner| planner.alter_partition_reassignments(&body));
             }
-            Request::AlterReplicaLogDirs(_) | Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
+            Request::AlterReplicaLogDirs(body) => self.alter_replica_log_dirs(token, body),
+            Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
         }
     }
 
@@ -494,6 +499,7 @@ impl Broker {
                 Timer::Unclean => self.elect_unclean_leaders(),
                 Timer::Directories => self.assign_directories(),
                 Timer::Introduction => self.introduce(),
+                Timer::Copies => self.copy_on_all(),
             }
         }
         any

@@ -139,6 +139,7 @@ impl Broker {
         if self.step_down(id).is_none() {
             return;
         }
+        self.copy_anew(id);
         let partition = self.partitions.get_mut(&id).expect("looked at above");
         if to < partition.high {
             probe!("a follower cuts what it believed to be committed");

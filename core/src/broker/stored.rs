@@ -33,6 +33,8 @@ pub(super) enum Pending {
     Metadata,
     /// A part of a partition of `__consumer_offsets`, for the load `run`.
     Groups { partition: PartitionId, run: u64 },
+    /// A step of a replica's move to another directory.
+    Copy { partition: PartitionId, number: u64, step: super::move_dirs::Step },
     /// Free space of a directory.
     Space { dir: DirId },
     /// An election of the metadata quorum.
@@ -67,6 +69,7 @@ impl Broker {
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
             (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
             (Pending::Delete { folder }, _) => self.log_deleted(&folder),
+            (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (Pending::Write { .. } | Pending::Sync { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}
         }

@@ -56,6 +56,7 @@ impl Quota {
 pub(super) struct Throttles {
     leading: Quota,
     following: Quota,
+    moving: Quota,
 }
 
 impl Broker {
@@ -65,9 +66,11 @@ impl Broker {
             let key = broker::key(name).expect("a name of our own table");
             self.layers().of(key).0.and_then(|text| text.parse().ok()).unwrap_or(UNLIMITED)
         };
+        let moving = rate("replica.alter.log.dirs.io.max.bytes.per.second");
         let (leading, following) = (rate("leader.replication.throttled.rate"), rate("follower.replication.throttled.rate"));
         self.throttles.leading.set(leading);
         self.throttles.following.set(following);
+        self.throttles.moving.set(moving);
     }
 
     /// Whether what this leader serves to `replica` counts: who is in sync is never held up.
@@ -104,6 +107,16 @@ impl Broker {
         if self.throttles_follower(id) {
             self.throttles.following.spend(self.now.at, bytes);
         }
+    }
+
+    /// Whether moves between directories have had their share (KIP-113).
+    pub(super) fn holds_back_moves(&self) -> bool {
+        self.throttles.moving.is_exceeded(self.now.at)
+    }
+
+    /// Bytes were copied from one directory to another.
+    pub(super) fn moved_bytes(&mut self, bytes: u64) {
+        self.throttles.moving.spend(self.now.at, bytes);
     }
 
     /// Partitions of which this follower has fetched enough rest for a while.

@@ -582,6 +582,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "How many bytes of requests may wait; -1 is klamm's own bound.",
     },
     Key {
+        name: "replica.alter.log.dirs.io.max.bytes.per.second",
+        kind: Kind::Long,
+        default: Some("9223372036854775807"),
+        valid: Valid::AtLeast(0),
+        doc: "The bytes a second that this broker copies of replicas which move between its log directories.",
+    },
+    Key {
         name: "replica.fetch.backoff.ms",
         kind: Kind::Int,
         default: Some("1000"),

@@ -6,7 +6,12 @@ use super::topic::keys;
 use super::{Properties, broker};
 
 /// What else than the defaults of topics is read anew each time. The throttles are no properties of a file in Kafka; here they may be.
-const OTHERS: &[&str] = &["follower.replication.throttled.rate", "leader.replication.throttled.rate", "producer.id.expiration.ms"];
+const OTHERS: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "producer.id.expiration.ms",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
 
 /// Whether `name` may be set while the broker runs: the broker-wide defaults of topics, and what else klamm reads anew each time.
 #[must_use]

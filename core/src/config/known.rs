@@ -288,6 +288,7 @@ const KNOWN: &[(&str, Class, Option<&str>)] = &[
     ("remote.log.storage.manager.class.path", Class::Ignored, None),
     ("remote.log.storage.manager.impl.prefix", Class::Ignored, Some("rsm.config.")),
     ("remote.log.storage.system.enable", Class::Refused, Some("false")),
+    ("replica.alter.log.dirs.io.max.bytes.per.second", Class::Used, Some("9223372036854775807")),
     ("replica.fetch.backoff.ms", Class::Used, Some("1000")),
     ("replica.fetch.max.bytes", Class::Used, Some("1048576")),
     ("replica.fetch.min.bytes", Class::Used, Some("1")),

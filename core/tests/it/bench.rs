@@ -285,6 +285,11 @@ impl Bench {
         Some(self.replies.remove(at).2)
     }
 
+    /// The directories that have a folder of that name, by their numbers.
+    pub(crate) fn dirs_with(&self, name: &str) -> Vec<u16> {
+        self.logs.values().filter(|log| log.name == name).map(|log| log.dir.0).collect()
+    }
+
     /// The folders on disk.
     pub(crate) fn folders(&self) -> Vec<String> {
         let mut names: Vec<String> = self.logs.values().map(|l| l.name.clone()).collect();

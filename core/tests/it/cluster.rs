@@ -6,10 +6,12 @@ use klamm_core::controller::features::SUPPORTED;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, ConnId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use klamm_core::wire::api::alter_partition::{AlterPartitionRequest, BrokerState, PartitionData, TopicData};
+use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
 use klamm_core::wire::api::api_versions::ApiVersionsRequest;
 use klamm_core::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use klamm_core::wire::api::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
 use klamm_core::wire::api::create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use klamm_core::wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
 use klamm_core::wire::api::describe_log_dirs::DescribeLogDirsRequest;
 use klamm_core::wire::api::describe_quorum::{DescribeQuorumRequest, PartitionData as QuorumPartition, TopicData as QuorumTopic};
@@ -336,4 +338,110 @@ fn a_throttled_follower_gets_no_more_than_its_share_until_it_is_in_sync() {
     assert_eq!(pair.partition().isr_nodes.len(), 2);
     pair.bench.send(CLIENT, 9, klamm_core::wire::api::produce::ProduceRequest::default());
     assert_eq!(pair.fetch(topic, 0, CLIENT), Ok(first), "who is in sync is not held up");
+}
+
+/// Asks that the replica of `t` lies in a directory, by its number.
+fn moved(bench: &mut Bench, to: u16) -> E {
+    answer!(AlterReplicaLogDirs, bench.ask(2, move_to(to))).results[0].partitions[0].error_code
+}
+
+fn move_to(dir: u16) -> AlterReplicaLogDirsRequest {
+    let path = if dir == 0 { "/data" } else { "/more" }.to_owned();
+    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
+    AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path, topics: vec![topic] }] }
+}
+
+/// The directory of the one replica of `t`, and the other one.
+fn lies(bench: &Bench) -> (u16, u16) {
+    match bench.dirs_with("t-0")[..] {
+        [dir] => (dir, 1 - dir),
+        ref more => panic!("t-0 lies in {more:?}"),
+    }
+}
+
+#[test]
+fn a_replica_moves_to_another_directory_with_all_it_holds() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    (0..5).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 3), E::NONE));
+    let (from, to) = lies(&pair.bench);
+    assert_eq!(moved(&mut pair.bench, to), E::NONE);
+    assert_eq!(lies(&pair.bench), (to, from));
+    assert_eq!(pair.partition().leader_id, BrokerId(1), "it leads as before");
+    assert_eq!(pair.bench.produce("t", 0, 1), E::NONE);
+    let summary = pair.bench.broker.summary();
+    let of_t = summary.lines().find(|line| line.contains("t-0")).expect("it is here");
+    assert!(
+        of_t.contains(&format!("{:?}))", Offset(16)))
+            && of_t.contains(&format!("{:?}", [Uuid([7 + u8::try_from(to).expect("small"); 16])])),
+        "{of_t}"
+    );
+    assert_eq!(moved(&mut pair.bench, to), E::NONE, "it lies there already");
+    assert_eq!(moved(&mut pair.bench, from), E::NONE);
+    assert_eq!(lies(&pair.bench), (from, to));
+}
+
+#[test]
+fn a_copy_that_is_not_whole_is_shown_as_such() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    (0..5).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 3), E::NONE));
+    let (from, to) = lies(&pair.bench);
+    pair.bench.send(CLIENT, 2, move_to(to));
+    (0..6).for_each(|_| assert!(pair.bench.step()));
+    let id = pair.bench.send(CLIENT, 4, DescribeLogDirsRequest { topics: None });
+    let dirs = answer!(DescribeLogDirs, pair.bench.answer(id).expect("told at once")).results;
+    let shown = |dir: u16| {
+        let partition = &dirs[usize::from(dir)].topics.iter().find(|t| t.name == "t").expect("in both").partitions[0];
+        (partition.is_future_key, partition.offset_lag > 0)
+    };
+    assert_eq!((shown(from), shown(to)), ((false, false), (true, true)));
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_move_loses_nothing() {
+    for steps in 0.. {
+        let mut pair = Pair::new(&[]);
+        pair.create(&[1], &[]);
+        (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
+        let to = lies(&pair.bench).1;
+        pair.bench.send(CLIENT, 2, move_to(to));
+        let is_done = !(0..steps).all(|_| pair.bench.step());
+        pair.bench.crash();
+        assert_eq!(pair.bench.produce("t", 0, 1), E::NONE, "after {steps} steps; {:?}", pair.bench.notes);
+        pair.bench.crash();
+        lies(&pair.bench);
+        let of_t = pair.bench.broker.summary().lines().find(|line| line.contains("t-0")).map(str::to_owned).expect("it is here");
+        assert!(of_t.contains(&format!("{:?}))", Offset(7))), "after {steps} steps: {of_t}");
+        if is_done {
+            assert!(steps > 10, "a move takes some steps");
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_cannot_move_is_refused() {
+    let mut pair = Pair::new(&[]);
+    assert_eq!(moved(&mut pair.bench, 1), E::UNKNOWN_TOPIC_OR_PARTITION);
+    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
+    let nowhere = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: "/nowhere".to_owned(), topics: vec![topic] }] };
+    assert_eq!(answer!(AlterReplicaLogDirs, pair.bench.ask(2, nowhere)).results[0].partitions[0].error_code, E::LOG_DIR_NOT_FOUND);
+    pair.create(&[2], &[]);
+    assert_eq!(moved(&mut pair.bench, 0), E::REPLICA_NOT_AVAILABLE, "it is not here");
+    pair.bench.ask(1, reassigned(&[2, 1]));
+    assert_eq!(lies(&pair.bench).0, 0, "when it comes it lies where it was wanted");
+}
+
+#[test]
+fn a_topic_that_is_deleted_takes_its_copy_along() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    assert_eq!(pair.bench.produce("t", 0, 2), E::NONE);
+    let to = lies(&pair.bench).1;
+    pair.bench.send(CLIENT, 2, move_to(to));
+    (0..4).for_each(|_| assert!(pair.bench.step()));
+    let topics = vec![DeleteTopicState { name: Some("t".to_owned()), ..Default::default() }];
+    pair.bench.ask(6, DeleteTopicsRequest { topics, timeout_ms: 1000, ..Default::default() });
+    assert_eq!(pair.bench.dirs_with("t-0"), [0; 0]);
 }
