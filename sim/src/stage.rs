@@ -143,7 +143,8 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         let max_wait = Duration::from_millis(rng.random_range(0..1_000));
         let think = Duration::from_millis(rng.random_range(1..300));
         for (part, keys) in reading(plan).into_iter().enumerate() {
-            let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention: plan.trim.is_some() };
+            let (retention, from_followers) = (plan.trim.is_some(), number % 2 == 1);
+            let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention, from_followers };
             cast.push((ClientId(300 + number + 10 * part as u32), Box::new(ReaderActor::new(options, book.clone()))));
         }
     }
@@ -265,7 +266,8 @@ fn reading(plan: &Plan) -> Vec<Vec<Key>> {
 pub(crate) fn last_readers(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
     let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
     let reader = |(part, keys): (usize, Vec<Key>)| {
-        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention: plan.trim.is_some() };
+        let (retention, from_followers) = (plan.trim.is_some(), false);
+        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention, from_followers };
         let actor: Player = Box::new(ReaderActor::new(options, book.clone()));
         (ClientId(400 + part as u32), actor)
     };
