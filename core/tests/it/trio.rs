@@ -474,10 +474,11 @@ impl Member {
                 Stored::Located(Some(Located { region, first, next: last.header().next_offset() }))
             }
             StoreOp::Load { log, from, until, .. } => {
-                if let Some(at) = self.rotten.get(&log).filter(|at| (from..from.plus(1)).contains(*at)) {
+                let batches: Vec<Batch> = of(log)?.inside(from, until).take(20).cloned().collect();
+                if let Some(at) = self.rotten.get(&log).filter(|at| batches.iter().any(|batch| batch.header().base_offset == **at)) {
                     return Err(StoreFault::Damaged { at: *at, why: "a bit has rotted".to_owned() });
                 }
-                Stored::Loaded(of(log)?.inside(from, until).take(20).cloned().collect())
+                Stored::Loaded(batches)
             }
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Save { dir, name, bytes } => {
