@@ -103,18 +103,16 @@ impl Broker {
             }
             Ok(_) | Err(_) => BTreeSet::new(),
         };
-        for (id, dir) in sent {
-            if granted.contains(&id) {
-                if dir == directory::LOST {
-                    self.given_up(id);
-                }
-            } else if self.place_to_tell(id).is_some() {
-                self.assigning.waiting.insert(id);
-            }
+        let (granted, refused): (Vec<_>, Vec<_>) = sent.into_iter().partition(|(id, _)| granted.contains(id));
+        let lost = granted.into_iter().filter(|(_, dir)| *dir == directory::LOST);
+        lost.for_each(|(id, _)| self.given_up(id));
+        if refused.is_empty() {
+            probe!("a broker has told in which directory a replica lies");
+            return self.assign_replicas();
         }
-        if !self.assigning.waiting.is_empty() {
-            self.timer(RETRY, Timer::Places);
-        }
+        let refused: Vec<PartitionId> = refused.into_iter().map(|(id, _)| id).filter(|id| self.place_to_tell(*id).is_some()).collect();
+        self.assigning.waiting.extend(refused);
+        self.timer(RETRY, Timer::Places);
     }
 
     /// A bad batch was found in a log, by a read or a scrub. Where others hold everything the replica goes offline, to be filled anew from them.

@@ -275,6 +275,7 @@ fn a_disk_that_fails_takes_only_its_own_replicas_offline() {
     let mut trio = with_records(&[], 8);
     trio.create("u", 3, &[]);
     assert_eq!(trio.produce("u", 4, -1), E::NONE);
+    trio.pass(Duration::from_secs(1));
     let leader = trio.leader("t");
     let of_u = [trio.ends(1, "u"), trio.ends(2, "u"), trio.ends(3, "u")];
     trio.fail_disk(leader, "t");

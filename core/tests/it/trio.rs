@@ -102,6 +102,9 @@ fn directory(node: i32, dir: DirId) -> Uuid {
     Uuid([u8::try_from(node + 16 * i32::from(dir.0)).expect("few nodes"); 16])
 }
 
+/// Connections to the listener of the quorum begin here.
+const QUORUM: ConnId = ConnId(20_000);
+
 impl Trio {
     /// Three brokers that serve.
     pub(crate) fn new(fixed: &[(&str, &str)]) -> Self {
@@ -146,6 +149,9 @@ impl Trio {
         let peer = ([127, 0, 0, 1], 5).into();
         for conn in [CLIENT].into_iter().chain((0..1000).map(|at| ConnId(10_000 + at))) {
             broker.handle(self.now, Input::Opened { conn, listener: ListenerId(0), peer });
+        }
+        for conn in (0..1000).map(|at| ConnId(QUORUM.0 + at)) {
+            broker.handle(self.now, Input::Opened { conn, listener: ListenerId(1), peer });
         }
         self.member(node).broker = Some(broker);
         self.inputs.push_back((node, Input::Tick));
@@ -199,7 +205,8 @@ impl Trio {
                 }
                 self.next += 1;
                 let (lane, correlation) = (to.lane as u64, CorrelationId(self.next));
-                let conn = ConnId(10_000 + u64::try_from(node).expect("positive") * 100 + lane);
+                let base = if to.address.port == 9093 { QUORUM.0 } else { 10_000 };
+                let conn = ConnId(base + u64::try_from(node).expect("positive") * 100 + lane);
                 self.member(target).owed.insert((conn, correlation), (node, call));
                 let header = RequestHeader { api: body.api(), version, correlation, client_id: None };
                 self.inputs.push_back((target, Input::Request { conn, header, body, batches: Vec::new() }));
@@ -474,10 +481,11 @@ impl Member {
                 Stored::Located(Some(Located { region, first, next: last.header().next_offset() }))
             }
             StoreOp::Load { log, from, until, .. } => {
-                if let Some(at) = self.rotten.get(&log).filter(|at| (from..from.plus(1)).contains(*at)) {
+                let batches: Vec<Batch> = of(log)?.inside(from, until).take(20).cloned().collect();
+                if let Some(at) = self.rotten.get(&log).filter(|at| batches.iter().any(|batch| batch.header().base_offset == **at)) {
                     return Err(StoreFault::Damaged { at: *at, why: "a bit has rotted".to_owned() });
                 }
-                Stored::Loaded(of(log)?.inside(from, until).take(20).cloned().collect())
+                Stored::Loaded(batches)
             }
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Save { dir, name, bytes } => {
