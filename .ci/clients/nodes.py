@@ -59,16 +59,20 @@ class Cluster:
 
     def start(self, n):
         log = open(os.path.join(self.path(n), "node.log"), "ab")
+        begin = log.tell()
         command = [self.klamm, "serve", os.path.join(self.path(n), "server.properties")]
         self.processes[n] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + 60
         while True:
-            try:
-                return socket.create_connection(("127.0.0.1", self.port + n), 1).close()
-            except OSError:
-                if self.processes[n].poll() is not None or time.monotonic() > limit:
-                    raise SystemExit(f"node {n} does not listen (exit {self.processes[n].poll()}), see {log.name}") from None
-                time.sleep(0.005)
+            ended = self.processes[n].poll()
+            if ended is not None or time.monotonic() > limit:
+                raise SystemExit(f"node {n} does not listen (exit {ended}), see {log.name}")
+            # Its own word, since somebody else may listen at its port.
+            with open(log.name, "rb") as told:
+                told.seek(begin)
+                if b"klamm is ready" in told.read():
+                    return
+            time.sleep(0.005)
 
     def start_all(self):
         for n in self.ids:
