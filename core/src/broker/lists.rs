@@ -188,7 +188,7 @@ impl EpochEndOffset {
         if asked == leader.epoch {
             // The current epoch ends where readers stop.
             (self.leader_epoch, self.end_offset) = (asked, leader.high());
-        } else if asked < leader.epoch {
+        } else if asked.0 != -1 && asked < leader.epoch {
             (self.leader_epoch, self.end_offset) = leader.log.epochs().end_of(asked, leader.log.end());
         }
     }
