@@ -6,15 +6,7 @@ tool() { "$(dirname "$0")/../kafka/tool" "$@"; }
 scratch=$(mktemp -d); pids=()
 trap 'for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$scratch"' EXIT
 lines=$(wc -l < "$input"); topic=$prefix-tools
-want() { # WHAT PATTERN: standard input must have a line with PATTERN
-  cat > "$scratch/seen"
-  grep -qE -- "$2" "$scratch/seen" || { echo "$1: no line with '$2' in:" >&2; head -30 "$scratch/seen" >&2; exit 1; }
-}
-refuse() { # PATTERN COMMAND...: it must fail and say PATTERN
-  local pattern=$1; shift
-  if "$@" > "$scratch/refused" 2>&1; then echo "was not refused: $*" >&2; exit 1; fi
-  grep -q "$pattern" "$scratch/refused" || { echo "refused, but without '$pattern':" >&2; cat "$scratch/refused" >&2; exit 1; }
-}
+. "$(dirname "$0")/want"
 
 tool kafka-topics --bootstrap-server "$bootstrap" --create --topic "$topic" --partitions 3 --config retention.ms=7654321 | want create "Created topic $topic"
 tool kafka-topics --bootstrap-server "$bootstrap" --alter --topic "$topic" --partitions 4

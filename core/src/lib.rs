@@ -10,6 +10,7 @@ pub mod controller;
 pub mod coordinator;
 pub mod error;
 pub mod id;
+pub mod invariant;
 pub mod log;
 pub mod partition;
 pub mod probe;

@@ -75,8 +75,50 @@ mutants! {
     UncleanKeepsIsr = "unclean-keeps-isr",
     /// A fenced or stopping broker joins an ISR (KIP-841).
     FencedInIsr = "fenced-in-isr",
+    /// A follower whose end its leader does not hold drops its whole log, though it may lie behind the leader's end (KAFKA-2143).
+    OorCutToStart = "oor-cut-to-start",
     /// A preferred leader, or the end of a move, takes a replica that is not in sync (KIP-455).
     PreferredNotInIsr = "preferred-not-in-isr",
+    /// A follower cuts its log to its own high watermark, which lags, instead of to where its epoch ended (KIP-101).
+    TruncToHw = "trunc-to-hw",
+    /// A leader that does not know the follower's epoch tells where the next one begins, as if that were the end of the asked one (KIP-279, KAFKA-6361).
+    EpochUnknownFallback = "epoch-unknown-fallback",
+    /// A cut leaves leader epochs behind that have no record any more (KAFKA-10706).
+    EpochCacheNotCut = "epoch-cache-not-cut",
+    /// A leader answers whoever names another epoch than its own (KIP-320).
+    FetchWithoutEpoch = "fetch-without-epoch",
+    /// The fetch offset of a follower that is told to cut counts as what it has (KAFKA-13141).
+    DivergingMovesLeo = "diverging-moves-leo",
+    /// Only the confirmed ISR counts for the high watermark while a change of it is under way (KIP-497).
+    HwCommittedIsr = "hw-committed-isr",
+    /// The high watermark is not looked at when a shrunk ISR is confirmed (KAFKA-13091).
+    HwStuckAfterShrink = "hw-stuck-after-shrink",
+    /// A follower joins the ISR at the high watermark, though that may lag behind the start of the leader's epoch (KAFKA-7128).
+    IsrJoinBelowEpochStart = "isr-join-below-epoch-start",
+    /// acks=all is answered when `min.insync.replicas` members have the records, instead of the whole ISR.
+    AckMinIsrOnly = "ack-min-isr-only",
+    /// acks=all is answered when the leader has written the records.
+    AckBeforeHw = "ack-before-hw",
+    /// Produce requests that still wait when a leadership ends are acknowledged.
+    AckAfterStepdown = "ack-after-stepdown",
+    /// A new leader tells a high watermark that may lag behind what was told before it (KIP-207).
+    ElectServesLowHw = "elect-serves-low-hw",
+    /// Consumers see what the leader has written, committed or not (KAFKA-725).
+    ReadAboveHw = "read-above-hw",
+    /// Retention deletes records that are not committed yet.
+    RetentionPastHw = "retention-past-hw",
+    /// A node carries out metadata as soon as it is in its log, committed or not.
+    ActBeforeCommit = "act-before-commit",
+    /// A commit of an older generation is stored.
+    StaleGenerationCommit = "stale-generation-commit",
+    /// A static member that comes back shares the id of its former self, which so is not fenced (KAFKA-8500, KAFKA-8225).
+    StaticNotFenced = "static-not-fenced",
+    /// What a member says that it owned is believed, however old its generation (KAFKA-12984, KAFKA-13419).
+    OwnedOfOldGeneration = "owned-of-old-generation",
+    /// Offsets of groups that live or rebalance expire (KAFKA-8069, KAFKA-13636).
+    OffsetsExpireLive = "offsets-expire-live",
+    /// A coordinator that still loads a group answers that nothing was committed.
+    LoadNotFinished = "load-not-finished",
 }
 
 #[cfg(feature = "sim")]
@@ -88,11 +130,25 @@ mod on {
     thread_local! {
         static HITS: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
         static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+        static RECENT: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
     }
+
+    /// So many probes are kept for `drain_recent`.
+    const RECENT_MAX: usize = 64;
 
     /// Counts one pass of the branch `name` on this thread.
     pub fn hit(name: &'static str) {
         HITS.with_borrow_mut(|hits| *hits.entry(name).or_default() += 1);
+        RECENT.with_borrow_mut(|recent| {
+            if recent.len() < RECENT_MAX {
+                recent.push(name);
+            }
+        });
+    }
+
+    /// The probes passed on this thread since the last call, in order: what may strike just then looks here.
+    pub fn drain_recent(each: impl FnMut(&'static str)) {
+        RECENT.with_borrow_mut(|recent| recent.drain(..).for_each(each));
     }
 
     /// The passes counted on this thread since the last call, by probe.
@@ -112,12 +168,17 @@ mod on {
 }
 
 #[cfg(feature = "sim")]
-pub use on::{hit, is_on, switch, take_hits};
+pub use on::{drain_recent, hit, is_on, switch, take_hits};
 
 /// Counts nothing without the feature `sim`.
 #[cfg(not(feature = "sim"))]
 #[inline(always)]
 pub fn hit(_: &'static str) {}
+
+/// Nothing is passed without the feature `sim`.
+#[cfg(not(feature = "sim"))]
+#[inline(always)]
+pub fn drain_recent(_: impl FnMut(&'static str)) {}
 
 /// Every guard stands without the feature `sim`.
 #[cfg(not(feature = "sim"))]

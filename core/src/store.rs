@@ -2,10 +2,10 @@
 //!
 //! The store's contract, tested by one suite against the real disk and the faulty one:
 //!
-//! - Writes of one log (`Create`, `Append`, `Roll`, `Truncate`, `Discard`, `Delete`) complete in issue order. An append that is done is readable.
+//! - Writes of one log (`Create`, `Append`, `Roll`, `Truncate`, `Restart`, `Discard`, `Delete`) complete in issue order. An append that is done is readable.
 //! - Syncs of one log complete in issue order; each covers the appends issued before it. A sync that is done survives power loss.
 //!   A sync in flight holds back no append: `accepted ≥ written ≥ synced` are three watermarks.
-//! - `Truncate` and `Discard` are barriers for writes. Reads (`Locate`, `Load`, `FindTime`) overtake writes, and see at least what was done when they were issued.
+//! - `Truncate`, `Restart` and `Discard` are barriers for writes. Reads (`Locate`, `Load`, `FindTime`) overtake writes, and see at least what was done when they were issued.
 //! - After an append has failed every later append of that log fails with the same fault, until `Reopen`.
 //! - A failed sync is never retried: the whole log directory goes offline, and everything outstanding there fails.
 
@@ -75,6 +75,14 @@ pub enum StoreOp {
         log: LogId,
         /// The new end; if it lies inside of a batch, that batch goes whole.
         to: Offset,
+    },
+    /// Drops everything that the log holds, so that it begins and ends at `at`, durably: no record, no leader epoch, no producer. A log that is
+    /// `Damaged` takes it as well, and is whole again.
+    Restart {
+        /// Which.
+        log: LogId,
+        /// Its only offset.
+        at: Offset,
     },
     /// Unlinks the segments that end at or below `below`; never the active one.
     Discard {
@@ -159,7 +167,7 @@ pub enum Stored {
         /// The synced end.
         end: Offset,
     },
-    /// `Truncate`, `Reopen`: the log as it is now.
+    /// `Truncate`, `Restart`, `Reopen`: the log as it is now.
     Reopened(Box<Recovered>),
     /// `Locate`: `None` where nothing lies between `from` and `until`.
     Located(Option<Located>),

@@ -80,7 +80,9 @@ pub fn is_alone(config: &Config) -> bool {
     servers(config).iter().all(|server| own.contains(server))
 }
 
-fn servers(config: &Config) -> Vec<Address> {
+/// Where `controller.quorum.bootstrap.servers` says that the quorum is.
+#[must_use]
+pub fn servers(config: &Config) -> Vec<Address> {
     quorum::addresses(config.given.get("controller.quorum.bootstrap.servers").unwrap_or_default()).expect("judged with the configuration")
 }
 

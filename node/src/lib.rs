@@ -4,6 +4,7 @@
 //! seams ([`net`], [`fs`], [`clock`]), so that the same node runs on tokio and in the simulator.
 #![deny(unsafe_code)]
 
+mod asks;
 pub mod client;
 pub mod clock;
 pub mod config;

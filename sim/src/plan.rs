@@ -71,6 +71,13 @@ pub enum Fault {
     },
     /// The node's wall clock jumps by so many ms.
     ClockJump(i64),
+    /// A bit of an old segment rots on that node: `pick` says which.
+    Rot {
+        /// Always the same in a run: everything has a good copy on the other nodes.
+        node: u32,
+        /// Chance.
+        pick: u64,
+    },
 }
 
 impl Fault {
@@ -91,6 +98,7 @@ impl Fault {
             Self::FailReads(_) => "fail-reads",
             Self::FillDisk { .. } => "fill-disk",
             Self::ClockJump(_) => "clock-jump",
+            Self::Rot { .. } => "rot",
         }
     }
 }
@@ -204,6 +212,12 @@ impl Plan {
 }
 
 impl Plan {
+    /// Whether clients may be sent batches that have rotted.
+    #[must_use]
+    pub fn rots(&self) -> bool {
+        self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Rot { .. }))
+    }
+
     /// The numbers of the nodes.
     pub fn nodes(&self) -> impl Iterator<Item = u32> + use<> {
         1..=self.nodes
@@ -222,6 +236,7 @@ impl Plan {
             return self;
         }
         let mut rng = rng::stream(self.seed, "cluster");
+        let faults = with_rot(self.faults, self.durability, nodes, &mut rng::stream(self.seed, "rot"));
         let replication = i16::try_from(nodes.min(3)).expect("three at most");
         Self {
             nodes,
@@ -232,6 +247,7 @@ impl Plan {
             groups: Vec::new(),
             trim: None,
             operator: None,
+            faults,
             ..self
         }
     }
@@ -308,6 +324,21 @@ fn faults(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)> {
     }
     all.sort_unstable();
     all
+}
+
+/// In half of the clusters the disk of one node rots. Where a power loss takes what was acknowledged, or a read that fails has another node give up its
+/// copy, the bad one might be the last: the atlas does not allow both.
+fn with_rot(mut faults: Vec<(u64, Fault)>, durability: Durability, nodes: u32, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    let node = rng.random_range(1..=nodes);
+    if durability == Durability::PageCache || rng.random_ratio(1, 2) {
+        return faults;
+    }
+    faults.retain(|(_, fault)| !matches!(fault, Fault::FailReads(_)));
+    for _ in 0..rng.random_range(1..=4) {
+        faults.push((rng.random_range(8 * SECOND..LOAD - 2 * SECOND), Fault::Rot { node, pick: rng.random() }));
+    }
+    faults.sort_unstable();
+    faults
 }
 
 fn fault(kind: u32, rng: &mut Rng) -> Fault {

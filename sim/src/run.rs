@@ -71,8 +71,8 @@ impl Runner {
         let mut mesh = Mesh::new(plan.seed, weather);
         let mut stations = BTreeMap::new();
         for node in plan.nodes() {
-            let pace = DiskPace::new(rng::stream(plan.seed, &of_node("pace", node)));
-            let disk = Disk::new(rng::stream(plan.seed, &of_node("disk", node)), Arc::new(pace.clone()));
+            let pace = DiskPace::new(rng::stream(plan.seed, &stage::of_node("pace", node)));
+            let disk = Disk::new(rng::stream(plan.seed, &stage::of_node("disk", node)), Arc::new(pace.clone()));
             format(node, &disk, &pace);
             mesh.add_node(node, Node::new(spec(&plan, node), disk, pace));
             stations.insert(node, Station::default());
@@ -248,7 +248,7 @@ impl Runner {
     fn strike(&mut self, at: usize) {
         let (_, fault) = self.plan.faults[at];
         let now = self.mesh.now();
-        let node = self.some_node();
+        let node = if let Fault::Rot { node, .. } = fault { node } else { self.some_node() };
         self.station(node).ledger.planned(fault.name());
         if self.healed {
             return;
@@ -313,11 +313,48 @@ impl Runner {
                 self.alarm(now + lasts, Alarm::Empty(node));
                 self.station(node).ledger.bit(fault.name());
             }
+            Fault::Rot { pick, .. } => {
+                if self.rot(node, pick) {
+                    self.station(node).ledger.bit(fault.name());
+                }
+            }
             Fault::ClockJump(by) => {
                 self.mesh.jump_clock(node, by);
                 self.station(node).ledger.bit(fault.name());
             }
         }
+    }
+
+    /// Flips a bit of an old segment of a topic under test. The newest three are spared: what may lie behind the recovery point that survives a
+    /// crash is cut as a torn tail, and nobody can tell the two apart.
+    fn rot(&self, node: u32, pick: u64) -> bool {
+        let disk = self.mesh.node(node).disk();
+        let mut old: Vec<(String, u64)> = Vec::new();
+        let mut segments: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
+        for (path, len) in disk.files() {
+            let Some((folder, _)) = path.split_once('/').filter(|(_, name)| name.ends_with(".log")) else { continue };
+            if !folder.starts_with("__") {
+                segments.entry(folder.to_owned()).or_default().push((path, len));
+            }
+        }
+        for (folder, mut files) in segments {
+            if self.is_held_elsewhere(&folder, node) {
+                files.truncate(files.len().saturating_sub(3));
+                old.extend(files.into_iter().filter(|(_, len)| *len > 0));
+            }
+        }
+        if old.is_empty() {
+            return false;
+        }
+        let (path, len) = &old[(pick % old.len() as u64) as usize];
+        disk.rot(path, (pick >> 16) % len);
+        true
+    }
+
+    /// Whether every broker that is up knows of another holder of all that is committed: in ISR or ELR.
+    fn is_held_elsewhere(&self, folder: &str, node: u32) -> bool {
+        let mut up = self.plan.nodes().filter_map(|id| self.mesh.node(id).broker()).peekable();
+        up.peek().is_some() && up.all(|broker| broker.holders(folder).iter().any(|holder| holder.0 != node as i32))
     }
 
     /// A node, by chance.
@@ -356,25 +393,10 @@ impl Runner {
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),
-            faults: struck(self.stations),
+            faults: stage::struck(self.stations.into_values().map(|station| station.ledger)),
             notes,
         })
     }
-}
-
-/// What struck all nodes together.
-fn struck(stations: BTreeMap<u32, Station>) -> BTreeMap<&'static str, (u64, u64)> {
-    let mut all: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
-    for (name, (planned, bit)) in stations.into_values().flat_map(|station| station.ledger.into_struck()) {
-        let entry = all.entry(name).or_default();
-        (entry.0, entry.1) = (entry.0 + planned, entry.1 + bit);
-    }
-    all
-}
-
-/// The stream of a concern of one node; the first one's name is the concern's.
-fn of_node(concern: &str, node: u32) -> String {
-    if node == NODE { concern.to_owned() } else { format!("{concern} {node}") }
 }
 
 fn spec(plan: &Plan, node: u32) -> Spec {
@@ -390,7 +412,7 @@ fn spec(plan: &Plan, node: u32) -> Spec {
         config: Config { tail_bytes_max: plan.tail_bytes, reserve_bytes: stage::RESERVE_BYTES, ..Config::new(broker) },
         identity: stage::owner(node),
         options: stage::store_options(plan),
-        seed: plan.seed ^ (u64::from(node - NODE) << 32),
+        seed: stage::seed_of(plan, node),
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
         all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
         all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
+        all.push(("replica.high.watermark.checkpoint.interval.ms", "1000".to_owned()));
+        all.push(("leader.imbalance.check.interval.seconds", "4".to_owned()));
     }
     all
 }
@@ -84,6 +86,16 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
 /// The id of a node's log directory.
 pub(crate) fn directory(node: u32) -> Uuid {
     Uuid([6 + node as u8; 16])
+}
+
+/// The stream of a concern of one node; the first one's name is the concern's.
+pub(crate) fn of_node(concern: &str, node: u32) -> String {
+    if node == NODE { concern.to_owned() } else { format!("{concern} {node}") }
+}
+
+/// What feeds a node's own chance.
+pub(crate) fn seed_of(plan: &Plan, node: u32) -> u64 {
+    plan.seed ^ (u64::from(node - NODE) << 32)
 }
 
 /// How the node's store works.
@@ -117,6 +129,7 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
     let configs = topic_configs(plan);
     book.borrow_mut().gone = gone(plan);
     book.borrow_mut().misdates = is_misdating(plan);
+    book.borrow_mut().rots = plan.rots();
     let at = at.to_vec();
     let mut cast: Vec<(ClientId, Player)> = Vec::new();
     cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, plan.replication, configs, book.clone()))));
@@ -130,7 +143,8 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         let max_wait = Duration::from_millis(rng.random_range(0..1_000));
         let think = Duration::from_millis(rng.random_range(1..300));
         for (part, keys) in reading(plan).into_iter().enumerate() {
-            let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention: plan.trim.is_some() };
+            let (retention, from_followers) = (plan.trim.is_some(), number % 2 == 1);
+            let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention, from_followers };
             cast.push((ClientId(300 + number + 10 * part as u32), Box::new(ReaderActor::new(options, book.clone()))));
         }
     }
@@ -252,7 +266,8 @@ fn reading(plan: &Plan) -> Vec<Vec<Key>> {
 pub(crate) fn last_readers(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
     let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
     let reader = |(part, keys): (usize, Vec<Key>)| {
-        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention: plan.trim.is_some() };
+        let (retention, from_followers) = (plan.trim.is_some(), false);
+        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention, from_followers };
         let actor: Player = Box::new(ReaderActor::new(options, book.clone()));
         (ClientId(400 + part as u32), actor)
     };
@@ -379,4 +394,14 @@ impl Ledger {
     pub(crate) fn into_struck(self) -> BTreeMap<&'static str, (u64, u64)> {
         self.struck
     }
+}
+
+/// What struck all nodes together.
+pub(crate) fn struck(ledgers: impl Iterator<Item = Ledger>) -> BTreeMap<&'static str, (u64, u64)> {
+    let mut all: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+    for (name, (planned, bit)) in ledgers.flat_map(Ledger::into_struck) {
+        let entry = all.entry(name).or_default();
+        (entry.0, entry.1) = (entry.0 + planned, entry.1 + bit);
+    }
+    all
 }

@@ -37,6 +37,7 @@ impl Broker {
         let records = self.plan(|planner| Plan { records: planner.activate(), response: () }).records;
         self.propose(records, After::Nothing);
         self.watch_brokers();
+        self.watch_leaders();
         // Who died with the controller before, or together with it, has no connection here that could close.
         let unfenced = self.image().brokers().iter().filter(|(_, broker)| !broker.is_fenced).map(|(id, _)| *id);
         unfenced.collect::<Vec<_>>().into_iter().for_each(|id| self.dial(id));

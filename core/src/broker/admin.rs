@@ -13,10 +13,10 @@ use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Pl
 use crate::id::{Offset, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{PartitionId, Role};
-use crate::probe;
 use crate::request::Token;
 use crate::store::StoreOp;
 use crate::wire::Response;
+use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Broker {
             }
         }
         let Some(leader) = self.partitions.get(&METADATA).and_then(|p| p.leader()) else { return };
-        let high = leader.high();
+        let high = if mutant!(ActBeforeCommit) { leader.log.end() } else { leader.high() };
         self.metadata_high(high);
     }
 
@@ -109,6 +109,8 @@ impl Broker {
             }
         }
         if !changes.is_empty() {
+            // Who is fenced is waited for no longer.
+            self.look_at_deletions(|_| true);
             self.look_for_myself();
         }
     }
@@ -162,9 +164,15 @@ impl Broker {
         self.store(StoreOp::Delete { log }, Pending::Delete { folder });
     }
 
+    /// Whether a log of that name is being deleted.
+    pub(super) fn is_deleting(&self, folder: &str) -> bool {
+        self.admin.deleting.contains(folder)
+    }
+
     /// The store has deleted a log, or never will: its directory is offline.
     pub(super) fn log_deleted(&mut self, folder: &str) {
         self.admin.deleting.remove(folder);
+        self.move_is_over(folder);
         let Some(id) = self.admin.blocked.remove(folder) else { return };
         let Some(topic) = self.image().topic_by_id(id.topic) else { return };
         let name = topic.name.clone();
@@ -216,7 +224,10 @@ impl Broker {
         let is_mine = topic.partitions.get(&id.index).is_some_and(|p| p.replicas.contains(&me));
         let config = config.unwrap_or_else(|| Arc::new(self.image().topic_config(&name, &self.config.broker)));
         match (is_mine, self.partitions.contains_key(&id)) {
-            (true, true) => self.play(id),
+            (true, true) => {
+                self.play(id);
+                self.look_at_place(id);
+            }
             (true, false) => {
                 self.take_up(&name, id, &config);
                 if self.partitions.get(&id).is_none_or(|p| matches!(p.role, Role::Opening)) {
@@ -246,12 +257,14 @@ impl Broker {
                 let id = topic.id;
                 let config = Arc::new(self.image().topic_config(&resource.name, &self.config.broker));
                 self.configure_topic(id, &config);
+                self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::Broker => {
                 self.configure_broker();
                 let configs: Vec<(Uuid, Arc<TopicConfig>)> =
                     self.image().topics().map(|t| (t.id, Arc::new(self.image().topic_config(&t.name, &self.config.broker)))).collect();
                 configs.iter().for_each(|(topic, config)| self.configure_topic(*topic, config));
+                self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => {}
         }
@@ -259,6 +272,7 @@ impl Broker {
 
     /// Reads anew what the broker itself takes from dynamic properties.
     fn configure_broker(&mut self) {
+        self.configure_throttles();
         let key = broker::key("producer.id.expiration.ms").expect("a name of our own table");
         let (value, _) = self.layers().of(key);
         if let Some(ms) = value.and_then(|text| text.parse().ok()) {

@@ -1,10 +1,16 @@
 //! `ApiVersions`: what this broker speaks, and the cluster's features (KIP-584). What is not served is not listed.
 
 use super::{Broker, Token};
-use crate::controller::bootstrap::{METADATA_VERSION, METADATA_VERSION_MIN};
+use crate::config::quorum::KRAFT_VERSIONS;
+use crate::controller::features::SUPPORTED;
 use crate::error::ErrorCode;
+use crate::id::Uuid;
+use crate::quorum::Quorum;
 use crate::wire::ApiKey;
 use crate::wire::api::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
+
+/// Whether the voters of the metadata quorum can be changed (KIP-853).
+const KRAFT_FEATURE: &str = "kraft.version";
 
 /// What a client is told that asked for `ApiVersions` in a version that is not spoken: the one range it needs to ask again.
 ///
@@ -17,36 +23,48 @@ pub fn unsupported_api_versions() -> ApiVersionsResponse {
 impl Broker {
     pub(super) fn api_versions(&mut self, token: Token, version: i16, body: &ApiVersionsRequest) {
         let is_named = version < 3 || (is_software(&body.client_software_name) && is_software(&body.client_software_version));
-        let response =
-            if is_named { self.advertised() } else { ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() } };
+        let response = if is_named {
+            self.advertised(version, self.is_of_quorum(token))
+        } else {
+            ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() }
+        };
         self.reply(token, response.into());
     }
 
-    fn advertised(&self) -> ApiVersionsResponse {
-        let supported =
-            SupportedFeatureKey { name: "metadata.version".to_owned(), min_version: METADATA_VERSION_MIN, max_version: METADATA_VERSION };
-        let finalized = |(name, level): (&String, &i16)| FinalizedFeatureKey {
-            name: name.clone(),
-            max_version_level: *level,
-            min_version_level: *level,
-        };
+    /// Whether a request came in by a listener of the metadata quorum. What this node asks itself may be anything.
+    pub(super) fn is_of_quorum(&self, token: Token) -> bool {
+        self.conns.get(&token.conn).is_some_and(|conn| self.config.broker.is_controller(conn.listener))
+    }
+
+    fn advertised(&self, version: i16, controllers: bool) -> ApiVersionsResponse {
+        let kraft = (KRAFT_FEATURE, KRAFT_VERSIONS.min_supported_version, KRAFT_VERSIONS.max_supported_version);
+        let feature =
+            |(name, min_version, max_version): (&str, i16, i16)| SupportedFeatureKey { name: name.to_owned(), min_version, max_version };
+        // A minimum of 0 would be taken for a mistake before version 4 (KIP-1022).
+        let supported = SUPPORTED.iter().copied().chain([kraft]).filter(|(_, min, _)| version >= 4 || *min > 0);
+        let finalized =
+            |(name, level): (&str, i16)| FinalizedFeatureKey { name: name.to_owned(), max_version_level: level, min_version_level: level };
+        let levels = self.image().features().iter().map(|(name, level)| (name.as_str(), *level));
+        let can_change = |quorum: &Quorum| quorum.voters().iter().all(|voter| voter.directory != Uuid::ZERO);
+        let kraft = self.quorum.as_ref().is_some_and(can_change).then_some((KRAFT_FEATURE, KRAFT_VERSIONS.max_supported_version));
         ApiVersionsResponse {
-            api_keys: ApiKey::ALL.iter().filter(|key| !is_of_clusters(**key)).map(|key| range(*key)).collect(),
-            supported_features: vec![supported],
+            api_keys: ApiKey::ALL.iter().filter(|key| is_open(**key, controllers) && is_served(**key)).map(|key| range(*key)).collect(),
+            supported_features: supported.map(feature).collect(),
             finalized_features_epoch: self.metadata_epoch(),
-            finalized_features: self.image().features().iter().map(finalized).collect(),
+            finalized_features: levels.chain(kraft).map(finalized).collect(),
             ..Default::default()
         }
     }
 }
 
-/// What only the nodes of a cluster ask each other, and what is not served.
-fn is_of_clusters(key: ApiKey) -> bool {
+/// Whether an API is served to who comes in by a listener of the metadata quorum (`controllers`), or by one of clients and brokers.
+///
+/// Source: `listeners` of each of Kafka's message definitions; a request that is not for its listener closes the connection there too.
+pub(super) fn is_open(key: ApiKey, controllers: bool) -> bool {
     use ApiKey as K;
-    matches!(
+    let is_of_quorum = matches!(
         key,
-        K::AlterReplicaLogDirs
-            | K::Vote
+        K::Vote
             | K::BeginQuorumEpoch
             | K::EndQuorumEpoch
             | K::AlterPartition
@@ -58,7 +76,33 @@ fn is_of_clusters(key: ApiKey) -> bool {
             | K::ControllerRegistration
             | K::AssignReplicasToDirs
             | K::UpdateRaftVoter
-    )
+    );
+    let is_of_both = matches!(
+        key,
+        K::Fetch
+            | K::ApiVersions
+            | K::DescribeCluster
+            | K::DescribeConfigs
+            | K::AlterConfigs
+            | K::IncrementalAlterConfigs
+            | K::CreateTopics
+            | K::DeleteTopics
+            | K::CreatePartitions
+            | K::ElectLeaders
+            | K::AlterPartitionReassignments
+            | K::ListPartitionReassignments
+            | K::UnregisterBroker
+            | K::UpdateFeatures
+            | K::DescribeQuorum
+            | K::AddRaftVoter
+            | K::RemoveRaftVoter
+    );
+    is_of_both || is_of_quorum == controllers
+}
+
+/// What can be decoded and is not decided yet.
+fn is_served(key: ApiKey) -> bool {
+    key != ApiKey::FetchSnapshot
 }
 
 fn range(key: ApiKey) -> ApiVersion {
@@ -86,6 +130,21 @@ mod tests {
         }
         for bad in ["", "-a", "a.", "a b", "ä"] {
             assert!(!is_software(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_nodes_of_a_cluster_ask_each_other_is_open_to_nobody_else() {
+        use ApiKey as K;
+        let open = |key| (is_open(key, false), is_open(key, true));
+        for key in [K::Vote, K::Envelope, K::BrokerHeartbeat, K::AlterPartition, K::UpdateRaftVoter] {
+            assert_eq!(open(key), (false, true), "{key:?}");
+        }
+        for key in [K::Produce, K::Metadata, K::JoinGroup, K::DescribeLogDirs, K::AlterReplicaLogDirs] {
+            assert_eq!(open(key), (true, false), "{key:?}");
+        }
+        for key in [K::ApiVersions, K::Fetch, K::DescribeQuorum, K::CreateTopics, K::DescribeCluster] {
+            assert_eq!(open(key), (true, true), "{key:?}");
         }
     }
 

@@ -86,6 +86,7 @@ impl Broker {
             ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
             fetches.into_iter().for_each(|token| self.look_again(token));
         }
+        self.follower_moved(id);
         self.durable_moved(id);
     }
 
@@ -105,6 +106,7 @@ impl Broker {
         }
         self.follower_durable(id);
         self.advance(id);
+        self.copy_on(id);
     }
 
     /// Moves the high watermark as far as the in-sync replicas allow, and releases what waited for it.
@@ -112,19 +114,21 @@ impl Broker {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let owner = partition.owner;
         let Some(leader) = partition.leader_mut() else { return };
-        let Some(advanced) = leader.advance() else { return };
-        let ready = leader.until_high.release(advanced.high);
-        let fetches: Vec<Token> = leader.fetches.iter().copied().collect();
+        let advanced = leader.advance();
+        let ready = leader.until_high.release(leader.acknowledged());
+        let fetches: Vec<Token> = if advanced.is_some() { leader.fetches.iter().copied().collect() } else { Vec::new() };
         ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
+        let Some(advanced) = advanced else { return };
         self.high_moved(id, owner, advanced.high);
         fetches.into_iter().for_each(|token| self.look_again(token));
     }
 
     /// Parks a produce wait until the watermark that its acks name has reached `next`. Returns whether it must wait at all.
     pub(super) fn park(&mut self, id: PartitionId, next: Offset, all: bool, wait: ProduceWait) -> bool {
+        let all = all && !mutant!(AckBeforeHw);
         let leader = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()).expect("it has just taken an append");
         let (reached, waits) =
-            if all { (leader.high(), &mut leader.until_high) } else { (leader.log.written(), &mut leader.until_written) };
+            if all { (leader.acknowledged(), &mut leader.until_high) } else { (leader.log.written(), &mut leader.until_written) };
         if next <= reached {
             return false;
         }

@@ -113,6 +113,8 @@ impl Broker {
             self.tell_quorum(|quorum, _| quorum.voters_changed(now, at, voters));
         }
         self.timer(self.lag_max() / 2, Timer::Laggards);
+        self.timer(Duration::ZERO, Timer::Introduction);
+        self.configure_throttles();
         self.beat_now();
     }
 
@@ -165,6 +167,13 @@ impl Broker {
         }
         self.timer(self.retention_check(), Timer::Retention);
         self.timer(Duration::ZERO, Timer::Space);
+        self.forget_highs();
+        self.checkpoint_highs();
+        self.scrub();
+        // What was found at the start, or lies elsewhere than the controller knows.
+        let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.look_at_place(id));
+        self.assign_replicas();
         let waiting: Vec<_> = self.conns.keys().copied().collect();
         self.to_pump.extend(waiting);
     }

@@ -27,18 +27,26 @@ pub(super) enum Asker {
     Metadata,
     /// A fetch of partitions that this broker leads.
     Fetcher(BrokerId),
+    /// Where logs of that leader begin.
+    Begins(BrokerId),
+    /// And where they end.
+    Ends(BrokerId),
     /// This broker's registration.
     Registration,
     /// A heartbeat.
     Heartbeat,
     /// Changes of ISRs.
     Isr,
+    /// Where replicas lie.
+    Places,
     /// A request that is forwarded for a client.
     Forward(Token),
     /// A block of producer ids.
     ProducerIds,
     /// Topics that the broker itself wants.
     Topics,
+    /// Who this controller is.
+    Introduction,
     /// Whether a broker's process is there.
     Suspect(BrokerId),
 }
@@ -112,12 +120,16 @@ impl Broker {
             Asker::Quorum(number) => self.quorum_answered(number, outcome),
             Asker::Metadata => self.metadata_fetched(outcome, fetched),
             Asker::Fetcher(leader) => self.replicas_fetched(leader, outcome, fetched),
+            Asker::Begins(leader) => self.begins_told(leader, outcome),
+            Asker::Ends(leader) => self.ends_told(leader, outcome),
             Asker::Registration => self.registered(outcome),
             Asker::Heartbeat => self.heartbeat_answered(outcome),
             Asker::Isr => self.isr_answered(outcome),
+            Asker::Places => self.places_answered(outcome),
             Asker::Forward(token) => self.forward_answered(token, outcome),
             Asker::ProducerIds => self.producer_ids_answered(outcome),
             Asker::Topics => self.topics_answered(),
+            Asker::Introduction => self.introduced(),
             Asker::Suspect(broker) => self.dialled(broker, &outcome),
         }
     }

@@ -3,7 +3,7 @@
 //! Shows committed metadata only. Source: Kafka's `KafkaApis` and `KRaftMetadataCache`.
 
 use super::{Broker, Token};
-use crate::controller::image::{Partition, Registration, Topic};
+use crate::controller::image::{ControllerRegistration, Partition, Registration, Topic};
 use crate::controller::name;
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, DirId, PartitionIndex, Uuid};
@@ -140,20 +140,22 @@ impl Broker {
 
     /// The brokers that live and have the listener, with its host and port.
     fn reachable(&self, listener: &str) -> impl Iterator<Item = (BrokerId, &Registration, String, i32)> {
+        self.listening(listener).filter(|(_, broker, ..)| !broker.is_fenced)
+    }
+
+    /// The brokers that have the listener, with its host and port.
+    fn listening(&self, listener: &str) -> impl Iterator<Item = (BrokerId, &Registration, String, i32)> {
         let address = move |broker: &Registration| {
             let found = broker.endpoints.iter().find(|(name, ..)| name == listener);
             found.map(|(_, host, port, _)| (host.clone(), i32::from(*port)))
         };
-        let alive = self.image().brokers().iter().filter(|(_, broker)| !broker.is_fenced);
-        alive.filter_map(move |(id, broker)| address(broker).map(|(host, port)| (*id, broker, host, port)))
+        self.image().brokers().iter().filter_map(move |(id, broker)| address(broker).map(|(host, port)| (*id, broker, host, port)))
     }
 
-    /// Where this broker's clients of a listener find it, for coordinators.
-    pub(super) fn my_address(&self, token: Token) -> (String, i32) {
+    /// Where clients of the listener that a request came in by find a broker that lives.
+    pub(super) fn address_of(&self, token: Token, broker: BrokerId) -> Option<(BrokerId, String, i32)> {
         let listener = self.listener_of(token);
-        let me = self.config.broker.id;
-        let mine = self.reachable(&listener).find(|(id, ..)| *id == me);
-        mine.map_or((String::new(), -1), |(_, _, host, port)| (host, port))
+        self.reachable(&listener).find(|(id, ..)| *id == broker).map(|(id, _, host, port)| (id, host, port))
     }
 
     /// A broker that clients may take for the controller: any one forwards what it must (KIP-590).
@@ -163,35 +165,57 @@ impl Broker {
     }
 
     pub(super) fn describe_cluster(&mut self, token: Token, version: i16, body: &DescribeClusterRequest) {
-        let listener = self.listener_of(token);
-        let refuse =
-            |code, words: &str| DescribeClusterResponse { error_code: code, error_message: Some(words.to_owned()), ..Default::default() };
-        let response = match body.endpoint_type {
-            ENDPOINT_BROKER => {
-                let node = |(id, broker, host, port): (BrokerId, &Registration, String, i32)| DescribeClusterBroker {
-                    broker_id: id,
-                    host,
-                    port,
-                    rack: broker.rack.clone(),
-                    is_fenced: broker.is_fenced,
-                };
-                DescribeClusterResponse {
-                    endpoint_type: ENDPOINT_BROKER,
-                    cluster_id: self.config.broker.cluster.clone(),
-                    controller_id: self.some_broker(),
-                    brokers: self.reachable(&listener).map(node).collect(),
-                    cluster_authorized_operations: if body.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { i32::MIN },
-                    ..Default::default()
-                }
+        let here = if self.is_of_quorum(token) { ENDPOINT_CONTROLLER } else { ENDPOINT_BROKER };
+        let response = match (body.endpoint_type, here) {
+            (ENDPOINT_BROKER, ENDPOINT_BROKER) => self.describe_brokers(token, body.include_fenced_brokers),
+            (ENDPOINT_CONTROLLER, ENDPOINT_CONTROLLER) => self.describe_controllers(token),
+            (ENDPOINT_BROKER | ENDPOINT_CONTROLLER, _) => {
+                let (here, wanted) = if here == ENDPOINT_BROKER { ("BROKER", "CONTROLLER") } else { ("CONTROLLER", "BROKER") };
+                let words = format!("The request was sent to an endpoint of type {here}, but we wanted an endpoint of type {wanted}");
+                undescribed(ErrorCode::MISMATCHED_ENDPOINT_TYPE, words)
             }
-            ENDPOINT_CONTROLLER => refuse(
-                ErrorCode::MISMATCHED_ENDPOINT_TYPE,
-                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
-            ),
-            _ if version == 0 => refuse(ErrorCode::INVALID_REQUEST, "Unsupported endpoint type"),
-            other => refuse(ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, &format!("Unsupported endpoint type {other}")),
+            _ if version == 0 => undescribed(ErrorCode::INVALID_REQUEST, "Unsupported endpoint type".to_owned()),
+            (other, _) => undescribed(ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, format!("Unsupported endpoint type {other}")),
         };
-        self.reply(token, response.into());
+        let operations = if body.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { i32::MIN };
+        let cluster_authorized_operations = if response.error_code.is_none() { operations } else { i32::MIN };
+        self.reply(token, DescribeClusterResponse { cluster_authorized_operations, ..response }.into());
+    }
+
+    fn describe_brokers(&self, token: Token, with_fenced: bool) -> DescribeClusterResponse {
+        let listener = self.listener_of(token);
+        let node = |(id, broker, host, port): (BrokerId, &Registration, String, i32)| DescribeClusterBroker {
+            broker_id: id,
+            host,
+            port,
+            rack: broker.rack.clone(),
+            is_fenced: broker.is_fenced,
+        };
+        let brokers = self.listening(&listener).filter(|(_, broker, ..)| with_fenced || !broker.is_fenced);
+        DescribeClusterResponse {
+            endpoint_type: ENDPOINT_BROKER,
+            cluster_id: self.config.broker.cluster.clone(),
+            controller_id: self.some_broker(),
+            brokers: brokers.map(node).collect(),
+            ..Default::default()
+        }
+    }
+
+    /// The controllers that registered, and who of them is active (KIP-919).
+    fn describe_controllers(&self, token: Token) -> DescribeClusterResponse {
+        let listener = self.listener_of(token);
+        let node = |(id, controller): (&BrokerId, &ControllerRegistration)| {
+            let (_, host, port, _) = controller.endpoints.iter().find(|(name, ..)| *name == listener)?;
+            Some(DescribeClusterBroker { broker_id: *id, host: host.clone(), port: i32::from(*port), ..Default::default() })
+        };
+        let active = self.quorum.as_ref().and_then(|quorum| quorum.leader()).map_or(BrokerId(-1), |(id, _)| id);
+        DescribeClusterResponse {
+            endpoint_type: ENDPOINT_CONTROLLER,
+            cluster_id: self.config.broker.cluster.clone(),
+            controller_id: active,
+            brokers: self.image().controllers().iter().filter_map(node).collect(),
+            ..Default::default()
+        }
     }
 
     pub(super) fn describe_log_dirs(&mut self, token: Token, body: &DescribeLogDirsRequest) {
@@ -211,20 +235,31 @@ impl Broker {
         let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
         for partition in self.partitions.values().filter(|p| p.dir == dir && &*p.topic != METADATA_TOPIC) {
             if is_asked(&partition.topic, partition.id.index) {
-                let bytes = partition.leader().map_or(0, |leader| leader.log.segments().bytes());
+                let log = partition.open_log();
+                let bytes = log.map_or(0, |log| log.segments().bytes());
                 let described = DescribeLogDirsPartition {
                     partition_index: partition.id.index,
                     partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
-                    offset_lag: 0,
+                    // How far the log's end lies behind what is known to be committed.
+                    offset_lag: log.map_or(0, |log| (partition.high().0 - log.end().0).max(0)),
                     is_future_key: false,
                 };
                 topics.entry(&partition.topic).or_default().push(described);
             }
         }
+        for (topic, partition_index, bytes, offset_lag) in self.copies_in(dir).filter(|(topic, index, ..)| is_asked(topic, *index)) {
+            let partition_size = i64::try_from(bytes).unwrap_or(i64::MAX);
+            let described = DescribeLogDirsPartition { partition_index, partition_size, offset_lag, is_future_key: true };
+            topics.entry(topic).or_default().push(described);
+        }
         let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name: name.to_owned(), partitions }).collect();
         let usable_bytes = self.free_bytes(dir).map_or(-1, |free| i64::try_from(free).unwrap_or(i64::MAX));
         DescribeLogDirsResult { log_dir, topics, usable_bytes, ..Default::default() }
     }
+}
+
+fn undescribed(error_code: ErrorCode, words: String) -> DescribeClusterResponse {
+    DescribeClusterResponse { error_code, error_message: Some(words), ..Default::default() }
 }
 
 /// What is said of a topic that does not exist.

@@ -2,6 +2,7 @@
 
 use super::boot::METADATA;
 use super::fetch_session::{Context, Want};
+use super::source::Source;
 use super::stored::Pending;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
@@ -43,6 +44,10 @@ pub(super) struct Fetching {
     committed: bool,
     /// The replica that fetches; `None` for a client.
     replica: Option<Replica>,
+    /// Where a client stands that can be sent to another replica (`client.rack`); empty where it does not say.
+    rack: Option<String>,
+    /// It came in where the metadata quorum does.
+    is_of_quorum: bool,
     min_bytes: u64,
     max_bytes: u64,
     deadline: Instant,
@@ -61,6 +66,8 @@ enum Found {
     },
     /// Nothing to read yet.
     Empty,
+    /// Another replica is nearer to the client.
+    Nearer(BrokerId),
     /// At least so many bytes lie between the fetch offset and the high watermark.
     Some {
         bytes: u64,
@@ -74,6 +81,7 @@ impl Broker {
         let max_bytes = u64::try_from(body.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
         let committed = body.isolation_level == 1;
         let replica = Replica::of(version, &body);
+        let rack = (version >= 11 && replica.is_none()).then(|| body.rack_id.clone());
         let (context, wants) = match self.sessions.open(version, body, self.now.at, &mut self.rng) {
             Ok(opened) => opened,
             Err(code) => {
@@ -82,8 +90,10 @@ impl Broker {
             }
         };
         let deadline = self.now.at.after(max_wait);
+        let is_of_quorum = self.is_of_quorum(token);
+        let (answers, locating) = (Vec::new(), 0);
         let fetching =
-            Fetching { version, context, wants, committed, replica, min_bytes, max_bytes, deadline, answers: Vec::new(), locating: 0 };
+            Fetching { version, context, wants, committed, replica, rack, is_of_quorum, min_bytes, max_bytes, deadline, answers, locating };
         self.fetching.insert(token, fetching);
         self.replica_has(token);
         if max_wait.is_zero() || self.has_enough(token) {
@@ -99,7 +109,7 @@ impl Broker {
         let mut bytes = 0;
         for want in &fetching.wants {
             match self.find(fetching, want) {
-                Found::Error(_) | Found::Diverging { .. } => return true,
+                Found::Error(_) | Found::Diverging { .. } | Found::Nearer(_) => return true,
                 Found::Empty if self.has_news(fetching, want) => return true,
                 Found::Empty => {}
                 Found::Some { bytes: more } => bytes += more.min(u64::from(want.max_bytes)),
@@ -115,26 +125,33 @@ impl Broker {
             return Found::Error(if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
         };
         let Some(partition) = self.partitions.get(&id) else { return Found::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) };
-        let leader = match &partition.role {
-            Role::Leader(leader) => leader,
-            Role::Opening | Role::Follower(_) => return Found::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-            Role::Offline { .. } => return Found::Error(ErrorCode::KAFKA_STORAGE_ERROR),
+        let source = match Source::of(partition, fetching.rack.is_some()) {
+            Ok(source) => source,
+            Err(code) => return Found::Error(code),
         };
-        if let Err(code) = check_epoch(want.leader_epoch, leader.epoch) {
+        if let Err(code) = check_epoch(want.leader_epoch, source.epoch) {
             return Found::Error(code);
         }
-        if let Some(diverging) = diverging(want, leader) {
-            return diverging;
+        let preferred = |rack: &String| self.preferred(id, partition.leader()?, want, rack);
+        if let Some(nearer) = fetching.rack.as_ref().and_then(preferred) {
+            return Found::Nearer(nearer);
         }
-        if want.offset < leader.log.start() || want.offset > leader.log.end() {
+        // Also where the epochs differ: a cut would not lead a follower to what is there.
+        if want.offset < source.log.start() {
             return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        let until = fetching.until(leader);
-        if want.offset >= until {
+        if let Some(diverging) = diverging(want, &source) {
+            return diverging;
+        }
+        if want.offset > source.log.end() {
+            return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let until = fetching.until(&source);
+        if want.offset >= until || fetching.replica.is_some_and(|replica| self.holds_back(partition, replica.id)) {
             return Found::Empty;
         }
         // What is no longer in memory is more than the memory holds: enough for any sensible minimum.
-        let bytes = self.tails.read(leader.log.id(), want.offset, until, u64::from(want.max_bytes)).map_or(u64::MAX >> 16, |f| f.bytes);
+        let bytes = self.tails.read(source.log.id(), want.offset, until, u64::from(want.max_bytes)).map_or(u64::MAX >> 16, |f| f.bytes);
         Found::Some { bytes }
     }
 
@@ -142,7 +159,9 @@ impl Broker {
     fn wanted(&self, fetching: &Fetching, want: &Want) -> Option<PartitionId> {
         let version = fetching.version;
         let topic = if version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
-        if topic == METADATA.topic && fetching.replica.is_none() {
+        // The metadata log is for replicas that come in by a listener of the quorum, which serves nothing else.
+        let is_metadata = topic == METADATA.topic;
+        if is_metadata != fetching.is_of_quorum || (is_metadata && fetching.replica.is_none()) {
             return None;
         }
         let known = !version_by_id(version) || self.partitions.range(first_of(topic)..).next().is_some_and(|(id, _)| id.topic == topic);
@@ -155,8 +174,13 @@ impl Broker {
         let Some(replica) = fetching.replica else { return };
         let now = self.now;
         let newest = fetching.wants.iter().filter(|want| self.wanted(fetching, want) == Some(METADATA)).map(|want| want.leader_epoch).max();
-        let sound = |want: &&Want| !matches!(self.find(fetching, want), Found::Error(_) | Found::Diverging { .. });
-        let has = |want: &Want| Some((self.wanted(fetching, want)?, want.offset, want.directory));
+        let sound = |want: &&Want| match self.find(fetching, want) {
+            Found::Error(_) => false,
+            // KAFKA-13141: it is about to cut what lies behind, so its offset says nothing of what it has.
+            Found::Diverging { .. } => mutant!(DivergingMovesLeo),
+            Found::Empty | Found::Some { .. } | Found::Nearer(_) => true,
+        };
+        let has = |want: &Want| Some((self.wanted(fetching, want)?, want.start..want.offset, want.directory));
         let has: Vec<_> = fetching.wants.iter().filter(sound).filter_map(has).collect();
         if let Some(epoch) = newest {
             // Whoever asks in a newer epoch tells that there is one.
@@ -166,15 +190,16 @@ impl Broker {
                 }
             });
         }
-        for (id, offset, directory) in has {
+        for (id, held, directory) in has {
             if id == METADATA {
-                self.tell_quorum(|quorum, _| quorum.fetched(now, (replica.id, directory), offset));
+                self.tell_quorum(|quorum, _| quorum.fetched(now, (replica.id, directory), held.end));
                 continue;
             }
             let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { continue };
             let end = leader.log.end();
             let Some(isr) = leader.isr_mut() else { continue };
-            isr.fetched(now.at, replica.id, replica.epoch, offset, end);
+            isr.fetched(now.at, replica.id, replica.epoch, held, end);
+            self.look_at_deletions(|wanted| wanted == id);
             self.advance(id);
             self.look_at_joiners(id);
         }
@@ -218,15 +243,15 @@ impl Broker {
             // Kafka lists aborted transactions only for those who asked for committed records.
             answer.aborted_transactions = fetching.committed.then(Vec::new);
             fetching.answers.push(answer);
-            locates.extend(locate.map(|op| (at, op)));
+            locates.extend(self.wanted(&fetching, want).zip(locate).map(|(id, op)| (at, id, op)));
         }
         fetching.locating = locates.len();
         self.fetching.insert(token, fetching);
         if locates.is_empty() {
             return self.finish_fetch(token);
         }
-        for (at, op) in locates {
-            self.store(op, Pending::Locate { token, at });
+        for (at, partition, op) in locates {
+            self.store(op, Pending::Locate { token, at, partition });
         }
     }
 
@@ -234,13 +259,13 @@ impl Broker {
         let mut answer = PartitionData { partition_index: want.partition, ..Default::default() };
         answer.records = Some(Records::default());
         let id = self.wanted(fetching, want);
-        let leader = id.and_then(|id| self.partitions.get(&id)).and_then(|p| p.leader());
+        let source = id.and_then(|id| self.partitions.get(&id)).and_then(|p| Source::of(p, fetching.rack.is_some()).ok());
         (answer.high_watermark, answer.last_stable_offset) = (Offset::UNKNOWN, Offset::UNKNOWN);
         let found = self.find(fetching, want);
         // As Kafka: an error says nothing about the log.
-        if let (Some(leader), false) = (leader, matches!(found, Found::Error(_))) {
-            (answer.high_watermark, answer.last_stable_offset) = (leader.high(), leader.stable());
-            answer.log_start_offset = leader.log.start();
+        if let (Some(source), false) = (source, matches!(found, Found::Error(_))) {
+            (answer.high_watermark, answer.last_stable_offset) = (source.high, source.stable);
+            answer.log_start_offset = source.log.start();
         }
         match found {
             Found::Error(code) => {
@@ -252,11 +277,15 @@ impl Broker {
                 answer.diverging_epoch.epoch = epoch;
                 answer.diverging_epoch.end_offset = end;
             }
+            Found::Nearer(replica) => {
+                probe!("a client is sent to a replica in its rack");
+                answer.preferred_read_replica = replica;
+            }
             Found::Empty => {}
             Found::Some { .. } if *left == 0 && !first => {}
             Found::Some { .. } => {
-                let leader = leader.expect("only a leader has bytes");
-                return self.take(answer, want, leader, fetching.until(leader), left, first);
+                let source = source.expect("what has bytes is a source");
+                return self.take(answer, want, &source, fetching.until(&source), left, first);
             }
         }
         (answer, None)
@@ -267,12 +296,12 @@ impl Broker {
         &self,
         mut answer: PartitionData,
         want: &Want,
-        leader: &Leader,
+        source: &Source<'_>,
         until: Offset,
         left: &mut u64,
         first: bool,
     ) -> (PartitionData, Option<StoreOp>) {
-        let (log, from) = (leader.log.id(), want.offset);
+        let (log, from) = (source.log.id(), want.offset);
         let limit = u64::from(want.max_bytes).min(*left);
         let Some(found) = self.tails.read(log, from, until, limit) else {
             *left -= limit;
@@ -309,10 +338,23 @@ impl Broker {
         if mutant!(FetchMixedState) {
             self.mix_state(&mut fetching);
         }
+        self.count_served(&fetching);
         let Fetching { version, context, wants, answers, .. } = fetching;
         let mut response = self.sessions.answer(version, context, wants, answers);
         self.tell_endpoints(&mut response);
         self.reply(token, Response::Fetch(response));
+    }
+
+    fn count_served(&mut self, fetching: &Fetching) {
+        let Some(replica) = fetching.replica else { return };
+        for (want, answer) in fetching.wants.iter().zip(&fetching.answers) {
+            let bytes = answer.records.as_ref().map_or(0, Records::len);
+            if bytes > 0
+                && let Some(id) = self.wanted(fetching, want)
+            {
+                self.served(id, replica.id, u64::try_from(bytes).unwrap_or(u64::MAX));
+            }
+        }
     }
 
     /// Where the leader of the metadata quorum listens, for a replica of its log that asked the wrong node.
@@ -364,8 +406,12 @@ impl Broker {
         let ids: Vec<PartitionId> = fetching.wants.iter().filter_map(|want| self.wanted(fetching, want)).collect();
         let is_replica = fetching.replica.is_some();
         for id in ids {
-            let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { continue };
-            let watching = if is_replica { &mut leader.replica_fetches } else { &mut leader.fetches };
+            let watching = match self.partitions.get_mut(&id).map(|p| &mut p.role) {
+                Some(Role::Leader(leader)) if is_replica => &mut leader.replica_fetches,
+                Some(Role::Leader(leader)) => &mut leader.fetches,
+                Some(Role::Follower(follower)) => &mut follower.fetches,
+                Some(Role::Opening | Role::Offline { .. }) | None => continue,
+            };
             if on {
                 watching.insert(token);
             } else {
@@ -377,8 +423,8 @@ impl Broker {
 
 impl Fetching {
     /// Where the answer ends: clients see what is committed, replicas what is written.
-    fn until(&self, leader: &Leader) -> Offset {
-        if self.replica.is_some() { leader.log.written() } else { leader.high() }
+    fn until(&self, source: &Source<'_>) -> Offset {
+        if self.replica.is_some() || mutant!(ReadAboveHw) { source.log.written() } else { source.high }
     }
 }
 
@@ -396,21 +442,24 @@ fn of_region(located: Located) -> Records {
 
 /// KIP-320: a client that knows another leader epoch than ours is told so. −1: it does not say; what is below is older than any.
 pub(super) fn check_epoch(asked: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
-    if asked.0 == -1 || asked == ours {
+    if asked.0 == -1 || asked == ours || mutant!(FetchWithoutEpoch) {
         return Ok(());
     }
     Err(if asked < ours { ErrorCode::FENCED_LEADER_EPOCH } else { ErrorCode::UNKNOWN_LEADER_EPOCH })
 }
 
 /// KIP-595: the epoch of the last fetched record must end, in our log, no earlier than the fetch offset.
-fn diverging(want: &Want, leader: &Leader) -> Option<Found> {
+fn diverging(want: &Want, source: &Source<'_>) -> Option<Found> {
     if want.last_fetched_epoch.0 < 0 {
         return None;
     }
     // An epoch that never was here.
-    if want.last_fetched_epoch > leader.epoch {
+    if want.last_fetched_epoch > source.epoch {
         return Some(Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE));
     }
-    let (epoch, end) = leader.log.epochs().end_of(want.last_fetched_epoch, leader.log.end());
+    let (epoch, end) = source.log.epochs().end_of(want.last_fetched_epoch, source.log.end());
+    if mutant!(EpochUnknownFallback) {
+        return (end < want.offset).then_some(Found::Diverging { epoch: want.last_fetched_epoch, end });
+    }
     (epoch < want.last_fetched_epoch || end < want.offset).then_some(Found::Diverging { epoch, end })
 }

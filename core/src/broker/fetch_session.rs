@@ -22,6 +22,8 @@ pub(super) struct Want {
     pub(super) topic_id: Uuid,
     pub(super) partition: PartitionIndex,
     pub(super) offset: Offset,
+    /// Where the replica's log begins.
+    pub(super) start: Offset,
     pub(super) max_bytes: u32,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) last_fetched_epoch: LeaderEpoch,
@@ -210,7 +212,8 @@ impl Session {
             let key = self.order.remove(at);
             self.order.push(key);
         }
-        records || failed || diverging || moved || healed
+        let is_sent_on = answer.preferred_read_replica.0 >= 0;
+        records || failed || diverging || moved || healed || is_sent_on
     }
 }
 
@@ -227,6 +230,7 @@ fn wants_of(request: &FetchRequest) -> Vec<Want> {
                 topic_id: topic.topic_id,
                 partition: partition.partition,
                 offset: partition.fetch_offset,
+                start: partition.log_start_offset,
                 max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
                 // Other requests have one value for "not said"; in a fetch every negative one means it.
                 leader_epoch: partition.current_leader_epoch.max(LeaderEpoch(-1)),

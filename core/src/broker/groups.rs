@@ -154,7 +154,7 @@ impl Broker {
         self.image().topic(name::CONSUMER_OFFSETS).map(|topic| PartitionId { topic: topic.id, index })
     }
 
-    /// `FindCoordinator`: here, if the group's partition is led here.
+    /// `FindCoordinator`: whoever leads the group's partition.
     pub(super) fn find_coordinator(&mut self, token: Token, version: i16, body: FindCoordinatorRequest) {
         let kind = if version == 0 { KEY_GROUP } else { body.key_type };
         let keys = if version < 4 { vec![body.key] } else { body.coordinator_keys };
@@ -184,11 +184,10 @@ impl Broker {
                 self.want_topics([name::CONSUMER_OFFSETS].into_iter());
                 none(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.")
             }
-            KEY_GROUP if self.leads_group(&key) => {
-                let (host, port) = self.my_address(token);
-                Found { node_id: self.config.broker.id, host, port, ..none(ErrorCode::NONE, "") }
-            }
-            KEY_GROUP => none(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available."),
+            KEY_GROUP => match self.group_leader(&key).and_then(|leader| self.address_of(token, leader)) {
+                Some((node_id, host, port)) => Found { node_id, host, port, ..none(ErrorCode::NONE, "") },
+                None => none(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available."),
+            },
             // An error that clients do not retry: there will be no coordinator.
             KEY_TRANSACTION => none(ErrorCode::INVALID_REQUEST, "Transactions are not supported by this broker."),
             KEY_SHARE => none(ErrorCode::INVALID_REQUEST, ""),
@@ -197,8 +196,13 @@ impl Broker {
         Found { key, ..found }
     }
 
-    fn leads_group(&self, group: &str) -> bool {
-        let id = self.offsets_partition(self.groups.partition_of(group));
-        id.and_then(|id| self.partitions.get(&id)).is_some_and(|partition| partition.leader().is_some())
+    /// Who leads the group's partition. This broker names itself only when it does: what the metadata gives it may not have begun yet.
+    fn group_leader(&mut self, group: &str) -> Option<BrokerId> {
+        let partitions = count(self.image().topic(name::CONSUMER_OFFSETS)?.partitions.len());
+        self.groups.set_partitions(partitions);
+        let id = self.offsets_partition(self.groups.partition_of(group))?;
+        let leader = self.decided(id)?.leader?;
+        let is_ready = leader != self.config.broker.id || self.partitions.get(&id).is_some_and(|p| p.leader().is_some());
+        is_ready.then_some(leader)
     }
 }

@@ -7,9 +7,9 @@ use crate::error::ErrorCode;
 use crate::id::{BrokerId, Uuid};
 use crate::partition::PartitionId;
 use crate::partition::leader::Leader;
-use crate::probe;
 use crate::wire::Response;
 use crate::wire::api::alter_partition::{AlterPartitionRequest, BrokerState, PartitionData, PartitionResult, TopicData};
+use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Broker {
     pub(super) fn look_at_joiners(&mut self, id: PartitionId) {
         let Some(leader) = self.partitions.get(&id).and_then(|p| p.leader()) else { return };
         let Some(isr) = leader.isr() else { return };
-        let reached = leader.high().max(leader.epoch_start);
+        let reached = if mutant!(IsrJoinBelowEpochStart) { leader.high() } else { leader.high().max(leader.epoch_start) };
         let Some(joined) = isr.joined(reached, |id, epoch| self.may_join(id, epoch)) else { return };
         probe!("a follower is ready to join the ISR");
         self.propose_isr(id, joined);
@@ -154,6 +154,8 @@ impl Broker {
             // The controller is ahead of us: the metadata will say in what.
             _ => return,
         }
-        self.advance(id);
+        if !mutant!(HwStuckAfterShrink) {
+            self.advance(id);
+        }
     }
 }

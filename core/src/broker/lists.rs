@@ -59,11 +59,19 @@ impl Broker {
                     }
                     Err(ErrorCode::INVALID_REQUEST)
                 } else {
-                    self.list_one(version, &topic.name, index, partition.current_leader_epoch, partition.timestamp.0)
+                    let (asked, time) = (partition.current_leader_epoch, partition.timestamp.0);
+                    if body.replica_id.0 >= 0 {
+                        self.list_for_replica(&topic.name, index, asked, time)
+                    } else {
+                        self.list_one(version, &topic.name, index, asked, time)
+                    }
                 };
                 match outcome {
                     Ok(Listed::Now(epoch, time, offset)) => answer.found(epoch, time, offset),
-                    Ok(Listed::Ask(op)) => asks.push((listing.answers.len(), op)),
+                    Ok(Listed::Ask(op)) => {
+                        let topic = self.names.get(topic.name.as_str()).copied().expect("its leader was found by that name");
+                        asks.push((listing.answers.len(), PartitionId { topic, index }, op));
+                    }
                     Err(code) => answer.error_code = code,
                 }
                 listing.answers.push(answer);
@@ -75,8 +83,8 @@ impl Broker {
         }
         listing.open = asks.len();
         self.listing.insert(token, listing);
-        for (at, op) in asks {
-            self.store(op, Pending::FindTime { token, at });
+        for (at, partition, op) in asks {
+            self.store(op, Pending::FindTime { token, at, partition });
         }
     }
 
@@ -90,6 +98,17 @@ impl Broker {
         };
         check_epoch(asked, leader.epoch)?;
         Ok(leader)
+    }
+
+    /// A replica asks for the ends of the log, whatever is committed.
+    fn list_for_replica(&self, topic: &str, index: PartitionIndex, asked: LeaderEpoch, time: i64) -> Result<Listed, ErrorCode> {
+        let leader = self.led(topic, index, asked)?;
+        let (start, end) = (leader.log.start(), leader.log.end());
+        match time {
+            special::LATEST => Ok(Listed::Now(leader.epoch, Timestamp::NONE, end)),
+            special::EARLIEST => Ok(Listed::Now(leader.log.epochs().at(start).unwrap_or(leader.epoch), Timestamp::NONE, start)),
+            _ => Err(ErrorCode::INVALID_REQUEST),
+        }
     }
 
     fn list_one(&self, version: i16, topic: &str, index: PartitionIndex, asked: LeaderEpoch, time: i64) -> Result<Listed, ErrorCode> {

@@ -6,12 +6,14 @@ use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::config::TopicConfig;
 use crate::id::{DirId, Offset, PartitionIndex, Uuid};
-use crate::log::{FoundLog, Ops};
-use crate::partition::{Owner, Partition, PartitionId, Role};
-use crate::probe;
+use crate::log::checkpoint::{self, STARTS_FILE};
+use crate::log::{FoundLog, Log, Ops};
+use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
 use crate::store::StoreOp;
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
+use crate::{mutant, probe};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +30,17 @@ pub(super) struct Dir {
     /// Bytes, when it was last looked at.
     free: Option<u64>,
     full: bool,
+    /// What was known to be committed of its logs, as far as no partition has taken them up.
+    pub(super) highs: BTreeMap<String, Offset>,
+    /// What its high watermarks were last saved as.
+    pub(super) highs_saved: Bytes,
 }
 
 impl Broker {
     /// Makes a partition's log in the directory with the fewest logs; it leads as soon as the log is there.
     pub(super) fn create_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
         let home = (id == super::boot::METADATA).then_some(self.config.quorum.dir);
+        let home = home.or_else(|| self.wished_dir(topic, id.index));
         let Some(dir) = home.or_else(|| self.emptiest_dir()) else { return };
         let log = self.new_log();
         let name = format!("{topic}-{}", id.index);
@@ -58,7 +65,7 @@ impl Broker {
         let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
         let log = self.new_log();
         self.add_partition(topic, id, config, dir, log);
-        self.partitions.get_mut(&id)?.role = Role::Offline { why };
+        self.partitions.get_mut(&id)?.role = Role::Offline { why, loss: Loss::Directory };
         Some(())
     }
 
@@ -78,7 +85,8 @@ impl Broker {
             self.names.insert(topic.clone(), id.topic);
         }
         let role = Role::Opening;
-        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high: Offset::ZERO, role };
+        let high = self.known_high(&format!("{topic}-{}", id.index), dir);
+        let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
     }
@@ -93,15 +101,15 @@ impl Broker {
         usable.min_by_key(|at| counts[*at]).map(|at| DirId(u16::try_from(at).expect("few directories")))
     }
 
+    /// The partitions of a topic that have a replica here.
+    fn of_topic(&self, topic: Uuid) -> impl Iterator<Item = PartitionId> + '_ {
+        let first = PartitionId { topic, index: PartitionIndex(0) };
+        self.partitions.range(first..).map(|(id, _)| *id).take_while(move |id| id.topic == topic)
+    }
+
     /// Removes all partitions of a topic, and their logs.
     pub(super) fn delete_topic(&mut self, topic: Uuid) {
-        let ids: Vec<PartitionId> = self
-            .partitions
-            .range(PartitionId { topic, index: PartitionIndex(0) }..)
-            .map(|(id, _)| *id)
-            .take_while(|id| id.topic == topic)
-            .collect();
-        for id in ids {
+        for id in self.of_topic(topic).collect::<Vec<_>>() {
             self.delete_partition(id);
         }
     }
@@ -110,27 +118,38 @@ impl Broker {
         if self.partitions.get(&id).is_some_and(|p| p.follower().is_some()) {
             self.fetch_no_more(id);
         }
+        self.end_copy(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
-        if self.names.get(&partition.topic) == Some(&id.topic) {
+        // Another replica of the topic may stay.
+        let is_last = self.of_topic(id.topic).next().is_none();
+        if is_last && self.names.get(&partition.topic) == Some(&id.topic) {
             self.names.remove(&partition.topic);
         }
         self.tails.forget(partition.log);
         self.delete_log(partition.folder(), partition.log);
         self.partition_made(id);
-        if let Role::Leader(leader) = partition.role {
-            self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        match partition.role {
+            Role::Leader(leader) => {
+                self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            }
+            Role::Follower(follower) => follower.fetches.into_iter().for_each(|token| self.look_again(token)),
+            Role::Opening | Role::Offline { .. } => {}
         }
     }
 
     /// Gives all partitions of a topic another configuration.
     pub(super) fn configure_topic(&mut self, topic: Uuid, config: &Arc<TopicConfig>) {
         let first = PartitionId { topic, index: PartitionIndex(0) };
-        for (_, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
+        let mut led = Vec::new();
+        for (id, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
             partition.config = config.clone();
             if let Some(isr) = partition.leader_mut().and_then(crate::partition::leader::Leader::isr_mut) {
                 isr.set_min(usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX));
+                led.push(*id);
             }
         }
+        // A lower minimum may let go what waited for more members.
+        led.into_iter().for_each(|id| self.advance(id));
     }
 
     /// Moves a log's start up to `to` (`DeleteRecords`, retention), and says so durably.
@@ -153,17 +172,13 @@ impl Broker {
         }
     }
 
-    /// Kafka's `log-start-offset-checkpoint`: only logs whose start is not where their first segment begins.
-    fn save_starts(&mut self, dir: DirId) {
-        let mut lines = Vec::new();
-        for partition in self.partitions.values().filter(|p| p.dir == dir) {
-            let Some(log) = partition.open_log() else { continue };
-            if log.start() > log.segments().all()[0].base {
-                lines.push(format!("{} {} {}", partition.topic, partition.id.index, log.start()));
-            }
-        }
-        let text = format!("0\n{}\n{}", lines.len(), lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-        self.store(StoreOp::Save { dir, name: "log-start-offset-checkpoint".to_owned(), bytes: text.into() }, Pending::Small { dir });
+    /// Only logs whose start is not where their first segment begins.
+    pub(super) fn save_starts(&mut self, dir: DirId) {
+        let start = |log: &Log| (log.start() > log.segments().all()[0].base).then(|| log.start());
+        let here = self.partitions.values().filter(|p| p.dir == dir);
+        let starts = here.filter_map(|p| Some((p.folder(), start(p.open_log()?)?))).collect();
+        let bytes = checkpoint::encode(&starts).into();
+        self.store(StoreOp::Save { dir, name: STARTS_FILE.to_owned(), bytes }, Pending::Small { dir });
     }
 
     /// Looks at every log: what is too old or too much goes, whole segments at a time.
@@ -194,7 +209,8 @@ impl Broker {
             leader.log.roll(&mut ops);
         }
         let (start, high) = (leader.log.start(), leader.high());
-        let from = leader.log.segments().retained_from(start, high, &config, wall);
+        let limit = if mutant!(RetentionPastHw) { leader.log.end() } else { high };
+        let from = leader.log.segments().retained_from(start, limit, &config, wall);
         self.carry_out(id, dir, ops);
         if from > start {
             probe!("retention moves a log's start");
@@ -271,6 +287,7 @@ impl Broker {
         }
         let dirs: BTreeSet<DirId> = self.partitions.values().map(|p| p.dir).collect();
         dirs.into_iter().for_each(|dir| self.save_starts(dir));
+        self.save_highs();
         self.stop_when_quiet();
     }
 
@@ -290,8 +307,34 @@ impl Broker {
                 // Only the quorum may commit what this disk has not: a majority has it.
                 if let Some(isr_leader) = partition.leader().filter(|leader| leader.isr().is_some()) {
                     assert!(isr_leader.high() <= log.durable(), "high {} passed the durable end of {}", isr_leader.high(), log.name());
+                    let is_due = isr_leader.isr().and_then(|isr| isr.committed(log.durable())).filter(|due| *due > isr_leader.high());
+                    assert!(is_due.is_none(), "high {} of {} lags behind what its ISR has: {is_due:?}", isr_leader.high(), log.name());
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, RecoveredNode};
+    use super::*;
+    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
+    use crate::id::BrokerId;
+
+    #[test]
+    fn a_topic_is_known_by_its_name_until_its_last_replica_has_moved_away() {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
+        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let (topic, name): (Uuid, Arc<str>) = (Uuid([9; 16]), "t".into());
+        let config = Arc::new(broker.config.broker.topic_defaults());
+        let ids = [0, 1].map(|index| PartitionId { topic, index: PartitionIndex(index) });
+        ids.iter().for_each(|id| broker.create_partition(&name, *id, &config));
+        broker.delete_partition(ids[1]);
+        assert_eq!(broker.names.get("t"), Some(&topic));
+        broker.delete_partition(ids[0]);
+        assert_eq!(broker.names.get("t"), None);
     }
 }

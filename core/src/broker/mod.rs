@@ -6,31 +6,44 @@ mod active;
 mod admin;
 pub mod apis;
 mod append;
+mod assign;
 mod boot;
 mod calls;
 mod configs;
 mod conn;
+mod delete_records;
 mod describe;
 mod describe_topics;
+mod elections;
 mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
+mod highs;
+mod introduce;
 pub mod io;
 mod isr;
 mod life;
 mod lists;
 mod local;
+mod move_dirs;
 mod owners;
 mod produce;
 mod producer_ids;
 mod quorum;
+mod range;
 mod replicate;
 mod roles;
+mod scrub;
+mod source;
 mod stored;
 mod summary;
+mod throttle;
 mod topics;
 mod validate;
+mod view;
+
+pub use view::View;
 
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
@@ -126,9 +139,17 @@ enum Timer {
     Brokers,
     Isr,
     Laggards,
+    Deletion(Token),
+    Highs,
+    Places,
+    Scrub,
     Forward(Token),
     Ids,
     Leave,
+    Balance,
+    Unclean,
+    Introduction,
+    Copies,
 }
 
 impl Timer {
@@ -144,9 +165,17 @@ impl Timer {
             Self::Brokers => "a broker's session",
             Self::Isr => "a change of an ISR",
             Self::Laggards => "a look for lagging followers",
+            Self::Deletion(_) => "a deletion's time-out",
+            Self::Places => "what the controller is told of replicas' places",
+            Self::Scrub => "a look for rot",
+            Self::Highs => "a checkpoint of high watermarks",
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
             Self::Leave => "the end of a controlled shutdown",
+            Self::Balance => "a look for leaders that are not preferred",
+            Self::Unclean => "a look for partitions that may have an unclean leader",
+            Self::Introduction => "what is known of a controller",
+            Self::Copies => "replicas on their way to another directory",
         }
     }
 }
@@ -175,6 +204,7 @@ pub struct Broker {
     fetching: BTreeMap<Token, fetch::Fetching>,
     sessions: fetch_session::Sessions,
     listing: BTreeMap<Token, lists::Listing>,
+    deleting: BTreeMap<Token, delete_records::Deleting>,
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
     found: BTreeMap<String, (DirId, FoundLog)>,
@@ -192,8 +222,15 @@ pub struct Broker {
     life: life::Life,
     duties: Option<active::Duties>,
     altering: isr::Altering,
+    assigning: assign::Assigning,
+    scrub: scrub::Scrub,
     forwarding: BTreeMap<Token, forward::Forwarding>,
     wrapped: BTreeMap<Token, forward::Wrapped>,
+    throttles: throttle::Throttles,
+    elections: elections::Elections,
+    moves: move_dirs::Moves,
+    /// The active controller is told of this one.
+    is_introducing: bool,
 }
 
 impl Broker {
@@ -203,7 +240,15 @@ impl Broker {
         let next_log = recovered.dirs.iter().flat_map(|dir| &dir.logs).map(|found| found.log.0 + 1).max().unwrap_or(0);
         let mut rng = rng::stream(seed, "broker");
         let saved = recovered.dirs.iter().find(|dir| dir.dir == config.quorum.dir).map(|dir| dir.saved.clone()).unwrap_or_default();
+        let mut dirs: Vec<local::Dir> = config.broker.dirs.iter().map(|_| local::Dir::default()).collect();
+        for found in &recovered.dirs {
+            if let Some(dir) = dirs.get_mut(usize::from(found.dir.0)) {
+                dir.highs = highs::highs_of(found);
+            }
+        }
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
+        let moves =
+            saved.get(move_dirs::MOVES_FILE).map(|bytes| move_dirs::Moves::read(&String::from_utf8_lossy(bytes))).unwrap_or_default();
         let mut broker = Self {
             now: Now::default(),
             rng,
@@ -218,12 +263,13 @@ impl Broker {
             names: BTreeMap::new(),
             admin: admin::Admin::default(),
             groups: Coordinator::new(GroupConfig::of(&config.broker), seed),
-            dirs: config.broker.dirs.iter().map(|_| local::Dir::default()).collect(),
+            dirs,
             tails: Tails::new(config.tail_bytes_max),
             producing: BTreeMap::new(),
             fetching: BTreeMap::new(),
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
+            deleting: BTreeMap::new(),
             phase: boot::Phase::Loading,
             saved,
             calls: calls::Calls::default(),
@@ -235,15 +281,18 @@ impl Broker {
             life,
             duties: None,
             altering: isr::Altering::default(),
+            assigning: assign::Assigning::default(),
+            scrub: scrub::Scrub::default(),
             forwarding: BTreeMap::new(),
             wrapped: BTreeMap::new(),
-            found: recovered
-                .dirs
-                .into_iter()
-                .flat_map(|dir| dir.logs.into_iter().map(move |found| (found.name.clone(), (dir.dir, found))))
-                .collect(),
+            throttles: throttle::Throttles::default(),
+            elections: elections::Elections::default(),
+            moves,
+            is_introducing: false,
+            found: BTreeMap::new(),
             config,
         };
+        broker.sort_out(recovered.dirs);
         recovered.offline.into_iter().for_each(|(dir, why)| broker.miss_dir(dir, why));
         broker.boot();
         broker
@@ -314,13 +363,18 @@ impl Broker {
         if phase == boot::Phase::Loading {
             return;
         }
-        let may = |request: &Undecided| phase != boot::Phase::Joining || boot::is_of_cluster(&request.body);
+        // The quorum's listeners serve controllers, which need not be brokers too.
+        let is_of_quorum = self.is_of_quorum(Token { conn, seq: 0 });
+        let may = |request: &Undecided| phase != boot::Phase::Joining || is_of_quorum || boot::is_of_cluster(&request.body);
         while let Some((token, request)) = self.conns.get_mut(&conn).and_then(|known| known.next(conn, may)) {
             self.decide(token, request);
         }
     }
 
     fn decide(&mut self, token: Token, request: Undecided) {
+        if token.conn != calls::LOCAL && !apis::is_open(request.header.api, self.is_of_quorum(token)) {
+            return self.close(token.conn, "an API that is not served on this listener");
+        }
         if !self.admin.controller.is_active() {
             if Self::is_for_controller(&request.body) {
                 return self.forward(token, request);
@@ -395,7 +449,8 @@ impl Broker {
             Request::AlterPartitionReassignments(body) => {
                 self.propose_reply(token, |planner| planner.alter_partition_reassignments(&body));
             }
-            Request::AlterReplicaLogDirs(_) | Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
+            Request::AlterReplicaLogDirs(body) => self.alter_replica_log_dirs(token, body),
+            Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
         }
     }
 
@@ -435,6 +490,8 @@ impl Broker {
         fetches.into_iter().for_each(|token| self.drop_fetch(token));
         let lists: Vec<Token> = self.listing.range(tokens.clone()).map(|(token, _)| *token).collect();
         lists.into_iter().for_each(|token| drop(self.listing.remove(&token)));
+        let deletions: Vec<Token> = self.deleting.range(tokens.clone()).map(|(token, _)| *token).collect();
+        deletions.into_iter().for_each(|token| drop(self.drop_deletion(token)));
         self.forwarding.retain(|token, _| token.conn != conn);
         self.wrapped.retain(|token, _| token.conn != conn);
         let produces: Vec<Token> = self.producing.range(tokens).map(|(token, _)| *token).collect();
@@ -461,9 +518,17 @@ impl Broker {
                 Timer::Brokers => self.watch_brokers(),
                 Timer::Isr => self.alter_partitions(),
                 Timer::Laggards => self.look_at_laggards(),
+                Timer::Deletion(token) => self.end_deletion(token),
+                Timer::Places => self.assign_replicas(),
+                Timer::Scrub => self.scrub(),
+                Timer::Highs => self.checkpoint_highs(),
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
                 Timer::Leave => self.leave(),
+                Timer::Balance => self.balance_leaders(),
+                Timer::Unclean => self.elect_unclean_leaders(),
+                Timer::Introduction => self.introduce(),
+                Timer::Copies => self.copy_on_all(),
             }
         }
         any

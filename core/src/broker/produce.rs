@@ -207,7 +207,7 @@ fn keep_last(body: &mut ProduceRequest, batches: &mut Vec<Result<Batch, BadBatch
 
 fn not_led(partition: &Partition) -> Refused {
     match &partition.role {
-        crate::partition::Role::Offline { why } => refused(ErrorCode::KAFKA_STORAGE_ERROR, why.clone()),
+        crate::partition::Role::Offline { why, .. } => refused(ErrorCode::KAFKA_STORAGE_ERROR, why.clone()),
         crate::partition::Role::Opening | crate::partition::Role::Leader(_) | crate::partition::Role::Follower(_) => {
             ErrorCode::NOT_LEADER_OR_FOLLOWER.into()
         }

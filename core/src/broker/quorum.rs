@@ -13,13 +13,13 @@ use crate::log::Ops;
 use crate::partition::Role;
 use crate::partition::follower::Follower;
 use crate::partition::leader::{Commit, Leader};
-use crate::probe;
 use crate::quorum::{Action, Quorum, Tail};
 use crate::store::StoreOp;
 use crate::wire::Response;
 use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState};
 use crate::wire::records::control::ControlRecord;
 use crate::wire::records::raft::{LeaderChangeMessage, Voter as VoterName};
+use crate::{mutant, probe};
 use std::time::Duration;
 
 /// Kafka's file of the newest election, in the metadata log's folder.
@@ -279,9 +279,9 @@ impl Broker {
         self.tell_quorum(|quorum, tail| quorum.appended(at, tail));
         let Some(follower) = self.partitions.get_mut(&METADATA).and_then(|p| p.follower_mut()) else { return };
         follower.told_high(high);
-        let high = follower.high();
+        let (high, end) = (follower.high(), follower.log.end());
         self.tell_quorum(|quorum, _| quorum.committed(at, high));
-        self.metadata_high(high);
+        self.metadata_high(if mutant!(ActBeforeCommit) { end } else { high });
     }
 
     /// A batch of the metadata log, as its leader stamped it: goes to the log, and to those who read it.

@@ -6,6 +6,7 @@
 use super::boot::Phase;
 use super::calls::{Asker, Fetched};
 use super::io::{Lane, Peer, Unreachable};
+use super::range::Lost;
 use super::{Broker, Timer, ms};
 use crate::client::io::Address;
 use crate::error::ErrorCode;
@@ -31,7 +32,7 @@ const DOUBT: Duration = Duration::from_secs(1);
 const DOUBT_OF_LOST: Duration = Duration::from_millis(50);
 
 /// What was last said of a partition in the session.
-type Told = (Offset, LeaderEpoch, LeaderEpoch);
+type Told = (Offset, LeaderEpoch, LeaderEpoch, Offset);
 
 /// Fetches from one leader.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,8 @@ pub(super) struct Fetcher {
     is_refused: bool,
     /// Partitions that failed; they rest.
     resting: BTreeSet<PartitionId>,
+    /// Partitions whose end the leader does not hold.
+    pub(super) lost: Lost,
 }
 
 impl Fetcher {
@@ -61,6 +64,26 @@ impl Fetcher {
         (self.session, self.epoch) = (0, 0);
         self.forgotten.clear();
         self.wanted.values_mut().for_each(|told| *told = None);
+    }
+
+    /// What is fetched from this leader.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = PartitionId> {
+        self.wanted.keys().copied()
+    }
+
+    /// A partition is not asked for now: the leader is told to forget it.
+    pub(super) fn unsay(&mut self, id: PartitionId) {
+        if let Some(told) = self.wanted.get_mut(&id)
+            && told.take().is_some()
+        {
+            self.forgotten.insert(id);
+        }
+    }
+
+    /// A partition is not asked for until the fetcher has rested.
+    pub(super) fn let_rest(&mut self, id: PartitionId) {
+        self.unsay(id);
+        self.resting.insert(id);
     }
 }
 
@@ -82,9 +105,10 @@ impl Broker {
         }
         fetcher.resting.remove(&id);
         fetcher.busy.remove(&id);
+        fetcher.lost.forget(&id);
         if fetcher.wanted.is_empty() {
             self.fetchers.remove(&leader);
-            self.give_up(Asker::Fetcher(leader));
+            [Asker::Fetcher(leader), Asker::Begins(leader), Asker::Ends(leader)].into_iter().for_each(|asker| self.give_up(asker));
         }
     }
 
@@ -121,6 +145,11 @@ impl Broker {
         if fetcher.is_open || rests || !fetcher.busy.is_empty() {
             return;
         }
+        self.hold_back_followers(leader);
+        // A fetch of nothing would be answered at once. The timer that ends their rest is set.
+        if self.fetchers.get(&leader).is_some_and(|fetcher| fetcher.wanted().all(|id| fetcher.resting.contains(&id))) {
+            return;
+        }
         let (Some(peer), Some(broker_epoch)) = (self.replica_peer(leader, Lane::Replica), self.life.epoch) else {
             return self.fetch_later(leader);
         };
@@ -153,8 +182,8 @@ impl Broker {
             let Some(follower) = self.partitions.get(id).and_then(|p| p.follower()) else { continue };
             let log = &follower.log;
             let last = log.epochs().latest().unwrap_or(LeaderEpoch(-1));
-            let now = (log.end(), follower.epoch, last);
-            if *told == Some(now) || fetcher.resting.contains(id) {
+            let now = (log.end(), follower.epoch, last, log.start());
+            if *told == Some(now) || fetcher.resting.contains(id) || fetcher.lost.holds(id) {
                 continue;
             }
             *told = Some(now);
@@ -210,6 +239,8 @@ impl Broker {
             fetcher.forget_session();
         }
         self.take_in_answer(leader, response, fetched);
+        // Before the next fetch, which may wait long.
+        self.ask_ends(leader);
         self.fetch_next(leader);
     }
 
@@ -262,7 +293,7 @@ impl Broker {
         let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
         let told = self.fetchers.get(&leader).and_then(|fetcher| fetcher.wanted.get(&id)).copied().flatten();
         // An answer to a question that is no longer asked.
-        if follower.leader != Some(leader) || told.is_none_or(|(end, epoch, _)| (end, epoch) != (follower.log.end(), follower.epoch)) {
+        if follower.leader != Some(leader) || told.is_none_or(|(end, epoch, ..)| (end, epoch) != (follower.log.end(), follower.epoch)) {
             return;
         }
         if answer.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
@@ -275,13 +306,18 @@ impl Broker {
             return self.cut_diverged(id, answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset);
         }
         batches.iter().for_each(|batch| self.replicate(id, batch));
+        let bytes = batches.iter().flat_map(|batch| batch.pieces()).map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum();
+        self.fetched_of_throttled(id, bytes);
         let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
-        follower.told_high(answer.high_watermark);
+        let is_news = follower.told_high(answer.high_watermark);
         let (is_busy, start) = (follower.log.durable() < follower.log.end(), answer.log_start_offset.min(follower.high()));
         if is_busy && let Some(fetcher) = self.fetchers.get_mut(&leader) {
             fetcher.busy.insert(id);
         }
         self.follow_start(id, start);
+        if is_news {
+            self.follower_moved(id);
+        }
     }
 
     fn replicate(&mut self, id: PartitionId, batch: &Batch) {
@@ -299,21 +335,10 @@ impl Broker {
         self.carry_out(id, dir, ops);
     }
 
-    /// The leader does not hold our end: it was elected without us knowing all it knows, or has deleted what we want.
-    fn out_of_range(&mut self, leader: BrokerId, id: PartitionId) {
-        probe!("a follower's offset is out of its leader's range");
-        self.rest(leader, id);
-    }
-
     /// A partition that cannot be fetched now is asked for again later.
-    fn rest(&mut self, leader: BrokerId, id: PartitionId) {
+    pub(super) fn rest(&mut self, leader: BrokerId, id: PartitionId) {
         let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
-        if let Some(told) = fetcher.wanted.get_mut(&id)
-            && told.take().is_some()
-        {
-            fetcher.forgotten.insert(id);
-        }
-        fetcher.resting.insert(id);
+        fetcher.let_rest(id);
         self.timer(BACKOFF, Timer::Fetcher(leader));
     }
 }

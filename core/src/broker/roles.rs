@@ -10,9 +10,9 @@ use crate::log::{Log, Recovered};
 use crate::partition::follower::Follower;
 use crate::partition::isr::Isr;
 use crate::partition::leader::{Commit, Leader, ProduceWait};
-use crate::partition::{Owner, PartitionId, Role};
-use crate::probe;
+use crate::partition::{Loss, Owner, PartitionId, Role};
 use crate::store::StoreOp;
+use crate::{mutant, probe};
 
 impl Broker {
     /// A partition's log is open: it plays its role from now on.
@@ -26,6 +26,7 @@ impl Broker {
             return self.metadata_opened();
         }
         self.play(id);
+        self.look_at_place(id);
     }
 
     /// What the committed metadata says of a partition.
@@ -40,12 +41,14 @@ impl Broker {
         let Some(partition) = self.partitions.get(&id) else { return };
         let leads = decided.leader == Some(me);
         match &partition.role {
-            Role::Opening | Role::Offline { .. } => {}
+            Role::Offline { loss: Loss::Given, .. } => self.fill_anew(id, &decided),
+            Role::Opening | Role::Offline { loss: Loss::Log | Loss::Directory, .. } => {}
             Role::Leader(leader) if leads && leader.epoch == decided.leader_epoch => self.isr_decided(id, &decided),
             Role::Follower(follower) if !leads && (follower.epoch, follower.leader) == (decided.leader_epoch, decided.leader) => {}
             Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),
             Role::Leader(_) | Role::Follower(_) => self.follow_partition(id, decided.leader_epoch, decided.leader),
         }
+        self.look_at_place(id);
     }
 
     fn lead(&mut self, id: PartitionId, decided: &image::Partition) {
@@ -67,9 +70,13 @@ impl Broker {
     fn follow_partition(&mut self, id: PartitionId, epoch: LeaderEpoch, leader: Option<BrokerId>) {
         let Some((log, high)) = self.step_down(id) else { return };
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
+        let lags = high < log.end();
         partition.role = Role::Follower(Box::new(Follower::new(epoch, leader, log, high)));
         if let Some(leader) = leader {
             self.fetch_from(leader, id);
+            if mutant!(TruncToHw) && lags {
+                self.cut(id, high);
+            }
         }
     }
 
@@ -79,7 +86,9 @@ impl Broker {
         let Some(isr) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()).and_then(Leader::isr_mut) else { return };
         isr.decided(&decided.replicas, &decided.isr, decided.partition_epoch, now);
         // KAFKA-13091: who has left holds the high watermark back no longer, and nobody may fetch again to say so.
-        self.advance(id);
+        if !mutant!(HwStuckAfterShrink) {
+            self.advance(id);
+        }
     }
 
     /// Ends the role that a partition plays, and hands over its log: waits fail, fetches look again, what was computed from the log is void.
@@ -95,6 +104,7 @@ impl Broker {
             }
             Role::Follower(follower) => {
                 self.fetch_no_more(id);
+                follower.fetches.into_iter().for_each(|token| self.look_again(token));
                 Some((follower.log, high))
             }
             offline @ Role::Offline { .. } => {
@@ -113,7 +123,9 @@ impl Broker {
             probe!("a leader steps down while produce requests wait");
         }
         self.appends_lost(id, owner);
+        let code = if mutant!(AckAfterStepdown) { ErrorCode::NONE } else { code };
         waits.into_iter().for_each(|wait| self.produced(wait, code));
+        self.look_at_deletions(|wanted| wanted == id);
         let fetches: Vec<Token> = fetches.into_iter().chain(replica_fetches).collect();
         fetches.into_iter().for_each(|token| self.look_again(token));
         log
@@ -128,7 +140,7 @@ impl Broker {
     }
 
     /// Cuts a follower's log so that it ends at `to`; it plays on when the store is done.
-    fn cut(&mut self, id: PartitionId, to: Offset) {
+    pub(super) fn cut(&mut self, id: PartitionId, to: Offset) {
         probe!("a follower cuts its log");
         let Some(partition) = self.partitions.get(&id) else { return };
         let log = partition.log;
@@ -138,13 +150,18 @@ impl Broker {
         if self.step_down(id).is_none() {
             return;
         }
+        self.copy_anew(id);
         let partition = self.partitions.get_mut(&id).expect("looked at above");
-        if to < partition.high {
+        let is_lower = to < partition.high;
+        if is_lower {
             probe!("a follower cuts what it believed to be committed");
             partition.high = to;
         }
         partition.life += 1;
         self.tails.forget(log);
+        if is_lower {
+            self.save_highs();
+        }
         self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
     }
 }

@@ -6,7 +6,7 @@ use super::{Broker, Token};
 use crate::error::ErrorCode;
 use crate::id::{DirId, Ticket};
 use crate::log::Recovered;
-use crate::partition::{Owner, PartitionId, Role};
+use crate::partition::{Loss, Owner, PartitionId, Role};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 
@@ -24,15 +24,19 @@ pub(super) enum Pending {
     /// A log is cut, or recovered anew after a failed append.
     Reopen { partition: PartitionId },
     /// One partition of a fetch.
-    Locate { token: Token, at: usize },
+    Locate { token: Token, at: usize, partition: PartitionId },
     /// One partition of a `ListOffsets`.
-    FindTime { token: Token, at: usize },
+    FindTime { token: Token, at: usize, partition: PartitionId },
+    /// A piece of a log that is read only to see whether it still can be.
+    Scrub { partition: PartitionId, life: u32 },
     /// A small file; nobody waits, but a fault takes the directory offline.
     Small { dir: DirId },
     /// A part of the metadata log.
     Metadata,
     /// A part of a partition of `__consumer_offsets`, for the load `run`.
     Groups { partition: PartitionId, run: u64 },
+    /// A step of a replica's move to another directory.
+    Copy { partition: PartitionId, number: u64, step: super::move_dirs::Step },
     /// Free space of a directory.
     Space { dir: DirId },
     /// An election of the metadata quorum.
@@ -44,6 +48,12 @@ impl Broker {
         let pending = self.pending.remove(&ticket).expect("the store answers each ticket once");
         if let Err(StoreFault::Offline { dir, why }) = &outcome {
             self.take_dir_offline(*dir, why);
+        }
+        if let (Pending::Locate { partition, .. } | Pending::FindTime { partition, .. } | Pending::Groups { partition, .. }, Err(fault)) =
+            (&pending, &outcome)
+            && let StoreFault::Damaged { at, why } = fault
+        {
+            self.found_damaged(*partition, *at, why);
         }
         match (pending, outcome) {
             (Pending::Create { partition }, outcome) => self.created(partition, outcome),
@@ -62,11 +72,13 @@ impl Broker {
                 self.halt(Halt::Metadata { why: format!("the election that goes with the metadata log cannot be saved: {fault:?}") });
             }
             (Pending::Reopen { partition }, outcome) => self.reopened(partition, outcome),
-            (Pending::Locate { token, at }, outcome) => self.located(token, at, outcome),
-            (Pending::FindTime { token, at }, outcome) => self.time_found(token, at, outcome),
+            (Pending::Scrub { partition, life }, outcome) => self.scrubbed(partition, self.lives(partition, life), outcome),
+            (Pending::Locate { token, at, .. }, outcome) => self.located(token, at, outcome),
+            (Pending::FindTime { token, at, .. }, outcome) => self.time_found(token, at, outcome),
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
             (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
             (Pending::Delete { folder }, _) => self.log_deleted(&folder),
+            (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (Pending::Write { .. } | Pending::Sync { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}
         }
@@ -95,10 +107,10 @@ impl Broker {
                 self.store(StoreOp::Reopen { log }, Pending::Reopen { partition: id });
             }
             StoreFault::Damaged { at, why } => {
-                probe!("a log is found damaged while it is in use");
                 let why = format!("{name} is damaged at offset {at}: {why}");
                 self.note(Level::Error, format!("{why}. The partition is offline and nothing of it was cut."));
-                self.take_offline(id, why);
+                self.take_offline(id, why, Loss::Log);
+                self.look_at_place(id);
             }
             // The directory's fault has already taken the role; `Gone` and `Closed` follow a delete or a fault that was handled.
             StoreFault::Offline { .. } | StoreFault::Closed | StoreFault::Gone => {}
@@ -115,7 +127,10 @@ impl Broker {
         self.tails.forget(log);
         match role {
             Role::Leader(leader) => drop(self.end_leadership(id, owner, *leader, code)),
-            Role::Follower(_) => self.fetch_no_more(id),
+            Role::Follower(follower) => {
+                self.fetch_no_more(id);
+                follower.fetches.into_iter().for_each(|token| self.look_again(token));
+            }
             Role::Opening | Role::Offline { .. } => {}
         }
     }
@@ -145,8 +160,10 @@ impl Broker {
             StoreFault::Closed | StoreFault::Gone => "its log is gone".to_owned(),
         };
         let text = format!("{} is offline: {why}", partition.folder());
-        partition.role = Role::Offline { why };
+        let loss = if matches!(fault, StoreFault::Damaged { .. }) { Loss::Log } else { Loss::Directory };
+        partition.role = Role::Offline { why, loss };
         self.note(Level::Error, text);
+        self.look_at_place(id);
     }
 
     /// A directory can no longer be trusted: all its partitions go offline; without any directory the broker stops.
@@ -160,7 +177,7 @@ impl Broker {
         self.note(Level::Error, format!("log directory {} is offline: {why}", dir.0));
         let hit: Vec<PartitionId> = self.partitions.values().filter(|p| p.dir == dir).map(|p| p.id).collect();
         for id in hit {
-            self.take_offline(id, format!("its log directory is offline: {why}"));
+            self.take_offline(id, format!("its log directory is offline: {why}"), Loss::Directory);
         }
         // Without the metadata log nothing can be decided.
         if dir == self.config.quorum.dir || self.dirs.iter().all(|d| d.offline.is_some()) {
@@ -168,10 +185,10 @@ impl Broker {
         }
     }
 
-    fn take_offline(&mut self, id: PartitionId, why: String) {
+    pub(super) fn take_offline(&mut self, id: PartitionId, why: String, loss: Loss) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.high = partition.high();
-        let role = std::mem::replace(&mut partition.role, Role::Offline { why });
+        let role = std::mem::replace(&mut partition.role, Role::Offline { why, loss });
         partition.life += 1;
         self.role_lost(id, role, ErrorCode::KAFKA_STORAGE_ERROR);
     }

@@ -1,10 +1,19 @@
 //! What a broker is at, in a few lines: for the report of a run that is stuck.
 
 use super::Broker;
+use crate::id::{BrokerId, PartitionIndex};
 use crate::partition::Role;
 use std::fmt::Write as _;
 
 impl Broker {
+    /// Who holds everything that is committed of the log in `folder`, as far as this broker knows: its ISR and ELR.
+    #[must_use]
+    pub fn holders(&self, folder: &str) -> Vec<BrokerId> {
+        let Some((topic, index)) = folder.rsplit_once('-') else { return Vec::new() };
+        let partition = index.parse().ok().and_then(|index| self.image().topic(topic)?.partitions.get(&PartitionIndex(index)));
+        partition.map(|partition| partition.isr.iter().chain(&partition.elr).copied().collect()).unwrap_or_default()
+    }
+
     /// Phase, quorum, registration, calls under way, and every partition's role and watermarks.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -20,10 +29,10 @@ impl Broker {
                     format!("leads in {} {:?}", leader.epoch, leader.isr().map(|isr| (isr.confirmed(), isr.proposed())))
                 }
                 Role::Follower(follower) => format!("follows {:?} in {}", follower.leader, follower.epoch),
-                Role::Offline { why } => format!("offline: {why}"),
+                Role::Offline { why, .. } => format!("offline: {why}"),
             };
             let ends = partition.open_log().map(|log| (log.start(), partition.high(), log.durable(), log.end()));
-            let decided = self.decided(partition.id).map(|p| (p.leader, p.leader_epoch, &p.isr, &p.elr));
+            let decided = self.decided(partition.id).map(|p| (p.leader, p.leader_epoch, &p.isr, &p.elr, &p.directories));
             let _ = writeln!(text, "  {} {role}, start, high, durable and end {ends:?}; decided {decided:?}", partition.folder());
         }
         text

@@ -1,18 +1,12 @@
-//! Admin requests about topics: most become proposals to the controller; `DeleteRecords` moves a log's start here.
+//! Admin requests about topics: they become proposals to the controller.
 
 use super::admin::After;
 use super::calls::Asker;
 use super::io::Lane;
 use super::{Broker, Token};
 use crate::controller::{Plan, lists, name};
-use crate::error::ErrorCode;
-use crate::id::{Offset, PartitionIndex};
-use crate::partition::{PartitionId, Role};
 use crate::wire::api::create_partitions::CreatePartitionsRequest;
 use crate::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
-use crate::wire::api::delete_records::{
-    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
-};
 use crate::wire::api::delete_topics::DeleteTopicsRequest;
 use crate::wire::api::elect_leaders::ElectLeadersRequest;
 use crate::wire::api::list_partition_reassignments::ListPartitionReassignmentsRequest;
@@ -86,50 +80,5 @@ impl Broker {
             configs: settings.into_iter().map(setting).collect(),
             ..Default::default()
         }
-    }
-
-    pub(super) fn delete_records(&mut self, token: Token, body: &DeleteRecordsRequest) {
-        let mut topics = Vec::new();
-        for topic in &body.topics {
-            let mut partitions = Vec::new();
-            for asked in &topic.partitions {
-                let outcome = self.delete_records_of(&topic.name, asked.partition_index, asked.offset);
-                let (low_watermark, error_code) = match outcome {
-                    Ok(start) => (start, ErrorCode::NONE),
-                    Err(code) => (Offset::UNKNOWN, code),
-                };
-                partitions.push(DeleteRecordsPartitionResult { partition_index: asked.partition_index, low_watermark, error_code });
-            }
-            topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions });
-        }
-        self.reply(token, DeleteRecordsResponse { topics, ..Default::default() }.into());
-    }
-
-    /// Moves the start of one log to `to` (−1: the high watermark). Returns where it is now.
-    fn delete_records_of(&mut self, topic: &str, index: PartitionIndex, to: Offset) -> Result<Offset, ErrorCode> {
-        let known = self.image().topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        if name::is_internal(topic) {
-            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
-        }
-        let id = PartitionId { topic: known.id, index };
-        let partition = self.partitions.get(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let leader = match &partition.role {
-            Role::Leader(leader) => leader,
-            Role::Opening | Role::Follower(_) => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-            Role::Offline { .. } => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
-        };
-        if !partition.config.cleanup.delete {
-            return Err(ErrorCode::POLICY_VIOLATION);
-        }
-        let to = if to == Offset::UNKNOWN { leader.high() } else { to };
-        if to < Offset::ZERO || to > leader.high() {
-            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
-        }
-        let start = leader.log.start();
-        if to <= start {
-            return Ok(start);
-        }
-        self.advance_start(id, to);
-        Ok(to)
     }
 }

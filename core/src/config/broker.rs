@@ -32,6 +32,9 @@ pub struct Endpoint {
     pub security: i16,
 }
 
+/// The selector that sends clients to replicas in their rack (KIP-392).
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 /// One of the folders of `log.dirs`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogDir {
@@ -134,6 +137,10 @@ pub struct BrokerConfig {
     pub replica_fetch_response_max_bytes: i32,
     /// `replica.fetch.wait.max.ms`
     pub replica_fetch_wait_max_ms: i32,
+    /// Whether `replica.selector.class` sends clients to replicas in their rack.
+    pub is_rack_aware: bool,
+    /// `log.scrub.max.bytes.per.second`
+    pub scrub_bytes_per_second: i64,
     /// `replica.high.watermark.checkpoint.interval.ms`
     pub high_watermark_checkpoint_ms: i64,
     /// `request.timeout.ms`
@@ -197,6 +204,8 @@ impl BrokerConfig {
             replica_fetch_min_bytes: int("replica.fetch.min.bytes"),
             replica_fetch_response_max_bytes: int("replica.fetch.response.max.bytes"),
             replica_fetch_wait_max_ms: int("replica.fetch.wait.max.ms"),
+            is_rack_aware: fixed.get("replica.selector.class").is_some_and(|class| class.trim() == RACK_AWARE),
+            scrub_bytes_per_second: long("log.scrub.max.bytes.per.second"),
             high_watermark_checkpoint_ms: long("replica.high.watermark.checkpoint.interval.ms"),
             request_timeout_ms: int("request.timeout.ms"),
             fixed,

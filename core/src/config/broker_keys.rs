@@ -185,6 +185,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "The most that one fetch returns.",
     },
     Key {
+        name: "follower.replication.throttled.rate",
+        kind: Kind::Long,
+        default: Some("9223372036854775807"),
+        valid: Valid::AtLeast(0),
+        doc: "The bytes a second that this broker fetches of throttled replicas which are not in sync.",
+    },
+    Key {
         name: "group.initial.rebalance.delay.ms",
         kind: Kind::Int,
         default: Some("3000"),
@@ -232,6 +239,13 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("300"),
         valid: Valid::AtLeast(1),
         doc: "How often the controller looks for leaders to move back.",
+    },
+    Key {
+        name: "leader.replication.throttled.rate",
+        kind: Kind::Long,
+        default: Some("9223372036854775807"),
+        valid: Valid::AtLeast(0),
+        doc: "The bytes a second that this broker serves of throttled replicas to followers which are not in sync.",
     },
     Key {
         name: "listener.security.protocol.map",
@@ -406,6 +420,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "After how long a segment is closed even if it is not full.",
     },
     Key {
+        name: "log.scrub.max.bytes.per.second",
+        kind: Kind::Long,
+        default: Some("1048576"),
+        valid: Valid::AtLeast(0),
+        doc: "How much is read each second to find what has rotted on the disks; 0 for nothing.",
+    },
+    Key {
         name: "log.segment.bytes",
         kind: Kind::Int,
         default: Some("1073741824"),
@@ -568,6 +589,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "How many bytes of requests may wait; -1 is klamm's own bound.",
     },
     Key {
+        name: "replica.alter.log.dirs.io.max.bytes.per.second",
+        kind: Kind::Long,
+        default: Some("9223372036854775807"),
+        valid: Valid::AtLeast(0),
+        doc: "The bytes a second that this broker copies of replicas which move between its log directories.",
+    },
+    Key {
         name: "replica.fetch.backoff.ms",
         kind: Kind::Int,
         default: Some("1000"),
@@ -615,6 +643,16 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("30000"),
         valid: Valid::Any,
         doc: "How long a follower may lag before it leaves the ISR.",
+    },
+    Key {
+        name: "replica.selector.class",
+        kind: Kind::Class,
+        default: None,
+        valid: Valid::Words(&[
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        ]),
+        doc: "Which replica a client is sent to: the leader, or one in its own rack.",
     },
     Key {
         name: "request.timeout.ms",

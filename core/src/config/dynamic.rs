@@ -5,11 +5,19 @@
 use super::topic::keys;
 use super::{Properties, broker};
 
+/// What else than the defaults of topics is read anew each time. The throttles are no properties of a file in Kafka; here they may be.
+const OTHERS: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "producer.id.expiration.ms",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
 /// Whether `name` may be set while the broker runs: the broker-wide defaults of topics, and what else klamm reads anew each time.
 #[must_use]
 pub fn is_dynamic(name: &str) -> bool {
     let is_topic_default = keys().iter().any(|k| k.server.first().is_some_and(|(first, _)| *first == name));
-    (is_topic_default || name == "producer.id.expiration.ms") && broker::key(name).is_some()
+    (is_topic_default || OTHERS.contains(&name)) && broker::key(name).is_some()
 }
 
 /// Judges the dynamic properties that a broker, or all brokers, would have.
@@ -36,6 +44,7 @@ mod tests {
     #[test]
     fn topic_defaults_are_dynamic_in_their_finest_unit() {
         assert!(is_dynamic("log.retention.ms") && is_dynamic("message.max.bytes") && is_dynamic("producer.id.expiration.ms"));
+        assert!(is_dynamic("leader.replication.throttled.rate"));
         assert!(!is_dynamic("log.retention.hours") && !is_dynamic("num.partitions") && !is_dynamic("foo"));
     }
 

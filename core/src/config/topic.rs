@@ -6,7 +6,9 @@ use super::key::{Key, Value};
 use super::layers::{Layers, Source, Synonym};
 use super::topic_keys::KEYS;
 use super::{Properties, broker};
+use crate::id::{BrokerId, PartitionIndex};
 use crate::wire::batch::Compression;
+use std::collections::BTreeSet;
 
 /// One topic configuration and the broker properties beneath it.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +133,42 @@ pub enum TimestampType {
     Append,
 }
 
+/// Which replicas are throttled while they are not in sync (KIP-73).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Throttled {
+    /// Every replica of the topic.
+    All,
+    /// These.
+    #[default]
+    None,
+    /// Partitions and brokers.
+    Some(BTreeSet<(PartitionIndex, BrokerId)>),
+}
+
+impl Throttled {
+    /// Whether the replica of `partition` on `broker` is.
+    #[must_use]
+    pub fn has(&self, partition: PartitionIndex, broker: BrokerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Some(pairs) => pairs.contains(&(partition, broker)),
+        }
+    }
+
+    fn of(items: &[String]) -> Self {
+        let pair = |item: &String| {
+            let (partition, broker) = item.split_once(':')?;
+            Some((PartitionIndex(partition.parse().ok()?), BrokerId(broker.parse().ok()?)))
+        };
+        match items {
+            [] => Self::None,
+            [only] if only == "*" => Self::All,
+            items => Self::Some(items.iter().filter_map(pair).collect()),
+        }
+    }
+}
+
 /// What holds for one topic, typed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TopicConfig {
@@ -148,6 +186,10 @@ pub struct TopicConfig {
     pub delete_retention_ms: i64,
     /// How long a deleted file stays before it is unlinked, in ms.
     pub file_delete_delay_ms: i64,
+    /// Whose fetching is throttled.
+    pub throttled_followers: Throttled,
+    /// Whose serving of followers is throttled.
+    pub throttled_leaders: Throttled,
     /// Sync after so many records, whatever the durability.
     pub flush_messages: i64,
     /// Sync after so many ms, whatever the durability.
@@ -206,6 +248,8 @@ impl TopicConfig {
             zstd_level: int("compression.zstd.level"),
             delete_retention_ms: long("delete.retention.ms"),
             file_delete_delay_ms: long("file.delete.delay.ms"),
+            throttled_followers: throttled("follower.replication.throttled.replicas", own, layers),
+            throttled_leaders: throttled("leader.replication.throttled.replicas", own, layers),
             flush_messages: long("flush.messages"),
             flush_ms: long("flush.ms"),
             index_interval_bytes: size("index.interval.bytes"),
@@ -246,6 +290,11 @@ fn number_of(name: &str, own: &Properties, layers: Layers<'_>) -> i64 {
 
 fn flag_of(name: &str, own: &Properties, layers: Layers<'_>) -> bool {
     value_of(name, own, layers) == Value::Flag(true)
+}
+
+fn throttled(name: &str, own: &Properties, layers: Layers<'_>) -> Throttled {
+    let Value::List(items) = value_of(name, own, layers) else { panic!("{name} is no list") };
+    Throttled::of(&items)
 }
 
 fn cleanup(own: &Properties, layers: Layers<'_>) -> Cleanup {

@@ -3,7 +3,7 @@
 //! Source: Kafka's `ReplicationControlManager.handleAssignReplicasToDirs`.
 
 use super::change::Target;
-use super::draft::Draft;
+use super::draft::{Draft, directory};
 use super::plan::{Plan, Planner};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, Uuid};
@@ -48,6 +48,15 @@ fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -
         return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
     }
     let is_online = draft.broker(broker).is_some_and(|b| b.has_directory(dir));
+    if dir == directory::LOST {
+        // The broker gives up what it holds there: whoever holds everything too must be left.
+        if !partition.is_held_by_others(broker) {
+            return Err(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE);
+        }
+        let target = Target { moved: Some((broker, dir)), lost: Some(broker), election, ..Target::of(partition) };
+        draft.change(id, target.without(broker));
+        return Ok(());
+    }
     let target = Target { moved: Some((broker, dir)), election, ..Target::of(partition) };
     draft.change(id, if is_online { target } else { target.without(broker) });
     Ok(())

@@ -62,6 +62,12 @@ impl Partition {
         Some(self.directories.get(at).copied().unwrap_or(directory::MIGRATING))
     }
 
+    /// Whether another replica than the one on `broker` holds all that is committed.
+    #[must_use]
+    pub fn is_held_by_others(&self, broker: BrokerId) -> bool {
+        self.isr.iter().chain(&self.elr).any(|member| *member != broker)
+    }
+
     /// Whether replicas are on their way in or out.
     #[must_use]
     pub fn is_moving(&self) -> bool {

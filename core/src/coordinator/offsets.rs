@@ -2,6 +2,7 @@
 
 use super::group::{Age, Group};
 use crate::id::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::mutant;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -100,7 +101,7 @@ impl Offsets {
         // A group that rebalances, or whose members may read anything, keeps all (KAFKA-8069, KAFKA-13636).
         let Some(age) = group.offsets_age() else { return Vec::new() };
         let mut expired = Vec::new();
-        for (topic, partitions) in self.topics.iter().filter(|(topic, _)| !group.reads(topic)) {
+        for (topic, partitions) in self.topics.iter().filter(|(topic, _)| mutant!(OffsetsExpireLive) || !group.reads(topic)) {
             let gone = partitions.iter().filter(|(_, committed)| committed.has_expired(age, retention, now));
             expired.extend(gone.map(|(partition, _)| (topic.clone(), *partition)));
         }

@@ -6,6 +6,7 @@ use super::records::Event;
 use super::{Caller, Coordinator, Mark, Topics};
 use crate::error::ErrorCode;
 use crate::id::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::mutant;
 use crate::time::{Now, Timestamp};
 use crate::wire::api::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
@@ -109,6 +110,9 @@ impl Coordinator {
             needs.extend(found.ok().map(|at| (at, self.shard(at).touched(&group.group_id))));
             groups.push(match found {
                 Ok(at) => self.fetch_group(at, version, group, topics),
+                Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) if mutant!(LoadNotFinished) => {
+                    OffsetFetchResponseGroup { group_id: group.group_id, error_code: ErrorCode::NONE, topics: refuse_all(group.topics) }
+                }
                 Err(error_code) => OffsetFetchResponseGroup { group_id: group.group_id, error_code, topics: refuse_all(group.topics) },
             });
         }

@@ -5,6 +5,7 @@
 //!                high ≤ written ≤ end  end: accepted, given to the store
 //! ```
 
+pub mod checkpoint;
 pub mod epochs;
 pub mod producers;
 pub mod segments;
@@ -263,6 +264,8 @@ impl Log {
         assert!(high <= self.end, "high {high} passed the end {} of {}", self.end, self.name);
         assert!(self.written <= self.end, "written {} passed end {} of {}", self.written, self.end, self.name);
         assert!(self.segments.active().base <= self.end, "the active segment begins behind the end of {}", self.name);
+        let is_held = |(_, at): &(LeaderEpoch, Offset)| *at < self.end || *at == self.start;
+        assert!(self.epochs.entries().last().is_none_or(is_held), "{} knows an epoch that begins behind its end {}", self.name, self.end);
     }
 }
 

@@ -5,6 +5,10 @@
 
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::Log;
+use crate::mutant;
+use crate::request::Token;
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// A follower's data.
 #[derive(Clone, Debug)]
@@ -15,7 +19,20 @@ pub struct Follower {
     pub leader: Option<BrokerId>,
     /// Its log.
     pub log: Log,
+    /// Fetches of clients, to be looked at again when more is committed.
+    pub fetches: BTreeSet<Token>,
     high: Offset,
+}
+
+/// What a follower does whose end its leader does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Astray {
+    /// The leader has deleted what it lacks: drop the whole log, and begin here.
+    Begin(Offset),
+    /// The leader never had all of it: cut the log so that it ends here; what else differs, the epochs tell.
+    Cut(Offset),
+    /// The leader holds it by now: fetch again.
+    Fetch,
 }
 
 impl Follower {
@@ -23,7 +40,7 @@ impl Follower {
     #[must_use]
     pub fn new(epoch: LeaderEpoch, leader: Option<BrokerId>, log: Log, high: Offset) -> Self {
         let high = high.clamp(log.start(), log.end());
-        Self { epoch, leader, log, high }
+        Self { epoch, leader, log, fetches: BTreeSet::new(), high }
     }
 
     /// Up to where records are known to be committed.
@@ -32,11 +49,52 @@ impl Follower {
         self.high
     }
 
+    /// Where to go on, when the leader's log holds `held`.
+    #[must_use]
+    pub fn astray(&self, held: &Range<Offset>) -> Astray {
+        let end = self.log.end();
+        // KAFKA-2143: an end behind the leader's was taken for one below its begin.
+        if end < held.start || mutant!(OorCutToStart) {
+            Astray::Begin(held.start)
+        } else if end > held.end {
+            Astray::Cut(held.end)
+        } else {
+            Astray::Fetch
+        }
+    }
+
     /// The leader said that everything below `high` is committed. Returns whether that is news.
     pub fn told_high(&mut self, high: Offset) -> bool {
         let high = high.clamp(self.log.start(), self.log.end());
         let news = high > self.high;
         self.high = self.high.max(high);
         news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Durability;
+    use crate::id::LogId;
+    use crate::log::Recovered;
+    use crate::log::segments::Segment;
+
+    fn astray(end: i64, held: Range<i64>) -> Astray {
+        let end = Offset(end);
+        let found = Recovered { start: end, end, segments: vec![Segment::empty(end)], ..Recovered::empty() };
+        let log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, found);
+        Follower::new(LeaderEpoch(1), Some(BrokerId(2)), log, end).astray(&(Offset(held.start)..Offset(held.end)))
+    }
+
+    #[test]
+    fn only_a_log_that_ends_below_the_leaders_begin_is_dropped() {
+        assert_eq!(astray(9, 10..20), Astray::Begin(Offset(10)));
+        assert_eq!(astray(9, 10..10), Astray::Begin(Offset(10)), "the leader has deleted everything");
+        assert_eq!(astray(21, 10..20), Astray::Cut(Offset(20)));
+        assert_eq!(astray(21, 0..0), Astray::Cut(Offset(0)));
+        for end in [10, 15, 20] {
+            assert_eq!(astray(end, 10..20), Astray::Fetch, "the leader wrote on meanwhile");
+        }
     }
 }

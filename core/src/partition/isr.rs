@@ -7,8 +7,10 @@
 //! Decides who may join and who must leave. Never speaks to the controller.
 
 use crate::id::{BrokerId, Offset};
+use crate::mutant;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 /// What the leader knows of another replica.
@@ -16,6 +18,8 @@ use std::time::Duration;
 struct Replica {
     /// Its durable end: what it last asked from. `None` before its first fetch in this epoch.
     end: Option<Offset>,
+    /// Where its log begins; `Offset::UNKNOWN` before its first fetch in this epoch.
+    start: Offset,
     /// When it last had everything that the leader had.
     caught_up: Instant,
     /// When it last fetched, and the leader's end then.
@@ -54,7 +58,7 @@ impl Isr {
     fn assign(&mut self, replicas: &[BrokerId], now: Instant) {
         self.replicas.retain(|id, _| replicas.contains(id));
         for id in replicas.iter().filter(|id| **id != self.me) {
-            let unheard = Replica { end: None, caught_up: now, fetched: (now, Offset(i64::MAX)), broker_epoch: -1 };
+            let unheard = Replica { end: None, start: Offset::UNKNOWN, caught_up: now, fetched: (now, Offset(i64::MAX)), broker_epoch: -1 };
             self.replicas.entry(*id).or_insert(unheard);
         }
     }
@@ -89,7 +93,8 @@ impl Isr {
     }
 
     fn is_maximal(&self, id: BrokerId) -> bool {
-        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(|proposed| proposed.contains(&id))
+        let joins = |proposed: &BTreeSet<BrokerId>| proposed.contains(&id) && !mutant!(HwCommittedIsr);
+        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(joins)
     }
 
     /// Up to where every member of the maximal ISR has the log durable, the leader up to `own`; `None` while one of them has not been heard of,
@@ -103,9 +108,32 @@ impl Isr {
         members.map(|(_, replica)| replica.end).try_fold(own, |least, end| Some(least.min(end?)))
     }
 
-    /// `id` fetches from `offset`: it has everything below durable. `end` is the leader's.
-    pub fn fetched(&mut self, now: Instant, id: BrokerId, broker_epoch: i64, offset: Offset, end: Offset) {
+    /// The least log start of the leader, `own`, and of those replicas that live; `Offset::UNKNOWN` while one of them has not been heard of.
+    #[must_use]
+    pub fn low(&self, own: Offset, lives: impl Fn(BrokerId) -> bool) -> Offset {
+        self.replicas.iter().filter(|(id, _)| lives(**id)).map(|(_, replica)| replica.start).fold(own, Offset::min)
+    }
+
+    /// Of the confirmed members that `may` and hold `offset`, or end there, the one that has most; then the one that had everything last.
+    #[must_use]
+    pub fn fullest(&self, offset: Offset, may: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
+        let holds = |replica: &Replica| replica.start <= offset && replica.end >= Some(offset);
+        let members = self.replicas.iter().filter(|(id, replica)| self.confirmed.contains(*id) && holds(replica) && may(**id));
+        members.max_by_key(|(id, replica)| (replica.end, replica.caught_up, **id)).map(|(id, _)| *id)
+    }
+
+    /// Up to where as many members of the ISR as must be in sync have the log durable: where a broken leader acknowledges.
+    pub(super) fn reached_by_min(&self, own: Offset) -> Option<Offset> {
+        let members = self.replicas.iter().filter(|(id, _)| self.confirmed.contains(*id)).filter_map(|(_, replica)| replica.end);
+        let mut ends: Vec<Offset> = members.chain([own]).collect();
+        ends.sort_unstable_by(|one, other| other.cmp(one));
+        ends.get(self.min - 1).copied()
+    }
+
+    /// `id` fetches from the end of what it `has`: all of that is durable. `end` is the leader's.
+    pub fn fetched(&mut self, now: Instant, id: BrokerId, broker_epoch: i64, has: Range<Offset>, end: Offset) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let offset = has.end;
         if offset >= end {
             replica.caught_up = now;
         } else if offset >= replica.fetched.1 {
@@ -113,7 +141,7 @@ impl Isr {
             replica.caught_up = replica.caught_up.max(replica.fetched.0);
         }
         replica.fetched = (now, end);
-        replica.end = Some(offset);
+        (replica.start, replica.end) = (has.start, Some(offset));
         replica.broker_epoch = broker_epoch;
     }
 

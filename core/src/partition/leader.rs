@@ -4,6 +4,7 @@
 
 use crate::id::{LeaderEpoch, Offset};
 use crate::log::Log;
+use crate::mutant;
 use crate::partition::isr::Isr;
 use crate::partition::wait::Waits;
 use crate::request::Token;
@@ -106,7 +107,13 @@ impl Leader {
     /// Whether what was committed before this leadership is known: until then nobody may be told where the log ends (KIP-207).
     #[must_use]
     pub fn knows_its_end(&self) -> bool {
-        self.high >= self.epoch_start
+        self.high >= self.epoch_start || mutant!(ElectServesLowHw)
+    }
+
+    /// Up to where acks=all is met: what is committed.
+    pub fn acknowledged(&self) -> Offset {
+        let by_min = if mutant!(AckMinIsrOnly) { self.isr().and_then(|isr| isr.reached_by_min(self.log.durable())) } else { None };
+        by_min.unwrap_or_default().max(self.high)
     }
 
     /// Moves the high watermark as far as the in-sync replicas allow.

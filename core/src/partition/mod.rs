@@ -41,6 +41,8 @@ pub struct Partition {
     pub life: u32,
     /// What was known to be committed when it last played a role.
     pub high: Offset,
+    /// Where a bad batch was found, if this is the last copy and so stays in use.
+    pub damage: Option<Offset>,
     /// What it does now.
     pub role: Role,
 }
@@ -91,11 +93,24 @@ pub enum Role {
     Leader(Box<Leader>),
     /// It fetches what its leader has.
     Follower(Box<Follower>),
-    /// Its log cannot be used until the operator has done something.
+    /// Its log cannot be used.
     Offline {
         /// What happened.
         why: String,
+        /// What is lost.
+        loss: Loss,
     },
+}
+
+/// Why a replica is offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Loss {
+    /// Its log directory, until the operator has done something.
+    Directory,
+    /// Only its log: a bad batch lies below the recovery point.
+    Log,
+    /// Its log, and the controller counts on this replica no longer: it may be filled anew.
+    Given,
 }
 
 impl Partition {

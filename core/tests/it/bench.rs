@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 struct MemoryLog {
+    dir: DirId,
     name: String,
     topic: Uuid,
     batches: Vec<Batch>,
@@ -59,6 +60,12 @@ pub(crate) struct Bench {
 }
 
 const CLIENT: ConnId = ConnId(1);
+/// Where another node comes in.
+pub(crate) const NODE: ConnId = ConnId(2);
+
+fn endpoint(name: &str, port: u16) -> Endpoint {
+    Endpoint { name: name.to_owned(), host: "localhost".to_owned(), port, security: 0 }
+}
 
 impl Bench {
     /// A broker on empty disks, booted.
@@ -70,13 +77,33 @@ impl Bench {
 
     /// The same, with nothing done by the store yet.
     pub(crate) fn cold(fixed: &[(&str, &str)]) -> Self {
+        let config = Self::config(fixed, &["/data"]);
+        Self::of(Config::new(config))
+    }
+
+    /// A node that others join by its second listener, with two log directories, booted. `change` may alter what it is told.
+    pub(crate) fn among(fixed: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Self::config(fixed, &["/data", "/more"]);
+        config.controllers = vec![endpoint("CONTROLLER", 9093)];
+        let mut config = Config::new(config);
+        change(&mut config);
+        let mut bench = Self::of(config);
+        bench.node_comes_in();
+        bench.settle();
+        bench
+    }
+
+    fn config(fixed: &[(&str, &str)], dirs: &[&str]) -> BrokerConfig {
         let fixed: Properties = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
-        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
-        let config = BrokerConfig::new(BrokerId(1), "the-cluster", vec![endpoint], vec![dir], fixed).expect("a valid file");
+        let dir = |(path, id): (&&str, u8)| LogDir { path: (*path).to_owned(), id: Uuid([id; 16]) };
+        let dirs = dirs.iter().zip(7..).map(dir).collect();
+        BrokerConfig::new(BrokerId(1), "the-cluster", vec![endpoint("PLAINTEXT", 9092)], dirs, fixed).expect("a valid file")
+    }
+
+    fn of(config: Config) -> Self {
         let mut bench = Self {
-            broker: Broker::new(Config::new(config.clone()), 7, RecoveredNode::default()),
-            config,
+            broker: Broker::new(config.clone(), 7, RecoveredNode::default()),
+            config: config.broker,
             logs: BTreeMap::new(),
             ops: VecDeque::new(),
             saved: BTreeMap::new(),
@@ -89,6 +116,11 @@ impl Bench {
         };
         bench.open(CLIENT);
         bench
+    }
+
+    /// Another node connects to the quorum's listener.
+    fn node_comes_in(&mut self) {
+        self.input(Input::Opened { conn: NODE, listener: ListenerId(1), peer: ([127, 0, 0, 1], 6).into() });
     }
 
     pub(crate) fn open(&mut self, conn: ConnId) {
@@ -149,9 +181,9 @@ impl Bench {
 
     fn execute(&mut self, op: StoreOp) -> Stored {
         match op {
-            StoreOp::Create { log, name, topic, .. } => {
-                assert!(self.logs.values().all(|l| l.name != name), "{name} is there already");
-                self.logs.insert(log, MemoryLog { name, topic, batches: Vec::new(), synced: 0 });
+            StoreOp::Create { log, dir, name, topic } => {
+                assert!(self.logs.values().all(|l| (l.dir, &l.name) != (dir, &name)), "{name} is there already");
+                self.logs.insert(log, MemoryLog { dir, name, topic, batches: Vec::new(), synced: 0 });
                 Stored::Done
             }
             StoreOp::Delete { log } => {
@@ -186,6 +218,7 @@ impl Bench {
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
+            StoreOp::Restart { .. } => unreachable!("a broker alone follows nobody"),
             StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered())),
         }
     }
@@ -202,7 +235,12 @@ impl Bench {
 
     /// Sends a request and lets the store do everything; the answer.
     pub(crate) fn ask(&mut self, version: i16, body: impl Into<Request>) -> Response {
-        let correlation = self.send(CLIENT, version, body);
+        self.ask_by(CLIENT, version, body)
+    }
+
+    /// The same by another connection.
+    pub(crate) fn ask_by(&mut self, conn: ConnId, version: i16, body: impl Into<Request>) -> Response {
+        let correlation = self.send(conn, version, body);
         self.settle();
         self.answer(correlation).unwrap_or_else(|| panic!("no answer; notes: {:?}, halted: {:?}", self.notes, self.halted))
     }
@@ -248,6 +286,11 @@ impl Bench {
         Some(self.replies.remove(at).2)
     }
 
+    /// The directories that have a folder of that name, by their numbers.
+    pub(crate) fn dirs_with(&self, name: &str) -> Vec<u16> {
+        self.logs.values().filter(|log| log.name == name).map(|log| log.dir.0).collect()
+    }
+
     /// The folders on disk.
     pub(crate) fn folders(&self) -> Vec<String> {
         let mut names: Vec<String> = self.logs.values().map(|l| l.name.clone()).collect();
@@ -259,17 +302,23 @@ impl Bench {
     pub(crate) fn crash(&mut self) {
         self.ops.clear();
         self.replies.clear();
-        let mut logs = Vec::new();
+        let found = |(at, dir): (usize, &LogDir)| FoundDir {
+            dir: DirId(u16::try_from(at).expect("few directories")),
+            id: dir.id,
+            clean: None,
+            logs: Vec::new(),
+            saved: if at == 0 { self.saved.clone() } else { BTreeMap::new() },
+        };
+        let mut dirs: Vec<FoundDir> = self.config.dirs.iter().enumerate().map(found).collect();
         for (at, mut log) in std::mem::take(&mut self.logs).into_values().enumerate() {
             log.batches.truncate(log.synced);
             let id = LogId(u64::try_from(at).expect("few logs"));
-            logs.push(FoundLog { log: id, name: log.name.clone(), topic: log.topic, state: Ok(log.recovered()) });
+            let found = FoundLog { log: id, name: log.name.clone(), topic: log.topic, state: Ok(log.recovered()) };
+            dirs[usize::from(log.dir.0)].logs.push(found);
             self.logs.insert(id, log);
         }
-        let dir = FoundDir { dir: DirId(0), id: Uuid([7; 16]), clean: None, logs, saved: self.saved.clone() };
         self.seed += 1;
-        self.broker =
-            Broker::new(Config::new(self.config.clone()), self.seed, RecoveredNode { dirs: vec![dir], ..RecoveredNode::default() });
+        self.broker = Broker::new(Config::new(self.config.clone()), self.seed, RecoveredNode { dirs, ..RecoveredNode::default() });
         self.open(CLIENT);
         self.settle();
     }

@@ -3,7 +3,7 @@
 use crate::answer;
 use crate::bench::Bench;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{LeaderEpoch, Offset, PartitionIndex};
+use klamm_core::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use klamm_core::time::Timestamp;
 use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic};
@@ -24,7 +24,10 @@ fn latest(bench: &mut Bench, indexes: &[i32], epoch: i32) -> Vec<ListOffsetsPart
         ..Default::default()
     };
     let topic = ListOffsetsTopic { name: "t".to_owned(), partitions: indexes.iter().map(of).collect() };
-    answer!(ListOffsets, bench.ask(5, ListOffsetsRequest { topics: vec![topic], ..Default::default() })).topics.remove(0).partitions
+    answer!(ListOffsets, bench.ask(5, ListOffsetsRequest { replica_id: BrokerId(-1), topics: vec![topic], ..Default::default() }))
+        .topics
+        .remove(0)
+        .partitions
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 mod admin;
 mod bench;
+mod cluster;
 mod frames;
 mod groups;
 mod log;
+mod replication;
+mod trio;

@@ -4,6 +4,7 @@ use super::Failure;
 use super::format::load;
 use super::logging::Logging;
 use clap::Args;
+use klamm::client::admin::Admin;
 use klamm::clock::Clock;
 use klamm::config::Config;
 use klamm::founding::{self, Founders};
@@ -12,12 +13,20 @@ use klamm::identity::{self, Found, NamedDisk};
 use klamm::store::Identity;
 use klamm::{Node, Sizes, Stopped, World};
 use klamm_core::client::io::Address;
+use klamm_core::wire::Response;
+use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 /// Threads that may wait for the disk at once: enough to keep it busy, few enough to cost no memory.
 const BLOCKING_THREADS: usize = 32;
+/// How long to look for the cluster of a folder that is empty.
+const LOOK_MAX: Duration = Duration::from_secs(3);
+/// The newest version of `DescribeCluster` that is asked with, and its number for controllers (KIP-919).
+const DESCRIBE_CLUSTER: i16 = 1;
+const OF_CONTROLLERS: i8 = 2;
 
 /// Run a node
 #[derive(Debug, Args)]
@@ -97,7 +106,8 @@ impl Serve {
         let identity = match (identity::read(disks).await?, &self.file) {
             (Found::Formatted(identity), _) => identity,
             (Found::Empty, Some(file)) => {
-                return Err(format!("{} is not formatted; {}", config.log_dirs[0].display(), self.remedy(config, file)));
+                let remedy = self.remedy(config, file, cluster_there_is(config).await);
+                return Err(format!("{} is not formatted; {remedy}", config.log_dirs[0].display()));
             }
             (Found::Empty, None) => first_start(config, disks).await?,
         };
@@ -113,11 +123,18 @@ impl Serve {
 }
 
 impl Serve {
-    /// How to format the folders.
-    fn remedy(&self, config: &Config, file: &Path) -> String {
+    /// How to format the folders, for the cluster that answers where the quorum should be, or for a new one.
+    fn remedy(&self, config: &Config, file: &Path, there_is: Option<String>) -> String {
         let options: String = self.options.iter().map(|option| format!("-o '{option}' ")).collect();
         let line =
             |cluster: &str, founders: &str| format!("\n\n    klamm format --cluster-id {cluster} {founders}{options}{}\n", file.display());
+        if let Some(cluster) = there_is {
+            let founders = if config.roles.controller { "--no-initial-controllers " } else { "" };
+            return format!(
+                "its cluster is there; to join it, or to take the place of a node whose disk is gone, run{}",
+                line(&cluster, founders)
+            );
+        }
         let new = identity::new_uuid().to_string();
         let fixed = config.given.get("controller.quorum.voters").is_some_and(|voters| !voters.is_empty());
         if fixed || !config.roles.controller {
@@ -135,6 +152,14 @@ impl Serve {
             line("ID", "--no-initial-controllers ")
         )
     }
+}
+
+/// The id of the cluster whose controllers answer at `controller.quorum.bootstrap.servers`.
+async fn cluster_there_is(config: &Config) -> Option<String> {
+    let ask = DescribeClusterRequest { endpoint_type: OF_CONTROLLERS, ..Default::default() };
+    let mut quorum = Admin::new(founding::servers(config));
+    let answer = tokio::time::timeout(LOOK_MAX, quorum.ask(ask.into(), DESCRIBE_CLUSTER)).await.ok()?.ok()?;
+    if let Response::DescribeCluster(told) = answer { told.error_code.is_none().then_some(told.cluster_id) } else { None }
 }
 
 /// Threads for connections and decisions: a core is left to the store, which has a thread of its own. More threads than cores take each other's

@@ -5,13 +5,14 @@
 pub mod admin;
 mod link;
 
+use crate::asks::Ask;
 use crate::clock::Clock;
 use klamm_core::client::consumer::{self, Consumer};
 use klamm_core::client::io::{Effect, Input};
 use klamm_core::client::producer::{self, Producer};
 use klamm_core::id::ConnId;
 use klamm_core::time::{Instant, Now};
-use link::{Ask, News};
+use link::News;
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::mpsc;
 

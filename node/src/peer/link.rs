@@ -1,19 +1,18 @@
 //! One connection to a peer: makes it, writes calls in order, checks and hands back the answers. Ends when it breaks, is idle, or is let go of.
 
 use super::{LinkId, News};
-use crate::conn::write_memory;
+use crate::asks::{self, Ask, Opens};
 use crate::frames::Frames;
 use crate::net::{self, Reader, Writer};
 use crate::pool::Pool;
 use bytes::Bytes;
 use klamm_core::broker::io::{Fetched, Unreachable, fetched_of};
 use klamm_core::client::io::Address;
-use klamm_core::id::{CallId, CorrelationId};
-use klamm_core::wire::{ApiKey, Chunk, Request, RequestHeader, Response, decode_response, encode_request};
-use std::collections::VecDeque;
+use klamm_core::id::CallId;
+use klamm_core::wire::{ApiKey, Response};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
@@ -24,22 +23,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const IDLE_MAX: Duration = Duration::from_mins(5);
 /// How often a connection is looked at for idleness.
 const LOOK: Duration = Duration::from_mins(1);
-/// A longer answer is taken for a broken one.
-const FRAME_BYTES_MAX: usize = 1 << 30;
 /// Answers below this need no room: votes and heartbeats must not wait for large answers to be dealt with. And they are copied, so that a few
 /// bytes do not keep all that came in with them.
 const SMALL_BYTES: usize = 4 << 10;
-/// Calls that are written together.
-const ASKS_AT_ONCE: usize = 64;
-
-/// A call to be written.
-#[derive(Debug)]
-pub(super) struct Ask {
-    pub(super) call: CallId,
-    pub(super) version: i16,
-    pub(super) request: Box<Request>,
-}
-
 /// A connection to be made.
 #[derive(Debug)]
 pub(super) struct Way {
@@ -56,16 +42,6 @@ pub(super) enum What {
     Answer { call: CallId, response: Box<Response>, batches: Fetched, _room: Option<OwnedSemaphorePermit> },
     Ended { why: Unreachable },
 }
-
-/// A call that has no answer yet.
-pub(super) struct Open {
-    pub(super) call: CallId,
-    pub(super) api: ApiKey,
-    pub(super) version: i16,
-}
-
-/// Answers come in the order of their calls.
-pub(super) type Opens = Mutex<VecDeque<Open>>;
 
 /// Makes the connection and runs it to its end; says how that came, unless nobody holds the other end of `gone` any more.
 pub(super) async fn run(
@@ -98,7 +74,7 @@ async fn serve(way: &Way, mut asks: mpsc::UnboundedReceiver<Ask>, news: &mpsc::U
     // Both halves in one task: neither outlives the other.
     let broke = tokio::select! {
         biased;
-        broke = write(writer, &way.client_id, &mut asks, &opens) => broke,
+        broke = asks::write(writer, &way.client_id, &mut asks, &opens) => broke,
         broke = read(Frames::new(reader, &moves, Pool::default()), &opens, room, tell) => broke,
         () = idle(&opens, &moves, LOOK, IDLE_MAX) => return Unreachable::Lost,
     };
@@ -126,36 +102,17 @@ async fn connect(to: &Address) -> Result<(Reader, Writer), Unreachable> {
     Err(failed.unwrap_or(Unreachable::Lost))
 }
 
-/// Ends well when nobody can ask any more.
-async fn write(mut writer: Writer, client_id: &str, asks: &mut mpsc::UnboundedReceiver<Ask>, opens: &Opens) -> io::Result<()> {
-    let mut batch = Vec::with_capacity(ASKS_AT_ONCE);
-    let mut chunks = VecDeque::<Chunk>::new();
-    while asks.recv_many(&mut batch, ASKS_AT_ONCE).await > 0 {
-        for Ask { call, version, request } in batch.drain(..) {
-            let api = request.api();
-            opens.lock().expect("nobody panics while holding it").push_back(Open { call, api, version });
-            let header = RequestHeader { api, version, correlation: correlation(call), client_id: Some(client_id.to_owned()) };
-            chunks.extend(encode_request(&header, &request).chunks);
-        }
-        while !chunks.is_empty() {
-            write_memory(&mut writer, &mut chunks).await?;
-        }
-        writer.flush().await?;
-    }
-    Ok(())
-}
-
 async fn read(mut frames: Frames<'_>, opens: &Opens, room: Arc<Semaphore>, tell: impl Fn(What)) -> io::Result<()> {
     loop {
-        let length = frames.length().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let Some(len) = usize::try_from(length).ok().filter(|len| *len <= FRAME_BYTES_MAX) else {
-            return Err(malformed(format!("an answer of {length} bytes")));
-        };
+        let len = asks::length(&mut frames).await?;
         let room = if len < SMALL_BYTES { None } else { Some(take(&room, len).await) };
         let frame = frames.body(len).await?;
-        let open = opens.lock().expect("nobody panics while holding it").pop_front();
-        let open = open.ok_or_else(|| malformed("an answer that nobody asked for".to_owned()))?;
-        let (response, batches) = decode(&open, frame)?;
+        let open = opens.next()?;
+        let has_records = matches!(open.api, ApiKey::Fetch | ApiKey::FetchSnapshot);
+        let frame = if has_records && frame.len() >= SMALL_BYTES { frame } else { Bytes::copy_from_slice(&frame) };
+        let response = open.decode(frame)?;
+        // Batches are slices of the frame.
+        let batches = fetched_of(&response);
         tell(What::Answer { call: open.call, response: Box::new(response), batches, _room: room });
     }
 }
@@ -166,24 +123,6 @@ async fn take(room: &Arc<Semaphore>, len: usize) -> OwnedSemaphorePermit {
     Arc::clone(room).acquire_many_owned(bytes).await.expect("the room is never closed")
 }
 
-/// An answer, and its batches where it has some: they are slices of the frame.
-fn decode(open: &Open, frame: Bytes) -> io::Result<(Response, Fetched)> {
-    let has_records = matches!(open.api, ApiKey::Fetch | ApiKey::FetchSnapshot);
-    let frame = if has_records && frame.len() >= SMALL_BYTES { frame } else { Bytes::copy_from_slice(&frame) };
-    let name = open.api.name();
-    let (correlated, response) =
-        decode_response(open.api, open.version, frame).map_err(|error| malformed(format!("an answer to {name}: {error}")))?;
-    if correlated != correlation(open.call) {
-        return Err(malformed(format!("an answer to {name} out of its order")));
-    }
-    let batches = fetched_of(&response);
-    Ok((response, batches))
-}
-
-fn malformed(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
 /// Ends when there was no call for `most`; looks every `look`.
 pub(super) async fn idle(opens: &Opens, moves: &AtomicU64, look: Duration, most: Duration) {
     let mut seen = moves.load(Ordering::Relaxed);
@@ -191,14 +130,8 @@ pub(super) async fn idle(opens: &Opens, moves: &AtomicU64, look: Duration, most:
     while idle < most {
         tokio::time::sleep(look).await;
         let moved = moves.load(Ordering::Relaxed);
-        let is_idle = moved == seen && opens.lock().expect("nobody panics while holding it").is_empty();
+        let is_idle = moved == seen && opens.is_empty();
         idle = if is_idle { idle + look } else { Duration::ZERO };
         seen = moved;
     }
-}
-
-/// The low 32 bits of a call's name.
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-fn correlation(call: CallId) -> CorrelationId {
-    CorrelationId(call.0 as i32)
 }

@@ -7,11 +7,12 @@ mod link;
 #[cfg(test)]
 mod tests;
 
+use crate::asks::Ask;
 use klamm_core::broker::io::{Input, Peer, Unreachable};
 use klamm_core::id::{BrokerId, CallId};
 use klamm_core::time::Instant;
 use klamm_core::wire::Request;
-use link::{Ask, Way, What};
+use link::{Way, What};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl Peers {
 
     /// Asks a peer, behind everything that it was asked before on the same lane.
     pub(crate) fn call(&mut self, now: Instant, call: CallId, to: Peer, version: i16, body: Request) {
-        let mut ask = Ask { call, version, request: Box::new(body) };
+        let mut ask = Ask { call, version, request: Box::new(body), answered: true };
         if let Some(id) = self.by_peer.get(&to).copied() {
             let link = self.links.get_mut(&id).expect("it is listed by its peer");
             if link.waiting.len() >= CALLS_MAX {

@@ -298,11 +298,10 @@ async fn whoever_does_not_answer_the_dial_in_time_is_not_refused() {
 #[tokio::test]
 async fn a_connection_is_idle_when_nothing_waits_on_it() {
     let (look, most) = (Duration::from_millis(2), Duration::from_millis(10));
-    let opens = link::Opens::default();
+    let opens = crate::asks::Opens::default();
     let moves = std::sync::atomic::AtomicU64::new(0);
     tokio::time::timeout(PATIENCE, link::idle(&opens, &moves, look, most)).await.expect("idle");
-    let open = link::Open { call: CallId(1), api: ApiKey::Vote, version: VOTE };
-    opens.lock().expect("no panic").push_back(open);
+    opens.push(crate::asks::Open { call: CallId(1), api: ApiKey::Vote, version: VOTE });
     let waits = tokio::time::timeout(most * 10, link::idle(&opens, &moves, look, most)).await;
     assert!(waits.is_err(), "a call that may wait long, as a fetch");
 }

@@ -7,6 +7,7 @@ use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
 use klamm_core::id::{BrokerId, DirId, LeaderEpoch, LogId, Offset, ProducerId, Ticket, Uuid};
 use klamm_core::log::producers::Producers;
+use klamm_core::log::segments::Segment;
 use klamm_core::log::{FoundDir, Recovered};
 use klamm_core::store::{FoundTime, Located, StoreFault, StoreOp, Stored};
 use klamm_core::time::Timestamp;
@@ -160,6 +161,7 @@ pub async fn suite<F: Fs + Clone>(mut fresh: impl FnMut(&str) -> F) {
     deleted_logs_free_their_name(&fresh("delete")).await;
     discarded_segments_stay_readable_for_a_while(&fresh("discard")).await;
     truncation_cuts_to_a_batch(&fresh("truncate")).await;
+    a_restart_drops_everything(&fresh("restart")).await;
     a_clean_end_needs_no_scan(&fresh("clean")).await;
     a_kill_keeps_what_was_written(&fresh("kill")).await;
     a_torn_tail_is_cut(&fresh("torn")).await;
@@ -407,6 +409,33 @@ async fn truncation_cuts_to_a_batch<F: Fs + Clone>(fs: &F) {
     let (_, found) = Subject::again(fs).await;
     let state = found.logs[0].state.as_ref().expect("a cut is no damage");
     assert_eq!(state.end, Offset(80));
+}
+
+async fn a_restart_drops_everything<F: Fs + Clone>(fs: &F) {
+    let mut s = Subject::first(fs).await;
+    s.fill(LOG, 0, 100, 4).await;
+    s.done(StoreOp::Save { dir: DIR, name: "t-0/00000000000000000100.snapshot".into(), bytes: Producers::default().encode() }).await;
+    s.done(StoreOp::Save { dir: DIR, name: "t-0/leader-epoch-checkpoint".into(), bytes: "0\n1\n7 0\n".into() }).await;
+    s.done(StoreOp::Roll { log: LOG, at: Offset(100) }).await;
+    s.fill(LOG, 100, 160, 4).await;
+    s.sync(LOG).await;
+    let empty = Recovered { start: Offset(500), end: Offset(500), segments: vec![Segment::empty(Offset(500))], ..Recovered::empty() };
+    assert_eq!(s.reopened(StoreOp::Restart { log: LOG, at: Offset(500) }).await, empty);
+    assert_eq!(s.locate(LOG, 500, ALL, 1).await, None);
+    assert_eq!(s.ask(StoreOp::Locate { log: LOG, from: Offset(20), until: ALL, max_bytes: 1 }).await, Err(StoreFault::Gone));
+    s.fill(LOG, 500, 520, 4).await;
+    s.sync(LOG).await;
+    drop(s);
+    let (mut s, found) = Subject::again(fs).await;
+    let state = found.logs[0].state.as_ref().expect("it is no damage");
+    assert_eq!((state.start, state.end), (Offset(500), Offset(520)));
+    let log = found.logs[0].log;
+    let names: Vec<String> = fs.list("t-0").await.expect("its folder").into_iter().map(|entry| entry.name).collect();
+    assert!(!names.iter().any(|name| name.starts_with("000000000000000000") || name.starts_with("00000000000000000100")), "{names:?}");
+    // It may also begin where it began, and go on from there.
+    assert_eq!(s.reopened(StoreOp::Restart { log, at: Offset(500) }).await, empty);
+    s.fill(log, 500, 504, 4).await;
+    assert_eq!(s.end_by_load(log).await, 504);
 }
 
 async fn a_clean_end_needs_no_scan<F: Fs + Clone>(fs: &F) {

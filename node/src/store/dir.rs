@@ -2,11 +2,12 @@
 
 use super::files::Kind;
 use super::log::Log;
-use super::meta::{encode_offsets, replace, sync_dir, sync_file};
+use super::meta::{replace, sync_dir, sync_file};
 use super::tasks::{Signal, at_most, lock};
 use super::{Shared, Slip};
 use crate::fs::{Fs, is_full};
 use klamm_core::id::{DirId, LogId, Offset};
+use klamm_core::log::checkpoint;
 use klamm_core::probe;
 use klamm_core::store::{StoreFault, Stored};
 use std::collections::{BTreeMap, VecDeque};
@@ -115,7 +116,7 @@ impl<F: Fs> Dir<F> {
     /// Writes the recovery points as they are now.
     pub(crate) async fn save_points(&self) -> Result<(), StoreFault> {
         self.saved.until(|| !std::mem::replace(&mut lock(&self.state).points_saving, true)).await;
-        let text = encode_offsets(&lock(&self.state).points);
+        let text = checkpoint::encode(&lock(&self.state).points);
         let outcome = replace(&*self.fs, POINTS_FILE, text.into()).await;
         lock(&self.state).points_saving = false;
         self.saved.ring();

@@ -2,10 +2,10 @@
 
 use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
-use klamm_core::id::{BrokerId, Offset, Uuid};
+use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::{mutant, probe};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 
 /// A larger file is none of the small ones.
@@ -65,32 +65,6 @@ impl MetaProperties {
         let directory = Uuid::parse(get("directory.id")?).ok_or_else(|| format!("{}: directory.id is no id", Self::FILE))?;
         Ok(Self { owner: Identity { cluster: get("cluster.id")?.to_owned(), node: BrokerId(node) }, directory })
     }
-}
-
-/// The text of a checkpoint file: version, count, one `topic partition offset` a line. The keys are the logs' folders.
-pub(crate) fn encode_offsets(offsets: &BTreeMap<String, Offset>) -> String {
-    let mut text = format!("0\n{}\n", offsets.len());
-    for (folder, offset) in offsets {
-        let (topic, partition) = folder.rsplit_once('-').expect("a log's folder is topic-partition");
-        writeln!(text, "{topic} {partition} {offset}").expect("a string takes everything");
-    }
-    text
-}
-
-/// Reads a checkpoint file; `None` where it is not of that form.
-pub(crate) fn decode_offsets(text: &str) -> Option<BTreeMap<String, Offset>> {
-    let mut lines = text.lines();
-    if lines.next()? != "0" {
-        return None;
-    }
-    let count: usize = lines.next()?.parse().ok()?;
-    let mut offsets = BTreeMap::new();
-    for line in lines {
-        let mut words = line.split_whitespace();
-        let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
-        offsets.insert(format!("{topic}-{partition}"), Offset(offset.parse().ok()?));
-    }
-    (offsets.len() == count).then_some(offsets)
 }
 
 /// The text of `partition.metadata`.
@@ -183,15 +157,6 @@ pub(crate) async fn remove_if_there<F: Fs>(fs: &F, path: &str) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checkpoints_read_back_and_refuse_nonsense() {
-        let offsets = BTreeMap::from([("a-b-0".to_owned(), Offset(7)), ("t-12".to_owned(), Offset(1 << 40))]);
-        assert_eq!(decode_offsets(&encode_offsets(&offsets)), Some(offsets));
-        for text in ["", "1\n0\n", "0\n2\na 0 1\n", "0\n1\na 0\n", "0\n1\na 0 x\n"] {
-            assert_eq!(decode_offsets(text), None, "{text:?}");
-        }
-    }
 
     #[test]
     fn properties_read_back_and_name_what_is_missing() {

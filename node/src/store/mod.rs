@@ -210,6 +210,7 @@ fn bytes_of(op: &StoreOp) -> u64 {
         | StoreOp::Roll { .. }
         | StoreOp::Sync { .. }
         | StoreOp::Truncate { .. }
+        | StoreOp::Restart { .. }
         | StoreOp::Discard { .. }
         | StoreOp::Reopen { .. }
         | StoreOp::Locate { .. }
@@ -227,6 +228,7 @@ fn route<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, op: StoreOp) {
         StoreOp::Roll { log, at } => write(shared, log, slip, |slip| Job::Roll { slip, at }),
         StoreOp::Sync { log } => write(shared, log, slip, |slip| Job::Sync { slip }),
         StoreOp::Truncate { log, to } => write(shared, log, slip, |slip| Job::Truncate { slip, to }),
+        StoreOp::Restart { log, at } => write(shared, log, slip, |slip| Job::Restart { slip, at }),
         StoreOp::Discard { log, below } => write(shared, log, slip, |slip| Job::Discard { slip, below }),
         StoreOp::Reopen { log } => write(shared, log, slip, |slip| Job::Reopen { slip }),
         StoreOp::Delete { log } => delete(shared, log, slip),

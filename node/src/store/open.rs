@@ -3,8 +3,7 @@
 use super::dir::Dir;
 use super::log::Log;
 use super::meta::{
-    self, Identity, MetaProperties, SMALL_BYTES, decode_offsets, is_log_folder, read_at_most, read_small, read_text, remove_if_there,
-    replace, sync_dir,
+    self, Identity, MetaProperties, SMALL_BYTES, is_log_folder, read_at_most, read_small, read_text, remove_if_there, replace, sync_dir,
 };
 use super::recover::{self, EPOCHS_FILE, How};
 use super::shape::remove_folder;
@@ -14,6 +13,7 @@ use crate::fs::{Fs, is_full};
 use bytes::Bytes;
 use klamm_core::config::quorum::METADATA_FOLDER;
 use klamm_core::id::{DirId, LogId, Offset, Uuid};
+use klamm_core::log::checkpoint::{self, STARTS_FILE};
 use klamm_core::log::{FoundDir, FoundLog};
 use klamm_core::probe;
 use klamm_core::store::StoreFault;
@@ -31,7 +31,6 @@ const LOCK_FILE: &str = ".lock";
 /// How snapshots of the metadata log end. They are small files that may be large: a cluster's whole metadata.
 const CHECKPOINT: &str = ".checkpoint";
 const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
-const STARTS_FILE: &str = "log-start-offset-checkpoint";
 
 /// Why a log directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +220,7 @@ async fn save_others<F: Fs>(fs: &F, folder: &str, saved: &mut BTreeMap<String, B
 
 async fn read_offsets<F: Fs>(fs: &F, name: &str) -> io::Result<BTreeMap<String, Offset>> {
     let Some(text) = read_text(fs, name).await? else { return Ok(BTreeMap::new()) };
-    Ok(decode_offsets(&text).unwrap_or_else(|| {
+    Ok(checkpoint::decode(&text).unwrap_or_else(|| {
         probe!("a checkpoint file was no good");
         BTreeMap::new()
     }))

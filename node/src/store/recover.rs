@@ -412,7 +412,9 @@ impl<F: Fs> Loader<'_, F> {
         let text = read_text(&*self.dir.fs, &path).await.map_err(|error| self.offline("reading", &path, &error))?;
         let mut epochs = text.and_then(|text| Epochs::decode(&text));
         // What the checkpoint says of batches that are scanned anyway may be newer, or older, than what is there.
-        epochs.iter_mut().for_each(|epochs| epochs.cut_end(until));
+        if !mutant!(EpochCacheNotCut) {
+            epochs.iter_mut().for_each(|epochs| epochs.cut_end(until));
+        }
         let mut snapshots = BTreeMap::new();
         for offset in inventory.snapshots.iter().rev() {
             if let Some(producers) = self.read_snapshot(*offset).await? {
@@ -499,7 +501,9 @@ impl<F: Fs> Loader<'_, F> {
             self.remove(&snapshot_path(self.folder, *offset)).await?;
         }
         let mut epochs = replay.epochs;
-        epochs.cut_end(end);
+        if !mutant!(EpochCacheNotCut) {
+            epochs.cut_end(end);
+        }
         // The file covers all segments that are there: until its checkpoint is saved, the log start may still go back.
         epochs.cut_start(walks[0].segment.base);
         self.save_epochs(&epochs).await?;
@@ -566,6 +570,7 @@ fn damaged(at: Offset, why: impl Display) -> StoreFault {
     StoreFault::Damaged { at, why: why.to_string() }
 }
 
-fn snapshot_path(folder: &str, offset: Offset) -> String {
+/// Where the producers as of `offset` are kept.
+pub(crate) fn snapshot_path(folder: &str, offset: Offset) -> String {
     format!("{folder}/{:020}.snapshot", offset.0)
 }

@@ -1,10 +1,11 @@
-//! What changes a log's files other than at their end: create, delete, truncate, discard, reopen.
+//! What changes a log's files other than at their end: create, delete, truncate, restart, discard, reopen.
 
 use super::files::Kind;
 use super::index::{OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, Tail, TimeEntry, search};
+use super::inventory::Inventory;
 use super::log::{Body, Log};
 use super::meta::{encode_topic, remove_if_there, sync_dir, sync_file};
-use super::recover::{self, How};
+use super::recover::{self, EPOCHS_FILE, How, snapshot_path};
 use super::side::{self, Chore};
 use super::tasks::lock;
 use super::{Outcome, Shared, Slip};
@@ -187,6 +188,57 @@ pub(crate) async fn truncate<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, 
     })
     .await;
     shared.finish(slip, &log.dir, outcome);
+}
+
+/// Drops everything, and begins at `at`.
+pub(crate) async fn restart<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Slip, at: Offset) {
+    log.alone().await;
+    let refused = {
+        let state = lock(&log.state);
+        match &state.fault {
+            Some(StoreFault::Full) => Some(StoreFault::Closed),
+            Some(StoreFault::Damaged { .. }) => None,
+            Some(fault) => Some(fault.clone()),
+            None => state.body.is_none().then_some(StoreFault::Gone),
+        }
+    };
+    if let Some(fault) = refused {
+        return shared.finish(slip, &log.dir, Err(fault));
+    }
+    let outcome = reshape(shared, log, async {
+        {
+            let mut state = lock(&log.state);
+            (state.body, state.start) = (None, at);
+        }
+        shared.files.forget_files(log.id);
+        empty(log, at).await?;
+        recovered(shared, log, How::Trust { point: Offset::ZERO }).await
+    })
+    .await;
+    shared.finish(slip, &log.dir, outcome);
+}
+
+/// Takes the files of a log away, newest first, and makes an empty segment at `at`. A crash in between leaves the beginning of the old log.
+async fn empty<F: Fs>(log: &Log<F>, at: Offset) -> Result<(), StoreFault> {
+    // Else the next recovery would take what is missing for damage.
+    if log.dir.forget_point(&log.folder) {
+        log.dir.save_points().await?;
+    }
+    let (fs, folder) = (&*log.dir.fs, &log.folder);
+    let failed = |error: io::Error| log.dir.take_offline(format!("emptying {folder}: {error}"));
+    let inventory = Inventory::of(fs.list(folder).await.map_err(failed)?);
+    // First, so that no epoch of records that are gone is taken for one of those to come.
+    remove_if_there(fs, &format!("{folder}/{EPOCHS_FILE}")).await.map_err(failed)?;
+    for snapshot in &inventory.snapshots {
+        remove_if_there(fs, &snapshot_path(folder, *snapshot)).await.map_err(failed)?;
+    }
+    sync_dir(fs, folder).await.map_err(failed)?;
+    let bases: Vec<Offset> = inventory.logs.keys().rev().copied().collect();
+    side::unlink(fs, folder, &bases).await.map_err(failed)?;
+    let path = Kind::Log.path(folder, at);
+    let segment = fs.open(&path, Open::New).await.map_err(|error| log.dir.fault("making", &path, &error))?;
+    sync_file(&segment).await.map_err(failed)?;
+    sync_dir(fs, folder).await.map_err(failed)
 }
 
 /// Holds reads back while `work` changes the files, and takes over what it finds.

@@ -28,7 +28,7 @@ async fn codes(address: &str, name: &str) -> Vec<E> {
         ..Default::default()
     };
     let topic = ListOffsetsTopic { name: name.to_owned(), partitions: (0..PARTITIONS).map(of).collect() };
-    let request = ListOffsetsRequest { topics: vec![topic], ..Default::default() };
+    let request = ListOffsetsRequest { replica_id: klamm_core::id::BrokerId(-1), topics: vec![topic], ..Default::default() };
     let Response::ListOffsets(found) = ask(address, 4, Request::from(request)).await else { panic!("another answer") };
     found.topics[0].partitions.iter().map(|p| p.error_code).collect()
 }

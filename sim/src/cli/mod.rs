@@ -172,17 +172,17 @@ fn cpu_time() -> Option<Duration> {
 fn run_tier(seed: u64, how: How) -> Outcome {
     match how.tier {
         Tier::Mesh => run::run(Plan::general(seed).on(how.nodes)),
-        Tier::Madsim => madsim_tier(seed),
+        Tier::Madsim => madsim_tier(Plan::general(seed).on(how.nodes)),
     }
 }
 
 #[cfg(madsim)]
-fn madsim_tier(seed: u64) -> Outcome {
-    klamm_sim::cluster::madsim::run(Plan::general(seed))
+fn madsim_tier(plan: Plan) -> Outcome {
+    klamm_sim::cluster::madsim::run(plan)
 }
 
 #[cfg(not(madsim))]
-fn madsim_tier(_: u64) -> Outcome {
+fn madsim_tier(_: Plan) -> Outcome {
     eprintln!("this build has no madsim tier: run it by `cargo sim`, with no RUSTFLAGS in the environment");
     std::process::exit(2)
 }

@@ -2,7 +2,7 @@
 
 use super::client::ClientId;
 use klamm_core::broker::io::batches_of;
-use klamm_core::id::{CallId, ConnId, CorrelationId};
+use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
 use klamm_core::store::Region;
 use klamm_core::wire::batch::{BadBatch, Batch};
 use klamm_core::wire::{
@@ -38,6 +38,8 @@ pub(super) struct Link {
     /// The client's own name for it.
     pub(super) local: ConnId,
     pub(super) node: u32,
+    /// Where it comes in.
+    pub(super) listener: ListenerId,
     /// Nothing sent earlier may arrive later.
     pub(super) last_to_node: u64,
     pub(super) last_to_client: u64,

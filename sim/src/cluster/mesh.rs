@@ -390,7 +390,7 @@ impl Mesh {
 
     fn arrive(&mut self, id: LinkId, what: ToNode) -> Step {
         let Some(link) = self.links.get(&id) else { return Step::Event };
-        let (now, until, node) = (self.timeline.now(), self.held_until(link, true), link.node);
+        let (now, until, node, listener) = (self.timeline.now(), self.held_until(link, true), link.node, link.listener);
         if until > now {
             let link = self.links.get_mut(&id).expect("looked at above");
             link.last_to_node = link.last_to_node.max(until);
@@ -404,7 +404,7 @@ impl Mesh {
                 self.links.get_mut(&id).expect("looked at above").open = true;
                 self.send_to_client(id, BackToClient::Connected);
                 let peer = std::net::SocketAddr::from(([10, 0, 0, 1], 40_000));
-                return self.input(node, Input::Opened { conn, listener: ListenerId(0), peer });
+                return self.input(node, Input::Opened { conn, listener, peer });
             }
             ToNode::Request { header, body, batches } if link.open => {
                 self.trace.note(now, node, "request", &*body);
@@ -724,7 +724,9 @@ impl Mesh {
         self.next_link += 1;
         let node = to.host.strip_prefix("node-").and_then(|number| number.parse().ok()).expect("an address of this mesh");
         let (awaited, outgoing) = (BTreeMap::new(), std::collections::VecDeque::new());
-        self.links.insert(id, Link { client, local, node, last_to_node: 0, last_to_client: 0, open: false, awaited, outgoing });
+        // A node has two: for clients, and for the metadata quorum.
+        let listener = ListenerId(u16::from(to.port != Self::address(node).port));
+        self.links.insert(id, Link { client, local, node, listener, last_to_node: 0, last_to_client: 0, open: false, awaited, outgoing });
         self.send_to_node(id, ToNode::Connect);
         id
     }

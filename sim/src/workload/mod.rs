@@ -54,6 +54,8 @@ pub struct Shared {
     pub calm_from: Option<u64>,
     /// The node's clock may be so wrong that it refuses records by right.
     pub misdates: bool,
+    /// A disk rots: a batch may be damaged until its node finds out.
+    pub rots: bool,
     /// The offsets that the last reader saw, by key.
     pub in_the_end: BTreeMap<Key, Vec<i64>>,
     /// What is known of each consumer group.

@@ -6,6 +6,8 @@ use std::process::Command;
 
 /// How many seeds of a sweep are run here; `cargo sim sweep --tier madsim` is for more.
 const SEEDS: u64 = 6;
+/// And on a cluster of three.
+const CLUSTER_SEEDS: u64 = 3;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace")
@@ -48,6 +50,16 @@ fn line(output: &str) -> &str {
     line.split_once(" wall ").expect("it ends with the wall time").0
 }
 
+/// Runs a seed in two processes; the line on which they agree.
+fn twice(binary: &Path, seed: u64, nodes: &str, why: &str) -> String {
+    let words = ["run", "--tier", "madsim", "--nodes", nodes, "--seed", &seed.to_string()];
+    let (one, clean) = sim(binary, &words);
+    assert!(clean, "seed {seed} ({why}):\n{one}");
+    let (other, _) = sim(binary, &words);
+    assert_eq!(line(&one), line(&other), "seed {seed} ({why})");
+    line(&one).to_owned()
+}
+
 #[test]
 fn whole_nodes_are_clean_and_the_same_in_another_process() {
     let binary = build();
@@ -55,17 +67,17 @@ fn whole_nodes_are_clean_and_the_same_in_another_process() {
     assert!(clean, "{output}");
     let mut seeds = kept("madsim");
     seeds.push((8, "a second one, that must differ"));
-    let mut lines = Vec::new();
-    for (seed, why) in seeds {
-        let words = ["run", "--tier", "madsim", "--seed", &seed.to_string()];
-        let (one, clean) = sim(&binary, &words);
-        assert!(clean, "seed {seed} ({why}):\n{one}");
-        let (other, _) = sim(&binary, &words);
-        assert_eq!(line(&one), line(&other), "seed {seed} ({why})");
-        lines.push(line(&one).to_owned());
-    }
+    let mut lines: Vec<String> = seeds.into_iter().map(|(seed, why)| twice(&binary, seed, "1", why)).collect();
     let all = lines.len();
     lines.sort();
     lines.dedup();
     assert_eq!(lines.len(), all, "different seeds give different runs");
+}
+
+#[test]
+fn clusters_of_whole_nodes_are_clean_and_the_same_in_another_process() {
+    let binary = build();
+    let (output, clean) = sim(&binary, &["sweep", "--tier", "madsim", "--nodes", "3", "--seeds", &format!("0..{CLUSTER_SEEDS}"), "--all"]);
+    assert!(clean, "{output}");
+    twice(&binary, 7, "3", "a cluster");
 }

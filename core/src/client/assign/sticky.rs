@@ -1,6 +1,7 @@
 //! What both sticky assignors share: whose claim to a partition holds, which algorithm applies, and what must be withheld because its
 //! last owner has yet to give it up.
 
+use crate::mutant;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Assignment, Member, MemberId, Topic, TopicPartition, partition, sticky_equal, sticky_mixed};
@@ -97,7 +98,7 @@ fn settle(claims: &[(i32, Vec<Part>)]) -> (Vec<Vec<Part>>, BTreeSet<Part>) {
                 continue;
             }
             let others = claims[other].0;
-            if *generation < others {
+            if *generation < others && !mutant!(OwnedOfOldGeneration) {
                 owner.insert(*part, other);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Reading: one fetch at a time to each leader, for all partitions that have room, and handing out what an application asked for.
+//! Reading: one fetch at a time to each leader, or replica nearby that the leader named (KIP-392), for all partitions that have room, and handing out what an application asked for.
 //!
 //! Every fetch is a full one (no fetch session, KIP-227): what it asks for is in it.
 
@@ -17,36 +17,40 @@ use crate::wire::batch::Batch;
 use crate::wire::record::Record;
 use crate::wire::{Request, Response};
 
-/// What to ask one leader for.
+/// What to ask one replica for.
 type Asked = BTreeMap<TopicPartition, (Offset, LeaderEpoch)>;
 
 impl Consumer {
-    /// Sends a fetch to each leader that has something we want and is not answering one already.
+    /// Sends a fetch to each leader, or preferred replica, that has something we want and is not answering one already.
     pub(super) fn fetch(&mut self, now: Instant) {
         let enough = usize::try_from(self.config.partition_max_bytes).unwrap_or(0) / 2;
-        let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
-        let mut leaderless = false;
+        let mut by_replica: BTreeMap<BrokerId, Asked> = BTreeMap::new();
+        // Somebody leads nothing, or a preferred replica is not known any more: look again.
+        let (mut leaderless, mut strayed) = (false, false);
         for (part, state) in &self.parts {
             let Some(next) = state.wants(now, enough.max(1)) else { continue };
             match self.cluster.metadata().leader(part) {
                 Some((leader, epoch)) => {
-                    by_leader.entry(leader).or_default().insert(part.clone(), (next, epoch));
+                    let nearer = state.preferred.filter(|(_, until)| now < *until).map(|(replica, _)| replica);
+                    let known = nearer.filter(|replica| self.cluster.metadata().brokers().contains_key(replica));
+                    strayed |= nearer.is_some() && known.is_none();
+                    by_replica.entry(known.unwrap_or(leader)).or_default().insert(part.clone(), (next, epoch));
                 }
                 None => leaderless = true,
             }
         }
-        if leaderless {
+        if leaderless || strayed {
             self.cluster.invalidate();
         }
-        for (leader, asked) in by_leader {
-            if !self.fetching.contains(&leader) {
-                self.fetch_from(now, leader, &asked);
+        for (replica, asked) in by_replica {
+            if !self.fetching.contains(&replica) {
+                self.fetch_from(now, replica, &asked);
             }
         }
     }
 
-    fn fetch_from(&mut self, now: Instant, leader: BrokerId, asked: &Asked) {
-        let peer = Peer::Broker(leader);
+    fn fetch_from(&mut self, now: Instant, replica: BrokerId, asked: &Asked) {
+        let peer = Peer::Broker(replica);
         let Some(Ok(version)) = self.cluster.ready(now, peer, Versions::FETCH) else { return };
         let mut topics: Vec<FetchTopic> = Vec::new();
         for (part, (offset, epoch)) in asked {
@@ -67,19 +71,23 @@ impl Consumer {
             min_bytes: self.config.fetch_min_bytes,
             max_bytes: self.config.fetch_max_bytes,
             isolation_level: i8::from(self.config.isolation == Isolation::ReadCommitted),
+            rack_id: self.config.rack.clone(),
             topics,
             ..Default::default()
         };
-        self.fetching.insert(leader);
+        self.fetching.insert(replica);
         let asked = asked.iter().map(|(part, (offset, _))| (part.clone(), *offset)).collect();
-        self.cluster.send(now, peer, version, Request::Fetch(request), self.config.fetch_max_wait, Note::Fetch { broker: leader, asked });
+        self.cluster.send(now, peer, version, Request::Fetch(request), self.config.fetch_max_wait, Note::Fetch { broker: replica, asked });
     }
 
     pub(super) fn fetched(&mut self, now: Instant, broker: BrokerId, asked: &BTreeMap<TopicPartition, Offset>, response: &Response) {
         self.fetching.remove(&broker);
         let Response::Fetch(response) = response else { return };
         if response.error_code != ErrorCode::NONE {
-            asked.keys().for_each(|part| self.rest(now, part));
+            for part in asked.keys() {
+                self.back_to_leader(part);
+                self.rest(now, part);
+            }
             return;
         }
         for topic in &response.responses {
@@ -97,6 +105,12 @@ impl Consumer {
             if state.place != (Place::At { next: from }) {
                 return;
             }
+            // A follower may lag, or have begun anew: what the log holds, its leader says.
+            if self.back_to_leader(part) {
+                probe!("consumer: a follower does not hold the position, its leader is asked");
+                return;
+            }
+            let Some(state) = self.parts.get_mut(part) else { return };
             if state.has_records() {
                 // What was fetched before can still be handed on; it will be asked for again after that.
                 return self.rest(now, part);
@@ -107,7 +121,12 @@ impl Consumer {
         if data.error_code != ErrorCode::NONE {
             // Another leader, or another epoch, or a broker in trouble: look again, after a pause.
             self.cluster.invalidate();
+            self.back_to_leader(part);
             return self.rest(now, part);
+        }
+        if data.preferred_read_replica.0 >= 0 {
+            probe!("consumer: a replica nearby is read from");
+            state.preferred = Some((data.preferred_read_replica, now.after(self.config.common.metadata_max_age)));
         }
         state.high = Some(data.high_watermark);
         let bytes = data.records.as_ref().and_then(|records| records.bytes()).unwrap_or_default();
@@ -120,6 +139,11 @@ impl Consumer {
             Err(_) if state.has_records() => self.rest(now, part),
             Err(_) => self.corrupt(part),
         }
+    }
+
+    /// Reads from the leader again. Answers whether it read from another replica.
+    pub(super) fn back_to_leader(&mut self, part: &TopicPartition) -> bool {
+        self.parts.get_mut(part).is_some_and(|state| state.preferred.take().is_some())
     }
 
     /// Leaves a partition alone for a while.

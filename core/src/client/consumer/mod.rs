@@ -76,6 +76,8 @@ pub struct Config {
     pub reset: Reset,
     /// `isolation.level`
     pub isolation: Isolation,
+    /// `client.rack`: where this client stands, so that it may be sent to a replica nearby (KIP-392).
+    pub rack: String,
     /// `fetch.min.bytes`
     pub fetch_min_bytes: i32,
     /// `fetch.max.wait.ms`
@@ -132,6 +134,7 @@ impl Config {
             group: None,
             reset: Reset::Latest,
             isolation: Isolation::ReadUncommitted,
+            rack: String::new(),
             fetch_min_bytes: 1,
             fetch_max_wait: Duration::from_millis(500),
             fetch_max_bytes: 50 << 20,
@@ -416,8 +419,11 @@ impl Consumer {
     fn outcome(&mut self, now: Instant, outcome: Outcome<Note>) {
         match outcome {
             Outcome::Answered { of: Note::Fetch { broker, asked }, response } => self.fetched(now, broker, &asked, &response),
-            Outcome::Lost { of: Note::Fetch { broker, .. } } => {
+            Outcome::Lost { of: Note::Fetch { broker, asked } } => {
                 self.fetching.remove(&broker);
+                for part in asked.keys() {
+                    self.back_to_leader(part);
+                }
             }
             Outcome::Answered { of: Note::Search { asked }, response } => self.found(now, &asked, Some(&response)),
             Outcome::Lost { of: Note::Search { asked } } => self.found(now, &asked, None),

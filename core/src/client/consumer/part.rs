@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{Isolation, Target};
-use crate::id::{Offset, ProducerId};
+use crate::id::{BrokerId, Offset, ProducerId};
 use crate::probe;
 use crate::time::Instant;
 use crate::wire::batch::Batch;
@@ -37,6 +37,8 @@ pub(super) struct Part {
     pub(super) processed: Option<Offset>,
     /// What was last committed.
     pub(super) committed: Option<Offset>,
+    /// The replica that the leader sent it to, and until when it reads there (KIP-392).
+    pub(super) preferred: Option<(BrokerId, Instant)>,
     /// The end that consumers see, as last heard.
     pub(super) high: Option<Offset>,
     buffer: VecDeque<Batch>,
@@ -59,6 +61,7 @@ impl Part {
             delivered: None,
             processed: None,
             committed: None,
+            preferred: None,
             high: None,
             buffer: VecDeque::new(),
             bytes: 0,
@@ -76,6 +79,7 @@ impl Part {
         self.aborted.clear();
         self.doomed.clear();
         self.place = place;
+        self.preferred = None;
         if let Place::At { next } = place {
             (self.delivered, self.processed) = (Some(next), Some(next));
         }

@@ -480,3 +480,66 @@ proptest! {
         }
     }
 }
+
+fn in_rack() -> Config {
+    Config { rack: "r2".to_owned(), ..config() }
+}
+
+#[test]
+fn a_consumer_reads_from_the_replica_that_its_leader_names() {
+    let mut cluster = Fake::new(2, &[("t", 1)]);
+    cluster.write("t", 0, 1, &["a", "b"]);
+    cluster.logs.get_mut(&part("t", 0)).unwrap().near = Some((2, 1));
+    let leader = cluster.logs[&part("t", 0)].leader;
+    assert_ne!(leader, 2);
+    let mut world = world(vec![in_rack()], cluster);
+    world.app(assign(&[("t", 0)]));
+    drain(&mut world, 0);
+    assert_eq!(values(&world, "t", 0), ["a", "b"]);
+    let read_from = &world.cluster.logs[&part("t", 0)].read_from;
+    assert_eq!(read_from.keys().copied().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn without_a_rack_it_reads_from_the_leader() {
+    let mut cluster = Fake::new(2, &[("t", 1)]);
+    cluster.write("t", 0, 1, &["a"]);
+    cluster.logs.get_mut(&part("t", 0)).unwrap().near = Some((2, 1));
+    let mut world = world(vec![config()], cluster);
+    world.app(assign(&[("t", 0)]));
+    drain(&mut world, 0);
+    assert_eq!(world.cluster.logs[&part("t", 0)].read_from.keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_position_that_a_follower_does_not_hold_is_taken_to_the_leader_not_reset() {
+    let mut cluster = Fake::new(2, &[("t", 1)]);
+    cluster.write("t", 0, 1, &["a"]);
+    cluster.write("t", 0, 1, &["b"]);
+    cluster.logs.get_mut(&part("t", 0)).unwrap().near = Some((2, 2));
+    let mut world = world(vec![in_rack()], cluster);
+    world.app(assign(&[("t", 0)]));
+    drain(&mut world, 0);
+    // The follower begins anew, and lacks what was read; its leader does not send anybody there any more when it hears of it.
+    world.cluster.logs.get_mut(&part("t", 0)).unwrap().near = Some((2, 0));
+    world.run(2_000);
+    world.cluster.logs.get_mut(&part("t", 0)).unwrap().near = None;
+    world.cluster.write("t", 0, 1, &["c"]);
+    drain(&mut world, 0);
+    assert_eq!(values(&world, "t", 0), ["a", "b", "c"], "nothing is read twice, nothing is passed over");
+}
+
+#[test]
+fn a_replica_that_answers_no_longer_is_left_for_the_leader() {
+    let mut cluster = Fake::new(2, &[("t", 1)]);
+    cluster.write("t", 0, 1, &["a"]);
+    cluster.logs.get_mut(&part("t", 0)).unwrap().near = Some((2, 1));
+    let mut world = world(vec![in_rack()], cluster);
+    world.app(assign(&[("t", 0)]));
+    drain(&mut world, 0);
+    world.cluster.logs.get_mut(&part("t", 0)).unwrap().near = None;
+    world.cluster.write("t", 0, 1, &["b"]);
+    drain(&mut world, 0);
+    assert_eq!(values(&world, "t", 0), ["a", "b"]);
+    assert!(world.cluster.logs[&part("t", 0)].read_from.contains_key(&1));
+}

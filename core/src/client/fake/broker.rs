@@ -36,6 +36,10 @@ pub(crate) struct Log {
     pub(crate) epoch: i32,
     pub(crate) start: i64,
     pub(crate) batches: Vec<Batch>,
+    /// A follower that clients with a rack are sent to, and how many batches it has.
+    pub(crate) near: Option<(i32, usize)>,
+    /// Fetches that were answered with records, by broker.
+    pub(crate) read_from: BTreeMap<i32, u32>,
     /// By producer: its epoch, and its last five batches.
     producers: BTreeMap<ProducerId, (ProducerEpoch, VecDeque<Remembered>)>,
 }
@@ -237,25 +241,47 @@ impl Fake {
         for topic in &request.topics {
             let partitions = topic.partitions.iter().map(|asked| {
                 let part = TopicPartition::new(topic.topic.clone(), asked.partition.0);
-                self.fetch_one(broker, &part, asked.fetch_offset, asked.current_leader_epoch, asked.partition_max_bytes)
+                let near = self.logs.get(&part).and_then(|log| log.near);
+                let sends_away = !request.rack_id.is_empty() && self.leads(broker, &part) == ErrorCode::NONE;
+                if let Some((replica, _)) = near.filter(|_| sends_away) {
+                    let replica = BrokerId(replica);
+                    return PartitionData { partition_index: part.partition, preferred_read_replica: replica, ..Default::default() };
+                }
+                let held = near.filter(|(replica, _)| *replica == broker).map(|(_, batches)| batches);
+                let data = self.fetch_one(broker, &part, asked.fetch_offset, asked.current_leader_epoch, asked.partition_max_bytes, held);
+                if data.records.is_some() {
+                    *self.logs.get_mut(&part).expect("it has records").read_from.entry(broker).or_default() += 1;
+                }
+                data
             });
             responses.push(FetchableTopicResponse { topic: topic.topic.clone(), partitions: partitions.collect(), ..Default::default() });
         }
         FetchResponse { responses, ..Default::default() }
     }
 
-    fn fetch_one(&self, broker: i32, part: &TopicPartition, from: Offset, epoch: LeaderEpoch, max_bytes: i32) -> PartitionData {
-        let mut data = PartitionData { partition_index: part.partition, error_code: self.leads(broker, part), ..Default::default() };
+    fn fetch_one(
+        &self,
+        broker: i32,
+        part: &TopicPartition,
+        from: Offset,
+        epoch: LeaderEpoch,
+        max_bytes: i32,
+        held: Option<usize>,
+    ) -> PartitionData {
+        let error_code = if held.is_some() { ErrorCode::NONE } else { self.leads(broker, part) };
+        let mut data = PartitionData { partition_index: part.partition, error_code, ..Default::default() };
         let Some(log) = self.logs.get(part).filter(|_| data.error_code == ErrorCode::NONE) else { return data };
-        (data.high_watermark, data.last_stable_offset, data.log_start_offset) = (log.end(), log.end(), Offset(log.start));
+        let batches = &log.batches[..held.unwrap_or(log.batches.len())];
+        let end = batches.last().map_or(Offset(log.start), |batch| batch.header().next_offset());
+        (data.high_watermark, data.last_stable_offset, data.log_start_offset) = (end, end, Offset(log.start));
         if epoch.0 >= 0 && epoch.0 != log.epoch {
             data.error_code = if epoch.0 < log.epoch { ErrorCode::FENCED_LEADER_EPOCH } else { ErrorCode::UNKNOWN_LEADER_EPOCH };
-        } else if from < Offset(log.start) || from > log.end() {
+        } else if from < Offset(log.start) || from > end {
             data.error_code = ErrorCode::OFFSET_OUT_OF_RANGE;
         } else {
             let mut left = usize::try_from(max_bytes).unwrap_or(0);
             let mut pieces = Vec::new();
-            for batch in log.batches.iter().filter(|batch| batch.header().next_offset() > from) {
+            for batch in batches.iter().filter(|batch| batch.header().next_offset() > from) {
                 let bytes = batch.header().bytes as usize;
                 if bytes > left && !pieces.is_empty() {
                     break;

@@ -4,8 +4,8 @@ use super::{Answer, Group, Joined, Member, MemberId, Preparing, Protocol, Refuse
 use crate::coordinator::Client;
 use crate::error::ErrorCode;
 use crate::id::Uuid;
-use crate::probe;
 use crate::request::Token;
+use crate::{mutant, probe};
 use bytes::Bytes;
 use rand::Rng as _;
 use std::collections::BTreeSet;
@@ -97,6 +97,7 @@ impl Group {
         let id = new_id(join.instance.as_deref().unwrap_or(&join.client.id), turn);
         if let Some(instance) = &join.instance {
             return match self.members.holder(instance).cloned() {
+                Some(old) if mutant!(StaticNotFenced) => self.replace_static(&old, old.clone(), join, turn),
                 Some(old) => self.replace_static(&old, id, join, turn),
                 None => self.add(id, join, turn),
             };

@@ -28,10 +28,10 @@ pub use sync::Sync;
 
 use crate::coordinator::GroupConfig;
 use crate::error::ErrorCode;
-use crate::probe;
 use crate::request::Token;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, Timestamp};
+use crate::{mutant, probe};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use timers::Sessions;
@@ -324,6 +324,9 @@ impl Group {
     /// Since when offsets may expire: `None` while they may not at all.
     #[must_use]
     pub fn offsets_age(&self) -> Option<Age> {
+        if mutant!(OffsetsExpireLive) {
+            return Some(Age::OfCommit);
+        }
         if self.protocol_type.is_none() {
             return Some(Age::OfCommit);
         }
@@ -421,7 +424,7 @@ impl Group {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID);
         }
         self.validate_member(member, instance)?;
-        if generation != self.generation {
+        if generation != self.generation && !mutant!(StaleGenerationCommit) {
             probe!("a commit of another generation was refused");
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }

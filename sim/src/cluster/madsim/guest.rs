@@ -1,6 +1,6 @@
 //! A client as a machine of madsim: an actor of the workload on the production client driver, with real frames.
 
-use super::SharedTrace;
+use super::{Party, SharedTrace};
 use crate::cluster::client::{ClientId, FromClient, ToClient};
 use crate::stage::Player;
 use klamm::client::{Client, Machine};
@@ -8,7 +8,6 @@ use klamm::clock::Clock;
 use klamm_core::client::io::{Effect, Input};
 use klamm_core::time::{Instant, Now};
 use madsim::runtime::Handle;
-use madsim::task::NodeId;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,7 +19,7 @@ thread_local! {
 }
 
 /// Makes the client's machine, and lets it begin.
-pub(super) fn build(madsim: &Handle, id: ClientId, actor: Player, clock: &Clock, log: &SharedTrace) -> NodeId {
+pub(super) fn build(madsim: &Handle, id: ClientId, actor: Player, clock: &Clock, log: &SharedTrace) -> Party {
     WINGS.with_borrow_mut(|wings| wings.insert(id, actor));
     let (clock, log) = (clock.clone(), log.clone());
     let live = move || {
@@ -36,7 +35,8 @@ pub(super) fn build(madsim: &Handle, id: ClientId, actor: Player, clock: &Clock,
     };
     let [high, low] = u16::try_from(id.0).expect("few clients").to_be_bytes();
     let ip = IpAddr::V4(Ipv4Addr::new(10, 1, high, low));
-    madsim.create_node().name(format!("client-{}", id.0)).ip(ip).init(live).build().id()
+    let machine = madsim.create_node().name(format!("client-{}", id.0)).ip(ip).init(live).build().id();
+    Party { machine, ip }
 }
 
 /// An actor as the client driver wants it.

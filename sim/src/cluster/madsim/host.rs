@@ -1,7 +1,6 @@
-//! The node under test as a machine of madsim: what survives its deaths, and what it starts with in each life.
+//! A node under test as a machine of madsim: what survives its deaths, and what it starts with in each life.
 
 use super::pace::Pace;
-use super::{NODE_IP, PORT};
 use crate::disk::Disk;
 use crate::plan::Plan;
 use crate::stage;
@@ -9,23 +8,40 @@ use klamm::clock::{Clock, Skew};
 use klamm::config::given::Given;
 use klamm::config::{self, Config};
 use klamm::{Node, Sizes, Stopped, World};
+use klamm_core::client::io::Address;
+use madsim::net::NetSim;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 
-/// What the runner hears of the node.
+/// What the runner hears of a node.
 #[derive(Debug)]
 pub(super) enum News {
     /// The disk operation has come with which it was to crash; it does nothing any more.
-    Crashed,
+    Crashed { node: u32, power: bool },
     /// A life ended by itself: as the node was told, or with these words.
-    Ended { life: u64, outcome: Result<(), String> },
+    Ended { node: u32, life: u64, outcome: Result<(), String> },
+}
+
+/// Where clients and brokers reach a node.
+pub(super) fn address(node: u32) -> Address {
+    Address { host: name(node), port: 9092 }
+}
+
+fn name(node: u32) -> String {
+    format!("node-{node}")
+}
+
+pub(super) fn ip(node: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node).expect("few nodes")))
 }
 
 /// The machine.
 pub(super) struct Host {
+    number: u32,
     config: Config,
     sizes: Sizes,
     seed: u64,
@@ -40,12 +56,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(plan: &Plan, disk: Disk, pace: Arc<Pace>, tell: mpsc::UnboundedSender<News>) -> Self {
+    pub(super) fn new(plan: &Plan, number: u32, disk: Disk, pace: Arc<Pace>, tell: mpsc::UnboundedSender<News>) -> Self {
         let sizes = Sizes { tail_bytes: plan.tail_bytes, reserve_bytes: stage::RESERVE_BYTES, store: stage::store_options(plan) };
         Self {
-            config: configure(plan),
+            number,
+            config: configure(plan, number),
             sizes,
-            seed: plan.seed,
+            seed: stage::seed_of(plan, number),
             disk: Mutex::new(disk),
             pace,
             skew: Skew::default(),
@@ -95,7 +112,7 @@ impl Host {
     async fn live(&self) {
         let life = self.lives();
         let outcome = self.serve(life).await;
-        drop(self.tell.send(News::Ended { life, outcome }));
+        drop(self.tell.send(News::Ended { node: self.number, life, outcome }));
     }
 
     async fn serve(&self, life: u64) -> Result<(), String> {
@@ -129,21 +146,29 @@ impl Host {
 
 /// Makes the machine, and starts its first life.
 pub(super) fn build(madsim: &Handle, host: &Arc<Host>) -> NodeId {
+    let (name, ip) = (name(host.number), ip(host.number));
+    NetSim::current().add_dns_record(&name, ip);
     let host = Arc::clone(host);
     let live = move || {
         let host = Arc::clone(&host);
         async move { host.live().await }
     };
-    madsim.create_node().name("node").ip(NODE_IP).init(live).build().id()
+    madsim.create_node().name(name).ip(ip).init(live).build().id()
 }
 
-fn configure(plan: &Plan) -> Config {
+fn configure(plan: &Plan, node: u32) -> Config {
     let mut given = Given::default();
-    let own =
-        [("node.id", stage::NODE.to_string()), ("log.dirs", "data".to_owned()), ("listeners", format!("PLAINTEXT://{NODE_IP}:{PORT}"))];
+    let host = name(node);
+    let quorum = if plan.nodes == 1 { String::new() } else { format!(",CONTROLLER://{host}:9093") };
+    let own = [
+        ("node.id", node.to_string()),
+        ("process.roles", "broker,controller".to_owned()),
+        ("log.dirs", "data".to_owned()),
+        ("listeners", format!("PLAINTEXT://{host}:9092{quorum}")),
+    ];
     let of_plan = stage::properties(plan);
     for (key, value) in own.into_iter().chain(of_plan) {
         given.option(&format!("{key}={value}")).expect("it has an equals sign");
     }
-    config::read(given).expect("properties of ours").config
+    config::read(given).unwrap_or_else(|problems| panic!("properties of ours: {problems:?}")).config
 }

@@ -1,8 +1,9 @@
-//! The second tier: a whole node (driver, connections, listeners, store task) and the client driver on madsim's runtime, network and time, over
-//! the same faulty disk, plan, clients and checks as the mesh.
+//! The second tier: whole nodes (driver, connections, listeners, peer links, store task) and the client driver on madsim's runtime, network and
+//! time, over the same faulty disks, plan, clients and checks as the mesh.
 //!
-//! Decides when which fault of the plan strikes and what follows from it; what the node does is the node's. One thread for each run.
+//! Decides when the nodes live and what follows from their ends; what a node does is the node's. One thread for each run.
 
+mod faults;
 mod guest;
 mod host;
 mod notes;
@@ -12,38 +13,29 @@ use super::client::ClientId;
 use super::mesh::Counts;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
-use crate::plan::{Fault, LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, READ_LIMIT};
+use crate::plan::{LOAD, Plan};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, READ_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
 use host::{Host, News};
 use klamm::clock::Clock;
-use klamm::net;
+use klamm::net::weather;
 use klamm_core::client::io::Address;
 use klamm_core::rng::{self, Rng};
 use klamm_core::time::Instant;
-use madsim::net::NetSim;
 use madsim::runtime::{Handle, Runtime};
 use madsim::task::NodeId;
 use pace::Pace;
-use rand::Rng as _;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The node's address.
-const NODE_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-const PORT: u16 = 9092;
 /// How often the runner looks at what the clients have reached.
 const LOOK: u64 = 50_000_000;
 /// Between a kill and the next start, for what is left of the killed life to go.
 const GONE: u64 = 1_000_000;
-/// A crash in the midst of work comes with one of so many disk operations.
-const CRASH_WITHIN: u64 = 50;
-/// A reset strikes within so many bytes, of all that are sent.
-const RESET_WITHIN: u64 = 20_000;
 /// Of each message, this part is lost once and sent again.
 const PACKET_LOSS: f64 = 0.0005;
 
@@ -76,7 +68,7 @@ pub fn run(plan: Plan) -> Outcome {
         runner.settle_groups().await;
         runner.judge(&notes)
     });
-    net::stop_tearing();
+    weather::stop_tearing();
     outcome
 }
 
@@ -84,11 +76,19 @@ pub fn run(plan: Plan) -> Outcome {
 #[derive(Clone, Copy, Debug)]
 enum Alarm {
     Strike(usize),
-    Start,
+    Start(u32),
     Resume(NodeId),
-    Mend(NodeId),
-    Unslow,
-    Empty,
+    /// What one machine sends reaches the other again.
+    Mend(Party, Party),
+    Unslow(u32),
+    Empty(u32),
+}
+
+/// A machine, and its address.
+#[derive(Clone, Copy, Debug)]
+struct Party {
+    machine: NodeId,
+    ip: IpAddr,
 }
 
 struct Runner {
@@ -96,26 +96,32 @@ struct Runner {
     madsim: Handle,
     clock: Clock,
     log: SharedTrace,
-    host: Arc<Host>,
-    node: NodeId,
-    /// The node's life that is under way.
-    alive: Option<u64>,
     news: mpsc::UnboundedReceiver<News>,
-    /// How the node goes down when the disk operation has come that was chosen for it.
-    crash: Option<bool>,
-    down: u64,
-    clients: BTreeMap<ClientId, NodeId>,
+    /// By node.
+    stations: BTreeMap<u32, Station>,
+    clients: BTreeMap<ClientId, Party>,
     book: Book,
     /// What producers that are not idempotent do: judged by the broker's own invariants only.
     side: Book,
     alarms: BTreeMap<(u64, u64), Alarm>,
     next_alarm: u64,
-    ledger: Ledger,
     /// Connections that were reset.
     torn: u64,
     violations: Vec<String>,
-    healed: bool,
     rng: Rng,
+    /// Decides of what kind cuts are.
+    cuts: Rng,
+}
+
+/// What the runner keeps of one node.
+struct Station {
+    host: Arc<Host>,
+    machine: NodeId,
+    /// The life that is under way.
+    alive: Option<u64>,
+    /// How long the node stays down when it goes down next.
+    down: u64,
+    ledger: Ledger,
 }
 
 impl Runner {
@@ -123,36 +129,30 @@ impl Runner {
         let (clock, log) = (Clock::new(), SharedTrace::default());
         notes.begin(clock.clone());
         let (tell, news) = mpsc::unbounded_channel();
-        let pace = Arc::new(Pace::new(rng::stream(plan.seed, "pace"), clock.clone(), log.clone(), tell.clone()));
-        let disk = Disk::new(rng::stream(plan.seed, "disk"), pace.clone());
-        klamm::store::format(&disk, &stage::meta(stage::NODE)).await.expect("an empty disk without faults");
-        let host = Arc::new(Host::new(&plan, disk, pace, tell));
-        let madsim = Handle::current();
-        let node = host::build(&madsim, &host);
         let mut runner = Self {
-            madsim,
+            madsim: Handle::current(),
             clock,
             log,
-            host,
-            node,
-            alive: Some(1),
             news,
-            crash: None,
-            down: 0,
+            stations: BTreeMap::new(),
             clients: BTreeMap::new(),
             book: Book::default(),
             side: Book::default(),
             alarms: BTreeMap::new(),
             next_alarm: 0,
-            ledger: Ledger::default(),
             torn: 0,
             violations: Vec::new(),
-            healed: false,
             rng: rng::stream(plan.seed, "runner"),
+            cuts: rng::stream(plan.seed, "cuts"),
             plan,
         };
-        runner.note("start", 1);
-        let cast = stage::cast(&runner.plan, &[address()], &runner.book, &runner.side, &mut runner.rng);
+        for node in runner.plan.nodes() {
+            let station = runner.station_of(node, &tell).await;
+            notes.know(station.machine, node);
+            runner.stations.insert(node, station);
+            runner.note(node, "start", 1);
+        }
+        let cast = stage::cast(&runner.plan, &runner.addresses(), &runner.book, &runner.side, &mut runner.rng);
         cast.into_iter().for_each(|(id, actor)| runner.add_client(id, actor));
         for at in 0..runner.plan.faults.len() {
             runner.alarm(runner.plan.faults[at].0, Alarm::Strike(at));
@@ -160,9 +160,29 @@ impl Runner {
         runner
     }
 
+    /// Makes a node on a disk that was just formatted, and starts it.
+    async fn station_of(&self, node: u32, tell: &mpsc::UnboundedSender<News>) -> Station {
+        let stream = |concern| rng::stream(self.plan.seed, &stage::of_node(concern, node));
+        let pace = Arc::new(Pace::new(node, stream("pace"), self.clock.clone(), self.log.clone(), tell.clone()));
+        let disk = Disk::new(stream("disk"), pace.clone());
+        klamm::store::format(&disk, &stage::meta(node)).await.expect("an empty disk without faults");
+        let host = Arc::new(Host::new(&self.plan, node, disk, pace, tell.clone()));
+        let machine = host::build(&self.madsim, &host);
+        Station { host, machine, alive: Some(1), down: 0, ledger: Ledger::default() }
+    }
+
     fn add_client(&mut self, id: ClientId, actor: stage::Player) {
-        let node = guest::build(&self.madsim, id, actor, &self.clock, &self.log);
-        self.clients.insert(id, node);
+        let client = guest::build(&self.madsim, id, actor, &self.clock, &self.log);
+        self.clients.insert(id, client);
+    }
+
+    /// Where clients find the nodes.
+    fn addresses(&self) -> Vec<Address> {
+        self.plan.nodes().map(host::address).collect()
+    }
+
+    fn station(&mut self, node: u32) -> &mut Station {
+        self.stations.get_mut(&node).expect("a node of this run")
     }
 
     fn now(&self) -> u64 {
@@ -174,35 +194,14 @@ impl Runner {
         self.next_alarm += 1;
     }
 
-    fn note(&self, kind: &str, what: u64) {
-        self.log.lock().expect("nothing panics holding it").trace.note(self.now(), stage::NODE, kind, &what);
+    fn note(&self, node: u32, kind: &str, what: u64) {
+        self.log.lock().expect("nothing panics holding it").trace.note(self.now(), node, kind, &what);
     }
 
     // --- phases ---------------------------------------------------------------------------------------------------------------------------
 
     async fn load(&mut self) {
         while self.step(LOAD).await {}
-    }
-
-    fn heal(&mut self) {
-        self.healed = true;
-        self.crash = None;
-        self.host.pace().calm();
-        self.host.disk().faults(|faults| *faults = Default::default());
-        self.torn = net::stop_tearing();
-        (0..self.torn).for_each(|_| self.ledger.bit("reset"));
-        let held = std::mem::take(&mut self.alarms);
-        for (at, alarm) in held {
-            match alarm {
-                Alarm::Resume(_) | Alarm::Mend(_) => self.ring(alarm),
-                Alarm::Start => drop(self.alarms.insert(at, alarm)),
-                Alarm::Strike(_) | Alarm::Unslow | Alarm::Empty => {}
-            }
-        }
-        if let Some(life) = self.alive.filter(|_| self.ledger.wants_restart) {
-            self.down = stage::HALTED_DOWN;
-            self.host.stop(life);
-        }
     }
 
     async fn calm(&mut self) {
@@ -224,20 +223,20 @@ impl Runner {
     }
 
     async fn read_all(&mut self) {
-        let before = self.book.borrow().finished;
-        for (id, actor) in stage::last_readers(&self.plan, &[address()], &self.book) {
+        let all = self.book.borrow().finished + self.plan.last_readers();
+        for (id, actor) in stage::last_readers(&self.plan, &self.addresses(), &self.book) {
             self.add_client(id, actor);
         }
         let limit = self.now() + READ_LIMIT;
-        while self.book.borrow().finished == before && self.step(limit).await {}
-        if self.book.borrow().finished == before {
+        while self.book.borrow().finished < all && self.step(limit).await {}
+        if self.book.borrow().finished < all {
             let seen = self.book.borrow().last_seen.clone();
-            self.violations.push(format!("liveness: a healed node does not show everything within a minute: {seen:?}"));
+            self.violations.push(format!("liveness: a healed cluster does not show everything within a minute: {seen:?}"));
         }
     }
 
     async fn settle_groups(&mut self) {
-        let Some((id, actor)) = stage::watch(&self.plan, &address(), &self.book) else { return };
+        let Some((id, actor)) = stage::watch(&self.plan, &host::address(NODE), &self.book) else { return };
         self.add_client(id, actor);
         let limit = self.now() + GROUPS_LIMIT;
         while !self.book.borrow().groups_settled && self.step(limit).await {}
@@ -260,145 +259,75 @@ impl Runner {
             let alarm = entry.remove();
             self.ring(alarm);
         }
-        self.ledger.count(self.host.disk().bites());
+        for station in self.stations.values_mut() {
+            station.ledger.count(station.host.disk().bites());
+        }
         self.violations.is_empty() && now < limit
     }
 
     fn ring(&mut self, alarm: Alarm) {
         match alarm {
             Alarm::Strike(at) => self.strike(at),
-            Alarm::Start => self.start(),
-            Alarm::Resume(node) => self.madsim.resume(node),
-            Alarm::Mend(client) => {
-                NetSim::current().unclog_link(client, self.node);
-                NetSim::current().unclog_link(self.node, client);
-            }
-            Alarm::Unslow => self.host.pace().slow_down(1.0),
-            Alarm::Empty => {
-                self.ledger.is_filled = false;
-                self.host.disk().faults(|faults| faults.capacity = None);
+            Alarm::Start(node) => self.start(node),
+            Alarm::Resume(machine) => self.madsim.resume(machine),
+            Alarm::Mend(one, other) => Self::mend(one, other),
+            Alarm::Unslow(node) => self.stations[&node].host.pace().slow_down(1.0),
+            Alarm::Empty(node) => {
+                let station = self.station(node);
+                station.ledger.is_filled = false;
+                station.host.disk().faults(|faults| faults.capacity = None);
             }
         }
     }
 
-    // --- the node's lives -----------------------------------------------------------------------------------------------------------------
+    // --- the nodes' lives -----------------------------------------------------------------------------------------------------------------
 
-    fn start(&mut self) {
-        assert!(self.alive.is_none(), "a node that is up is not started");
-        let life = self.host.next_life();
-        self.alive = Some(life);
-        self.note("start", life);
-        self.madsim.restart(self.node);
+    fn start(&mut self, node: u32) {
+        let station = self.station(node);
+        assert!(station.alive.is_none(), "a node that is up is not started");
+        let (life, machine) = (station.host.next_life(), station.machine);
+        station.alive = Some(life);
+        self.note(node, "start", life);
+        weather::lighten(host::ip(node));
+        self.madsim.restart(machine);
     }
 
-    /// Ends the node's life, if it has not ended already.
-    fn go_down(&mut self, power: bool) {
-        if self.alive.take().is_none() {
+    /// Ends a node's life, if it has not ended already.
+    fn go_down(&mut self, node: u32, power: bool) {
+        let station = self.station(node);
+        if station.alive.take().is_none() {
             return;
         }
-        self.crash = None;
-        self.host.pace().disarm();
+        station.host.pace().disarm();
+        if power {
+            weather::darken(host::ip(node));
+        }
+        let (machine, down) = (station.machine, station.down.max(GONE));
         // Closes its sockets too, of whichever death it died.
-        self.madsim.kill(self.node);
-        self.host.crash(power);
-        self.note("down", u64::from(power));
-        let at = self.now() + self.down.max(GONE);
-        self.alarm(at, Alarm::Start);
+        self.madsim.kill(machine);
+        self.stations[&node].host.crash(power);
+        self.note(node, "down", u64::from(power));
+        let at = self.now() + down;
+        self.alarm(at, Alarm::Start(node));
     }
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Crashed => {
-                let power = self.crash.take().expect("who arms the pace says how");
-                self.go_down(power);
-            }
-            News::Ended { life, .. } if self.alive != Some(life) => {}
-            News::Ended { outcome: Ok(()), .. } => self.go_down(false),
-            News::Ended { outcome: Err(why), .. } => match self.ledger.halted(&why, self.host.disk().bites()) {
-                Ok(power) => {
-                    self.down = stage::HALTED_DOWN;
-                    self.go_down(power);
+            News::Crashed { node, power } => self.go_down(node, power),
+            News::Ended { node, life, .. } if self.stations[&node].alive != Some(life) => {}
+            News::Ended { node, outcome: Ok(()), .. } => self.go_down(node, false),
+            News::Ended { node, outcome: Err(why), .. } => {
+                let station = self.station(node);
+                let bites = station.host.disk().bites();
+                match station.ledger.halted(&why, bites) {
+                    Ok(power) => {
+                        station.down = stage::HALTED_DOWN;
+                        self.go_down(node, power);
+                    }
+                    Err(violation) => self.violations.push(format!("node {node}: {violation}")),
                 }
-                Err(violation) => self.violations.push(violation),
-            },
+            }
         }
-    }
-
-    // --- faults ---------------------------------------------------------------------------------------------------------------------------
-
-    fn strike(&mut self, at: usize) {
-        let (_, fault) = self.plan.faults[at];
-        self.ledger.planned(fault.name());
-        let client = self.clients[&stage::some_client(&self.plan, &mut self.rng)];
-        if self.act(fault, client) {
-            self.ledger.bit(fault.name());
-        }
-    }
-
-    /// Lets a fault strike; says whether it is known by now to bite.
-    fn act(&mut self, fault: Fault, client: NodeId) -> bool {
-        let now = self.now();
-        let disk = self.host.disk();
-        match fault {
-            Fault::Kill { after, down } | Fault::PowerLoss { after, down } => {
-                if self.alive.is_none() {
-                    return false;
-                }
-                self.down = down;
-                self.crash = Some(matches!(fault, Fault::PowerLoss { .. }));
-                self.host.pace().arm(after % CRASH_WITHIN, self.node);
-            }
-            Fault::Restart { down } => {
-                let Some(life) = self.alive else { return false };
-                self.down = down;
-                self.host.stop(life);
-            }
-            Fault::Pause(lasts) => {
-                self.madsim.pause(self.node);
-                self.alarm(now + lasts, Alarm::Resume(self.node));
-            }
-            Fault::PauseClient(lasts) => {
-                self.madsim.pause(client);
-                self.alarm(now + lasts, Alarm::Resume(client));
-            }
-            Fault::Cut(lasts) => {
-                NetSim::current().clog_link(client, self.node);
-                NetSim::current().clog_link(self.node, client);
-                self.alarm(now + lasts, Alarm::Mend(client));
-            }
-            Fault::Reset(count) => {
-                (0..count).for_each(|_| net::tear_after(self.rng.random_range(0..RESET_WITHIN)));
-                return false;
-            }
-            Fault::SlowDisk { factor, lasts } => {
-                self.host.pace().slow_down(f64::from(factor));
-                self.alarm(now + lasts, Alarm::Unslow);
-            }
-            Fault::FailSync => {
-                self.ledger.disk_fault(true);
-                disk.faults(|faults| faults.failing_syncs = 1);
-                return false;
-            }
-            Fault::FailWrite => {
-                self.ledger.disk_fault(false);
-                disk.faults(|faults| faults.failing_writes = 1);
-                return false;
-            }
-            Fault::FailReads(count) => {
-                self.ledger.disk_fault(false);
-                self.ledger.wants_restart = true;
-                disk.faults(|faults| faults.failing_reads = count);
-                return false;
-            }
-            Fault::FillDisk { left, lasts } => {
-                let used = disk.used();
-                disk.faults(|faults| faults.capacity = Some(used + left));
-                self.ledger.is_filled = true;
-                self.alarm(now + lasts, Alarm::Empty);
-            }
-            Fault::ClockJump(by) => self.host.jump_clock(by),
-        }
-        true
     }
 
     // --- the end --------------------------------------------------------------------------------------------------------------------------
@@ -406,7 +335,8 @@ impl Runner {
     fn judge(self, notes: &notes::Notes) -> Outcome {
         let virtual_ns = self.now();
         let log = std::mem::take(&mut *self.log.lock().expect("nothing panics holding it"));
-        let counts = Counts { resets: self.torn, crashes: self.host.lives() - 1, ..log.counts };
+        let crashes = self.stations.values().map(|station| station.host.lives() - 1).sum();
+        let counts = Counts { resets: self.torn, crashes, ..log.counts };
         let book = std::mem::take(&mut *self.book.borrow_mut());
         Outcome::of(Ending {
             seed: self.plan.seed,
@@ -415,12 +345,8 @@ impl Runner {
             trace: log.trace,
             virtual_ns,
             counts,
-            faults: self.ledger.into_struck(),
+            faults: stage::struck(self.stations.into_values().map(|station| station.ledger)),
             notes: notes.take(),
         })
     }
-}
-
-fn address() -> Address {
-    Address { host: NODE_IP.to_string(), port: PORT }
 }

@@ -1,8 +1,10 @@
-//! What the node logs, kept for the report.
+//! What the nodes log, kept for the report.
 
-use crate::stage::NODE;
 use klamm::clock::Clock;
 use klamm_core::broker::io::Level;
+use madsim::plugin;
+use madsim::task::NodeId;
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, OnceLock};
 use tracing::field::{Field, Visit};
@@ -19,6 +21,7 @@ pub(super) struct Notes(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     clock: OnceLock<Clock>,
+    nodes: Mutex<BTreeMap<NodeId, u32>>,
     lines: Mutex<Vec<Line>>,
 }
 
@@ -26,6 +29,11 @@ impl Notes {
     /// The time by which lines are dated; nothing is logged before.
     pub(super) fn begin(&self, clock: Clock) {
         self.0.clock.set(clock).expect("a run begins once");
+    }
+
+    /// Lines of this machine are a node's.
+    pub(super) fn know(&self, machine: NodeId, node: u32) {
+        self.0.nodes.lock().expect("nothing panics holding it").insert(machine, node);
     }
 
     /// The lines so far.
@@ -41,6 +49,8 @@ impl Subscriber for Notes {
 
     fn event(&self, event: &Event<'_>) {
         let Some(clock) = self.0.clock.get() else { return };
+        // Clients have nothing to say to an operator.
+        let Some(node) = self.0.nodes.lock().expect("nothing panics holding it").get(&plugin::node()).copied() else { return };
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => Level::Error,
             tracing::Level::WARN => Level::Warn,
@@ -48,7 +58,7 @@ impl Subscriber for Notes {
         };
         let mut text = Text::default();
         event.record(&mut text);
-        self.0.lines.lock().expect("nothing panics holding it").push((clock.now().at.0, NODE, level, text.0));
+        self.0.lines.lock().expect("nothing panics holding it").push((clock.now().at.0, node, level, text.0));
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -1,10 +1,11 @@
 //! The disk's pace in madsim's time, and the place where a node crashes in the midst of its work.
 
 use super::SharedTrace;
-use super::host::News;
+use super::host::{self, News};
 use crate::cluster::pace::Speed;
 use crate::disk::{self, Cost};
 use klamm::clock::Clock;
+use klamm::net::weather;
 use klamm_core::rng::Rng;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
@@ -14,19 +15,29 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The pace of the node's disk.
+/// A death in the midst of work.
+struct Crash {
+    /// The operation that finds 0 here is the last.
+    after: u64,
+    machine: NodeId,
+    /// The machine loses power; otherwise it is the process that dies.
+    power: bool,
+}
+
+/// The pace of a node's disk.
 pub(super) struct Pace {
+    /// Whose disk it is.
+    number: u32,
     speed: Mutex<Speed>,
-    /// The node dies with the operation that finds 0 here.
-    crash: Mutex<Option<(u64, NodeId)>>,
+    crash: Mutex<Option<Crash>>,
     clock: Clock,
     log: SharedTrace,
     tell: mpsc::UnboundedSender<News>,
 }
 
 impl Pace {
-    pub(super) fn new(rng: Rng, clock: Clock, log: SharedTrace, tell: mpsc::UnboundedSender<News>) -> Self {
-        Self { speed: Mutex::new(Speed::new(rng)), crash: Mutex::default(), clock, log, tell }
+    pub(super) fn new(number: u32, rng: Rng, clock: Clock, log: SharedTrace, tell: mpsc::UnboundedSender<News>) -> Self {
+        Self { number, speed: Mutex::new(Speed::new(rng)), crash: Mutex::default(), clock, log, tell }
     }
 
     /// Makes every operation `factor` times as slow as usual.
@@ -34,9 +45,9 @@ impl Pace {
         self.speed.lock().expect("nothing panics holding it").slow_down(factor);
     }
 
-    /// Lets `node` die with a coming operation, after so many others.
-    pub(super) fn arm(&self, after: u64, node: NodeId) {
-        *self.crash.lock().expect("nothing panics holding it") = Some((after, node));
+    /// Lets the node on `machine` die with a coming operation, after so many others; with `power`, the machine loses it.
+    pub(super) fn arm(&self, after: u64, machine: NodeId, power: bool) {
+        *self.crash.lock().expect("nothing panics holding it") = Some(Crash { after, machine, power });
     }
 
     /// Forgets that a node was to die.
@@ -50,25 +61,20 @@ impl Pace {
         self.disarm();
     }
 
-    /// Counts an operation; the node that dies with it.
-    fn victim(&self) -> Option<NodeId> {
+    /// Counts an operation; the death that comes with it.
+    fn due(&self) -> Option<Crash> {
         let mut crash = self.crash.lock().expect("nothing panics holding it");
-        match crash.as_mut()? {
-            (0, node) => {
-                let node = *node;
-                *crash = None;
-                Some(node)
-            }
-            (left, _) => {
-                *left -= 1;
-                None
-            }
+        let left = &mut crash.as_mut()?.after;
+        if *left == 0 {
+            return crash.take();
         }
+        *left -= 1;
+        None
     }
 
     fn note(&self, cost: Cost) {
         let mut log = self.log.lock().expect("nothing panics holding it");
-        log.trace.note(self.clock.now().at.0, 0, "disk", &cost);
+        log.trace.note(self.clock.now().at.0, self.number, "disk", &cost);
         log.counts.effects += 1;
     }
 }
@@ -76,10 +82,13 @@ impl Pace {
 impl disk::Pace for Pace {
     fn pass(&self, cost: Cost) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         self.note(cost);
-        if let Some(node) = self.victim() {
+        if let Some(Crash { machine, power, .. }) = self.due() {
+            if power {
+                weather::darken(host::ip(self.number));
+            }
             // None of its tasks is polled any more: not even this one is, once it waits.
-            Handle::current().kill(node);
-            drop(self.tell.send(News::Crashed));
+            Handle::current().kill(machine);
+            drop(self.tell.send(News::Crashed { node: self.number, power }));
             return Box::pin(std::future::pending());
         }
         let nanos = self.speed.lock().expect("nothing panics holding it").duration(cost);

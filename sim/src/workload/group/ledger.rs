@@ -5,7 +5,7 @@
 
 use super::spans::Spans;
 use klamm_core::client::TopicPartition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Not ended yet, or of unknown outcome: it may take effect at any time.
 const OPEN: u64 = u64::MAX;
@@ -58,6 +58,8 @@ struct Written {
 /// What is known of one group.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// Instances that once subscribed to something else than others of their group.
+    pub changed: BTreeSet<String>,
     owners: BTreeMap<(i32, TopicPartition), String>,
     newest: i32,
     /// By instance, the member that holds it.

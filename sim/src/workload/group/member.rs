@@ -382,8 +382,12 @@ impl MemberActor {
             topics.retain(|topic| Some(topic) != left_out.as_ref());
         }
         self.end_poll(now, Polled::new());
+        let is_partial = topics != self.options.topics;
         if let Life::Here(here) = &mut self.life {
-            here.is_partial = topics != self.options.topics;
+            here.is_partial = is_partial;
+        }
+        if let Some(instance) = self.options.group.instance.clone().filter(|_| is_partial) {
+            self.book.borrow_mut().groups.entry(self.options.group.id.clone()).or_default().changed.insert(instance);
         }
         self.subscribe(now, topics);
         let is_busy = matches!(&self.life, Life::Here(here) if here.busy.is_some());

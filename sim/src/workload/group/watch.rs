@@ -1,4 +1,7 @@
 //! Waits, when all is healed, until every group is stable and has committed everything there is; and asks for what is committed meanwhile.
+//!
+//! Static members that changed what they subscribe to are first let out of their group, as an operator of Kafka must: one that comes back is given
+//! what its instance had, whatever it subscribes to by then, and nothing rebalances (KIP-345, `GroupMetadataManager`).
 
 use super::ledger::Ledger;
 use super::tap::Tap;
@@ -11,11 +14,12 @@ use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, CallId, PartitionIndex};
 use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::describe_groups::DescribeGroupsRequest;
+use klamm_core::wire::api::leave_group::{LeaveGroupRequest, MemberIdentity};
 use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic};
 use klamm_core::wire::api::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchResponse};
 use klamm_core::wire::{Request, Response};
 use klamm_jepsen::history::Key;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Between two rounds.
@@ -25,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Clone, Copy, Debug)]
 enum Question {
     Ends,
+    /// To let those out that must join anew.
+    Removal(usize),
     Committed(usize),
     State(usize),
 }
@@ -68,6 +74,7 @@ impl Watch {
         self.pause = None;
         let (version, request) = match self.question {
             Question::Ends => (7, Request::ListOffsets(self.ends_wanted())),
+            Question::Removal(at) => (5, Request::LeaveGroup(self.removal_wanted(at))),
             Question::Committed(at) => (7, Request::OffsetFetch(self.committed_wanted(at))),
             Question::State(at) => {
                 (5, Request::DescribeGroups(DescribeGroupsRequest { groups: vec![self.groups[at].clone()], ..Default::default() }))
@@ -110,9 +117,26 @@ impl Watch {
         OffsetFetchRequest { group_id: self.groups[at].clone(), topics: Some(topics), ..Default::default() }
     }
 
+    fn removal_wanted(&self, at: usize) -> LeaveGroupRequest {
+        let changed = self.changed(at).into_iter();
+        let members = changed.map(|instance| MemberIdentity { group_instance_id: Some(instance), ..Default::default() }).collect();
+        LeaveGroupRequest { group_id: self.groups[at].clone(), members, ..Default::default() }
+    }
+
+    fn changed(&self, at: usize) -> BTreeSet<String> {
+        self.book.borrow().groups.get(&self.groups[at]).map(|ledger| ledger.changed.clone()).unwrap_or_default()
+    }
+
     fn answered(&mut self, now: Now, response: &Response) {
         match (self.question, response) {
             (Question::Ends, Response::ListOffsets(response)) => self.ended(response),
+            (Question::Removal(at), Response::LeaveGroup(answer)) => {
+                self.good = answer.error_code == ErrorCode::NONE;
+                if self.good {
+                    self.book.borrow_mut().groups.entry(self.groups[at].clone()).or_default().changed.clear();
+                }
+                self.say(at, format!("members were let out: {}", answer.error_code));
+            }
             (Question::Committed(at), Response::OffsetFetch(answer)) => {
                 let (tap, call) = (&mut self.taps[at], CallId(self.calls));
                 let listen = |ledger: &mut Ledger| tap.heard(now.at.0, call, response, ledger);
@@ -124,7 +148,7 @@ impl Watch {
                 self.good &= matches!(state, Some((ErrorCode::NONE, "Stable", 1..)));
                 self.say(at, format!("it is {state:?}"));
             }
-            (Question::Ends | Question::Committed(_) | Question::State(_), _) => self.good = false,
+            (Question::Ends | Question::Removal(_) | Question::Committed(_) | Question::State(_), _) => self.good = false,
         }
         self.next(now);
     }
@@ -158,6 +182,11 @@ impl Watch {
         self.book.borrow_mut().last_of_groups.insert(self.groups[at].clone(), what);
     }
 
+    /// What is asked of a group first.
+    fn first_of(&self, at: usize) -> Question {
+        if self.changed(at).is_empty() { Question::Committed(at) } else { Question::Removal(at) }
+    }
+
     /// Goes on to the next question; a round in which all was good is the last.
     fn next(&mut self, now: Now) {
         if !std::mem::replace(&mut self.good, true) {
@@ -166,9 +195,10 @@ impl Watch {
             return;
         }
         self.question = match self.question {
-            Question::Ends => Question::Committed(0),
+            Question::Ends => self.first_of(0),
+            Question::Removal(at) => Question::Committed(at),
             Question::Committed(at) => Question::State(at),
-            Question::State(at) if at + 1 < self.groups.len() => Question::Committed(at + 1),
+            Question::State(at) if at + 1 < self.groups.len() => self.first_of(at + 1),
             Question::State(_) => {
                 self.done = true;
                 self.book.borrow_mut().groups_settled = true;

@@ -1,0 +1,163 @@
+//! Where this broker's replicas lie, as the controller must know it to elect nobody whose records cannot be read (KIP-858). A replica whose log is
+//! found bad is reported as lost: it leaves ISR and ELR, another one leads, and it is filled anew from there.
+//!
+//! ```text
+//!   bad batch found ──► offline, only if others hold everything ──► told: lost ──► granted ──► emptied, follows ──► told: in its directory
+//! ```
+//!
+//! The last copy is never given up: neither is it told here, nor granted by a controller who knows better. What is bad in it cannot be read; the rest can.
+
+use super::boot::{METADATA, Phase};
+use super::calls::Asker;
+use super::io::{Lane, Level, Unreachable};
+use super::stored::Pending;
+use super::{Broker, Timer};
+use crate::controller::{directory, image};
+use crate::error::ErrorCode;
+use crate::id::{Offset, Uuid};
+use crate::partition::{Loss, PartitionId, Role};
+use crate::probe;
+use crate::store::StoreOp;
+use crate::wire::Response;
+use crate::wire::api::assign_replicas_to_dirs::{AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What came to nothing is told again after so long.
+const RETRY: Duration = Duration::from_millis(500);
+/// So many replicas are told of at a time (Kafka's `AssignmentsManager`).
+const REPLICAS_MAX: usize = 2250;
+
+/// What the controller is being told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Assigning {
+    waiting: BTreeSet<PartitionId>,
+    sent: BTreeMap<PartitionId, Uuid>,
+}
+
+impl Broker {
+    /// The controller may know another place of a replica than where it lies.
+    pub(super) fn look_at_place(&mut self, id: PartitionId) {
+        if self.place_to_tell(id).is_some() && self.assigning.waiting.insert(id) {
+            self.assign_replicas();
+        }
+    }
+
+    /// Where the controller does not know that a replica lies.
+    fn place_to_tell(&self, id: PartitionId) -> Option<Uuid> {
+        let me = self.config.broker.id;
+        let partition = self.partitions.get(&id).filter(|_| id != METADATA)?;
+        let decided = self.decided(id)?;
+        let told = decided.directory(me)?;
+        let lies = self.config.broker.dirs().find(|(dir, _)| *dir == partition.dir).map(|(_, dir)| dir.id)?;
+        match &partition.role {
+            Role::Opening => None,
+            // Even where that is told already: what counts is that it was heard since.
+            Role::Offline { loss: Loss::Log, .. } => decided.is_held_by_others(me).then_some(directory::LOST),
+            Role::Offline { loss: Loss::Given, .. } => None,
+            Role::Offline { loss: Loss::Directory, .. } | Role::Leader(_) | Role::Follower(_) => {
+                (lies != told && lies != Uuid::ZERO).then_some(lies)
+            }
+        }
+    }
+
+    /// Tells what waits, one request at a time.
+    pub(super) fn assign_replicas(&mut self) {
+        let Some(broker_epoch) = self.life.epoch else { return };
+        if !self.assigning.sent.is_empty() || self.assigning.waiting.is_empty() || self.phase != Phase::Running {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.assigning.waiting);
+        let told: BTreeMap<PartitionId, Uuid> =
+            waiting.iter().filter_map(|id| Some((*id, self.place_to_tell(*id)?))).take(REPLICAS_MAX).collect();
+        let last = told.last_key_value().map(|(id, _)| *id).filter(|_| told.len() == REPLICAS_MAX);
+        self.assigning.waiting = waiting.into_iter().filter(|id| last.is_some_and(|last| *id > last)).collect();
+        if told.is_empty() {
+            return;
+        }
+        let mut dirs: BTreeMap<Uuid, BTreeMap<Uuid, Vec<PartitionData>>> = BTreeMap::new();
+        for (id, dir) in &told {
+            dirs.entry(*dir).or_default().entry(id.topic).or_default().push(PartitionData { partition_index: id.index });
+        }
+        let of_topic = |(topic_id, partitions)| TopicData { topic_id, partitions };
+        let directories =
+            dirs.into_iter().map(|(id, topics)| DirectoryData { id, topics: topics.into_iter().map(of_topic).collect() }).collect();
+        let request = AssignReplicasToDirsRequest { broker_id: self.config.broker.id, broker_epoch, directories };
+        if self.call_controller(Lane::Control, request.into(), Asker::Places) {
+            self.assigning.sent = told;
+        } else {
+            self.assigning.waiting.extend(told.into_keys());
+            self.timer(RETRY, Timer::Places);
+        }
+    }
+
+    /// The controller has taken note, or not.
+    pub(super) fn places_answered(&mut self, outcome: Result<Response, Unreachable>) {
+        let sent = std::mem::take(&mut self.assigning.sent);
+        let granted: BTreeSet<PartitionId> = match outcome {
+            Ok(Response::AssignReplicasToDirs(response)) if response.error_code == ErrorCode::NONE => {
+                let topics = response.directories.into_iter().flat_map(|dir| dir.topics);
+                let partitions = topics.flat_map(|topic| topic.partitions.into_iter().map(move |p| (topic.topic_id, p)));
+                let granted = partitions.filter(|(_, p)| p.error_code == ErrorCode::NONE);
+                granted.map(|(topic, p)| PartitionId { topic, index: p.partition_index }).collect()
+            }
+            Ok(_) | Err(_) => BTreeSet::new(),
+        };
+        let (granted, refused): (Vec<_>, Vec<_>) = sent.into_iter().partition(|(id, _)| granted.contains(id));
+        let lost = granted.into_iter().filter(|(_, dir)| *dir == directory::LOST);
+        lost.for_each(|(id, _)| self.given_up(id));
+        if refused.is_empty() {
+            probe!("a broker has told in which directory a replica lies");
+            return self.assign_replicas();
+        }
+        let refused: Vec<PartitionId> = refused.into_iter().map(|(id, _)| id).filter(|id| self.place_to_tell(*id).is_some()).collect();
+        self.assigning.waiting.extend(refused);
+        self.timer(RETRY, Timer::Places);
+    }
+
+    /// A bad batch was found in a log, by a read or a scrub. Where others hold everything the replica goes offline, to be filled anew from them.
+    pub(super) fn found_damaged(&mut self, id: PartitionId, at: Offset, why: &str) {
+        let me = self.config.broker.id;
+        let is_held_by_others = self.decided(id).is_some_and(|decided| decided.is_held_by_others(me));
+        let Some(partition) = self.partitions.get_mut(&id).filter(|p| id != METADATA && p.open_log().is_some()) else { return };
+        let name = partition.folder();
+        if is_held_by_others {
+            probe!("a log is found damaged while it is in use");
+            let why = format!("it is damaged at offset {at}: {why}");
+            self.note(Level::Error, format!("{name} is offline: {why}. It is to be filled anew from another replica"));
+            self.take_offline(id, why, Loss::Log);
+            return self.look_at_place(id);
+        }
+        if partition.damage.replace(at) != Some(at) {
+            probe!("the last copy of a log is found damaged");
+            self.note(Level::Error, format!("{name} is damaged at offset {at}: {why}. No other replica has all of it, so it stays in use"));
+        }
+    }
+
+    /// The controller counts on this replica no longer.
+    fn given_up(&mut self, id: PartitionId) {
+        if let Some(Role::Offline { loss, .. }) = self.partitions.get_mut(&id).map(|p| &mut p.role)
+            && *loss == Loss::Log
+        {
+            *loss = Loss::Given;
+            self.play(id);
+        }
+    }
+
+    /// A replica that was given up is emptied, and follows a leader that has everything.
+    pub(super) fn fill_anew(&mut self, id: PartitionId, decided: &image::Partition) {
+        let me = self.config.broker.id;
+        if decided.leader.is_none_or(|leader| leader == me) || decided.isr.contains(&me) {
+            return;
+        }
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        probe!("a damaged log is filled anew from another replica");
+        let (log, name) = (partition.log, partition.folder());
+        partition.role = Role::Opening;
+        partition.life += 1;
+        partition.high = Offset::ZERO;
+        partition.damage = None;
+        self.note(Level::Warn, format!("{name} is dropped here, and filled anew from its leader"));
+        self.store(StoreOp::Restart { log, at: Offset::ZERO }, Pending::Reopen { partition: id });
+    }
+}

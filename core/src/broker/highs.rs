@@ -1,0 +1,62 @@
+//! High watermarks outlive the process: each log directory has a file of them (Kafka's `replication-offset-checkpoint`), written anew about every
+//! `replica.high.watermark.checkpoint.interval.ms` where one has moved.
+//!
+//! What the file says was committed when it was written. A log may have been cut since, so it is bounded by the log's ends; and where a cut goes below
+//! it, the file is written at once. The metadata log is not in it: its quorum says what is committed.
+
+use super::boot::METADATA;
+use super::stored::Pending;
+use super::{Broker, Timer, ms};
+use crate::id::{DirId, Offset};
+use crate::log::FoundDir;
+use crate::log::checkpoint::{self, HIGHS_FILE};
+use crate::probe;
+use crate::store::StoreOp;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a directory's file says; nothing where there is none, or it is no good.
+pub(super) fn highs_of(found: &FoundDir) -> BTreeMap<String, Offset> {
+    let text = found.saved.get(HIGHS_FILE).map(|bytes| String::from_utf8_lossy(bytes));
+    text.and_then(|text| checkpoint::decode(&text)).unwrap_or_default()
+}
+
+impl Broker {
+    /// Up to where the log of that folder was known to be committed when it was last used.
+    pub(super) fn known_high(&mut self, folder: &str, dir: DirId) -> Offset {
+        let known = self.dirs.get_mut(usize::from(dir.0)).and_then(|dir| dir.highs.remove(folder));
+        if known.is_some() {
+            probe!("a high watermark is known from the life before");
+        }
+        known.unwrap_or(Offset::ZERO)
+    }
+
+    /// Logs that no partition took up are not ours to remember.
+    pub(super) fn forget_highs(&mut self) {
+        self.dirs.iter_mut().for_each(|dir| dir.highs.clear());
+    }
+
+    /// It is time to save what has moved.
+    pub(super) fn checkpoint_highs(&mut self) {
+        let interval = ms(self.config.broker.high_watermark_checkpoint_ms).max(Duration::from_millis(1));
+        self.timer(interval, Timer::Highs);
+        self.save_highs();
+    }
+
+    /// Saves the high watermarks of each directory where one has moved.
+    pub(super) fn save_highs(&mut self) {
+        for at in 0..self.dirs.len() {
+            let dir = DirId(u16::try_from(at).expect("few directories"));
+            let mut highs = self.dirs[at].highs.clone();
+            let here = self.partitions.values().filter(|p| p.dir == dir && p.id != METADATA);
+            highs.extend(here.map(|p| (p.folder(), p.high())));
+            let bytes = Bytes::from(checkpoint::encode(&highs));
+            if self.dirs[at].offline.is_some() || self.dirs[at].highs_saved == bytes {
+                continue;
+            }
+            self.dirs[at].highs_saved = bytes.clone();
+            self.store(StoreOp::Save { dir, name: HIGHS_FILE.to_owned(), bytes }, Pending::Small { dir });
+        }
+    }
+}

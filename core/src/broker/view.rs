@@ -1,0 +1,68 @@
+//! What a broker shows of itself: for invariants over several nodes, and whoever else only looks.
+
+use super::Broker;
+use super::boot::METADATA;
+use crate::controller::Image;
+use crate::id::{BrokerId, LeaderEpoch, LogId, Offset};
+use crate::partition::{Partition, PartitionId};
+use crate::quorum::Quorum;
+
+/// A look at a broker.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    broker: &'a Broker,
+}
+
+impl Broker {
+    /// A look at everything that may be seen from outside.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View { broker: self }
+    }
+}
+
+impl<'a> View<'a> {
+    /// The metadata log's name among the partitions.
+    pub const METADATA: PartitionId = METADATA;
+
+    /// Which broker it is.
+    #[must_use]
+    pub fn id(&self) -> BrokerId {
+        self.broker.config.broker.id
+    }
+
+    /// Every replica that lies here, that of the metadata log among them.
+    pub fn partitions(&self) -> impl Iterator<Item = &'a Partition> + use<'a> {
+        self.broker.partitions.values()
+    }
+
+    /// The replica whose log has this handle.
+    #[must_use]
+    pub fn by_log(&self, log: LogId) -> Option<&'a Partition> {
+        self.partitions().find(|partition| partition.log == log)
+    }
+
+    /// The metadata that counts here.
+    #[must_use]
+    pub fn image(&self) -> &'a Image {
+        self.broker.image()
+    }
+
+    /// Up to where it holds the metadata log.
+    #[must_use]
+    pub fn applied(&self) -> Offset {
+        self.broker.admin.controller.applied()
+    }
+
+    /// Its registration, once it knows it.
+    #[must_use]
+    pub fn broker_epoch(&self) -> Option<i64> {
+        self.broker.life.epoch
+    }
+
+    /// The epoch in which it leads the metadata quorum, if it does.
+    #[must_use]
+    pub fn quorum_led(&self) -> Option<LeaderEpoch> {
+        self.broker.quorum.as_ref().filter(|quorum| quorum.is_leader()).map(Quorum::epoch)
+    }
+}

@@ -1,0 +1,447 @@
+//! One broker in a cluster: the test plays the other nodes, by the listener of the quorum.
+
+use crate::answer;
+use crate::bench::{Bench, NODE};
+use klamm_core::controller::features::SUPPORTED;
+use klamm_core::error::ErrorCode as E;
+use klamm_core::id::{BrokerId, ConnId, LeaderEpoch, Offset, PartitionIndex, Uuid};
+use klamm_core::wire::api::alter_partition::{AlterPartitionRequest, BrokerState, PartitionData, TopicData};
+use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
+use klamm_core::wire::api::api_versions::ApiVersionsRequest;
+use klamm_core::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
+use klamm_core::wire::api::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
+use klamm_core::wire::api::create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use klamm_core::wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
+use klamm_core::wire::api::describe_log_dirs::DescribeLogDirsRequest;
+use klamm_core::wire::api::describe_quorum::{DescribeQuorumRequest, PartitionData as QuorumPartition, TopicData as QuorumTopic};
+use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, ReplicaState};
+use klamm_core::wire::api::find_coordinator::FindCoordinatorRequest;
+use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
+use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
+use klamm_core::wire::api::vote::VoteRequest;
+use std::time::Duration;
+
+/// The other broker.
+const OTHER: BrokerId = BrokerId(2);
+const SESSION: Duration = Duration::from_secs(10);
+
+/// A cluster of this broker and another one, which the test plays.
+struct Pair {
+    bench: Bench,
+    epoch: i64,
+}
+
+impl Pair {
+    fn new(fixed: &[(&str, &str)]) -> Self {
+        let mut pair = Self { bench: Bench::among(fixed, |_| ()), epoch: -1 };
+        pair.register();
+        pair
+    }
+
+    fn register(&mut self) {
+        let feature = |(name, min, max): &(&str, i16, i16)| Feature {
+            name: (*name).to_owned(),
+            min_supported_version: *min,
+            max_supported_version: *max,
+        };
+        let request = BrokerRegistrationRequest {
+            broker_id: OTHER,
+            cluster_id: "the-cluster".to_owned(),
+            incarnation_id: Uuid([2; 16]),
+            listeners: vec![Listener { name: "PLAINTEXT".to_owned(), host: "b2".to_owned(), port: 9092, security_protocol: 0 }],
+            features: SUPPORTED.iter().map(feature).collect(),
+            log_dirs: vec![Uuid([20; 16])],
+            previous_broker_epoch: -1,
+            ..Default::default()
+        };
+        let response = answer!(BrokerRegistration, self.bench.ask_by(NODE, 4, request));
+        assert_eq!(response.error_code, E::NONE);
+        self.epoch = response.broker_epoch;
+        assert!(!self.beat());
+    }
+
+    /// A heartbeat of the other broker; whether it is fenced.
+    fn beat(&mut self) -> bool {
+        let request = BrokerHeartbeatRequest {
+            broker_id: OTHER,
+            broker_epoch: self.epoch,
+            current_metadata_offset: Offset(1 << 40),
+            ..Default::default()
+        };
+        answer!(BrokerHeartbeat, self.bench.ask_by(NODE, 1, request)).is_fenced
+    }
+
+    /// A topic `t` of one partition on these brokers; its id.
+    fn create(&mut self, replicas: &[i32], configs: &[(&str, &str)]) -> Uuid {
+        let assignments = vec![CreatableReplicaAssignment {
+            partition_index: PartitionIndex(0),
+            broker_ids: replicas.iter().copied().map(BrokerId).collect(),
+        }];
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) };
+        let topic = CreatableTopic {
+            name: "t".to_owned(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments,
+            configs: configs.iter().map(config).collect(),
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
+        let response = answer!(CreateTopics, self.bench.ask(7, request));
+        assert_eq!(response.topics[0].error_code, E::NONE);
+        response.topics[0].topic_id
+    }
+
+    fn partition(&mut self) -> MetadataResponsePartition {
+        let topics = Some(vec![MetadataRequestTopic { name: Some("t".to_owned()), ..Default::default() }]);
+        answer!(Metadata, self.bench.ask(12, MetadataRequest { topics, ..Default::default() })).topics[0].partitions[0].clone()
+    }
+
+    /// The other broker, in its part as leader, says who is in sync.
+    fn other_sets_isr(&mut self, topic_id: Uuid, isr: &[i32]) -> E {
+        let partition = self.partition();
+        let state = |id: &i32| BrokerState { broker_id: BrokerId(*id), broker_epoch: -1 };
+        let data = PartitionData {
+            partition_index: PartitionIndex(0),
+            leader_epoch: partition.leader_epoch,
+            new_isr_with_epochs: isr.iter().map(state).collect(),
+            // This broker has told in which directory its replica lies.
+            partition_epoch: 1,
+            ..Default::default()
+        };
+        let request = AlterPartitionRequest {
+            broker_id: OTHER,
+            broker_epoch: self.epoch,
+            topics: vec![TopicData { topic_id, partitions: vec![data] }],
+        };
+        answer!(AlterPartition, self.bench.ask_by(NODE, 3, request)).topics[0].partitions[0].error_code
+    }
+
+    /// What the other broker fetches of `t` from an offset on, in bytes; at once.
+    fn fetch(&mut self, topic_id: Uuid, from: i64, by: ConnId) -> Result<usize, E> {
+        let partition = FetchPartition {
+            current_leader_epoch: LeaderEpoch(-1),
+            fetch_offset: Offset(from),
+            log_start_offset: Offset(0),
+            partition_max_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            replica_state: ReplicaState { replica_id: OTHER, replica_epoch: self.epoch },
+            max_bytes: 1 << 20,
+            topics: vec![FetchTopic { topic_id, partitions: vec![partition], ..Default::default() }],
+            ..Default::default()
+        };
+        let fetched = answer!(Fetch, self.bench.ask_by(by, 16, request));
+        let partition = &fetched.responses[0].partitions[0];
+        if partition.error_code == E::NONE { Ok(partition.records.as_ref().map_or(0, |r| r.len())) } else { Err(partition.error_code) }
+    }
+
+    fn set(&mut self, kind: i8, resource: &str, name: &str, value: &str) {
+        let config = AlterableConfig { name: name.to_owned(), config_operation: 0, value: Some(value.to_owned()) };
+        let resource = AlterConfigsResource { resource_type: kind, resource_name: resource.to_owned(), configs: vec![config] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        assert_eq!(answer!(IncrementalAlterConfigs, self.bench.ask(1, request)).responses[0].error_code, E::NONE);
+    }
+}
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const CLIENT: ConnId = ConnId(1);
+
+#[test]
+fn each_listener_serves_what_kafkas_serves() {
+    let mut bench = Bench::among(&[], |_| ());
+    bench.notes.clear();
+    bench.send(CLIENT, 2, VoteRequest::default());
+    bench.send(NODE, 12, MetadataRequest::default());
+    assert_eq!(bench.notes, ["closed: an API that is not served on this listener"; 2]);
+}
+
+#[test]
+fn each_listener_tells_what_it_serves() {
+    let mut bench = Bench::among(&[], |_| ());
+    let named = || ApiVersionsRequest { client_software_name: "a".to_owned(), client_software_version: "1".to_owned() };
+    let of_clients = answer!(ApiVersions, bench.ask(4, named()));
+    let of_nodes = answer!(ApiVersions, bench.ask_by(NODE, 4, named()));
+    let has = |response: &klamm_core::wire::api::api_versions::ApiVersionsResponse| {
+        let keys: Vec<i16> = response.api_keys.iter().map(|key| key.api_key).collect();
+        [0, 1, 52, 55, 62].map(|key| keys.contains(&key))
+    };
+    assert_eq!(has(&of_clients), [true, true, false, true, false]);
+    assert_eq!(has(&of_nodes), [false, true, true, true, true]);
+    let features: Vec<&str> = of_clients.supported_features.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(features, ["eligible.leader.replicas.version", "metadata.version", "kraft.version"]);
+    assert!(of_clients.finalized_features.iter().any(|f| f.name == "kraft.version" && f.max_version_level == 1));
+}
+
+#[test]
+fn the_metadata_log_is_served_where_the_quorum_comes_in_and_nowhere_else() {
+    let mut pair = Pair::new(&[]);
+    let metadata = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(pair.fetch(metadata, 0, CLIENT), Err(E::UNKNOWN_TOPIC_ID));
+    assert_ne!(pair.fetch(metadata, 0, NODE), Err(E::UNKNOWN_TOPIC_ID));
+    let topic = pair.create(&[1], &[]);
+    assert_eq!(pair.fetch(topic, 0, NODE), Err(E::UNKNOWN_TOPIC_ID));
+}
+
+#[test]
+fn a_controller_registers_and_is_described_where_controllers_are() {
+    let mut bench = Bench::among(&[], |_| ());
+    bench.pass(Duration::from_secs(1));
+    let controllers = || DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
+    let described = answer!(DescribeCluster, bench.ask_by(NODE, 2, controllers()));
+    assert_eq!((described.error_code, described.controller_id), (E::NONE, BrokerId(1)));
+    let nodes: Vec<_> = described.brokers.iter().map(|node| (node.broker_id.0, node.host.as_str(), node.port)).collect();
+    assert_eq!(nodes, [(1, "localhost", 9093)]);
+    let brokers = DescribeClusterRequest { endpoint_type: 1, ..Default::default() };
+    assert_eq!(answer!(DescribeCluster, bench.ask_by(NODE, 2, brokers)).error_code, E::MISMATCHED_ENDPOINT_TYPE);
+    assert_eq!(answer!(DescribeCluster, bench.ask(2, controllers())).error_code, E::MISMATCHED_ENDPOINT_TYPE);
+}
+
+#[test]
+fn fenced_brokers_are_described_to_who_asks_for_them() {
+    let mut pair = Pair::new(&[]);
+    pair.bench.pass(SESSION);
+    let mut count = |include_fenced_brokers| {
+        let request = DescribeClusterRequest { endpoint_type: 1, include_fenced_brokers, ..Default::default() };
+        let brokers = answer!(DescribeCluster, pair.bench.ask(2, request)).brokers;
+        brokers.iter().map(|b| (b.broker_id.0, b.is_fenced)).collect::<Vec<_>>()
+    };
+    assert_eq!(count(false), [(1, false)]);
+    assert_eq!(count(true), [(1, false), (2, true)]);
+}
+
+#[test]
+fn a_voter_that_has_moved_tells_where_it_is() {
+    let mut bench = Bench::among(&[], |config| config.quorum.initial.voters[0].endpoints[0].port = 1);
+    let ports = |bench: &mut Bench| {
+        let partitions = vec![QuorumPartition { partition_index: PartitionIndex(0) }];
+        let topics = vec![QuorumTopic { topic_name: "__cluster_metadata".to_owned(), partitions }];
+        let described = answer!(DescribeQuorum, bench.ask(2, DescribeQuorumRequest { topics }));
+        described.nodes.iter().map(|node| node.listeners[0].port).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&mut bench), [1]);
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(ports(&mut bench), [9093]);
+}
+
+#[test]
+fn a_broker_tells_in_which_directory_a_replica_lies() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    let summary = pair.bench.broker.summary();
+    let of_t = summary.lines().find(|line| line.contains("t-0")).expect("it is here");
+    let lies = [7, 8].iter().filter(|id| of_t.contains(&format!("{:?}", [Uuid([**id; 16])])));
+    assert_eq!(lies.count(), 1, "{of_t}");
+}
+
+#[test]
+fn the_size_of_a_replica_is_told_whatever_its_role() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1, 2], &[("min.insync.replicas", "1")]);
+    pair.bench.pass(SESSION);
+    assert_eq!(pair.bench.produce("t", 0, 3), E::NONE);
+    let size = |pair: &mut Pair| {
+        let dirs = answer!(DescribeLogDirs, pair.bench.ask(4, DescribeLogDirsRequest { topics: None })).results;
+        dirs.iter().flat_map(|dir| &dir.topics).flat_map(|t| &t.partitions).map(|p| (p.partition_size, p.offset_lag)).collect::<Vec<_>>()
+    };
+    let [(led, 0)] = size(&mut pair)[..] else { panic!("one replica") };
+    assert!(led > 0);
+    pair.bench.ask(1, reassigned(&[2, 1]));
+    assert_eq!(size(&mut pair), [(led, 0)]);
+}
+
+fn reassigned(replicas: &[i32]) -> klamm_core::wire::api::alter_partition_reassignments::AlterPartitionReassignmentsRequest {
+    use klamm_core::wire::api::alter_partition_reassignments as api;
+    let partition =
+        api::ReassignablePartition { partition_index: PartitionIndex(0), replicas: Some(replicas.iter().copied().map(BrokerId).collect()) };
+    let topic = api::ReassignableTopic { name: "t".to_owned(), partitions: vec![partition] };
+    api::AlterPartitionReassignmentsRequest { timeout_ms: 1000, topics: vec![topic], ..Default::default() }
+}
+
+#[test]
+fn leaders_move_back_to_the_preferred_replica_by_themselves() {
+    let mut pair = Pair::new(&[("leader.imbalance.check.interval.seconds", "60")]);
+    let topic = pair.create(&[2, 1], &[]);
+    assert_eq!(pair.partition().leader_id, OTHER);
+    pair.bench.pass(SESSION);
+    assert_eq!(pair.partition().leader_id, BrokerId(1), "the other broker was silent");
+    assert!(!pair.beat());
+    assert_eq!(pair.fetch(topic, 0, CLIENT), Ok(0));
+    assert_eq!((pair.partition().leader_id, pair.partition().isr_nodes.len()), (BrokerId(1), 2), "it is in sync again, and does not lead");
+    for _ in 0..12 {
+        pair.bench.pass(Duration::from_secs(5));
+        pair.beat();
+        assert_eq!(pair.fetch(topic, 0, CLIENT).is_ok(), pair.partition().leader_id == BrokerId(1));
+    }
+    assert_eq!(pair.partition().leader_id, OTHER);
+}
+
+#[test]
+fn leaders_stay_where_they_are_if_nothing_is_to_balance_them() {
+    let mut pair = Pair::new(&[("leader.imbalance.check.interval.seconds", "60"), ("auto.leader.rebalance.enable", "false")]);
+    let topic = pair.create(&[2, 1], &[]);
+    pair.bench.pass(SESSION);
+    pair.beat();
+    for _ in 0..30 {
+        assert_eq!(pair.fetch(topic, 0, CLIENT), Ok(0));
+        pair.bench.pass(Duration::from_secs(5));
+        pair.beat();
+    }
+    assert_eq!(pair.partition().leader_id, BrokerId(1));
+}
+
+#[test]
+fn an_unclean_leader_is_elected_as_soon_as_its_topic_allows_it() {
+    let mut pair = Pair::new(&[]);
+    let topic = pair.create(&[2, 1], &[("min.insync.replicas", "1")]);
+    assert_eq!(pair.other_sets_isr(topic, &[2]), E::NONE);
+    pair.bench.pass(SESSION);
+    assert_eq!(pair.partition().leader_id, BrokerId(-1), "who is left was not in sync");
+    pair.set(TOPIC, "t", "unclean.leader.election.enable", "true");
+    pair.bench.pass(Duration::ZERO);
+    assert_eq!(pair.partition().leader_id, BrokerId(1));
+}
+
+#[test]
+fn a_client_is_told_of_a_coordinator_that_is_another_broker() {
+    let mut pair = Pair::new(&[("offsets.topic.num.partitions", "8"), ("offsets.topic.replication.factor", "1")]);
+    let mut find = |group: String| {
+        let request = FindCoordinatorRequest { key_type: 0, coordinator_keys: vec![group], ..Default::default() };
+        let found = answer!(FindCoordinator, pair.bench.ask(4, request));
+        (found.coordinators[0].error_code, found.coordinators[0].host.clone())
+    };
+    find("g".to_owned());
+    let found: Vec<_> = (0..20).map(|number| find(format!("g{number}"))).collect();
+    assert!(found.iter().all(|(error, _)| *error == E::NONE), "{found:?}");
+    assert!(found.iter().any(|(_, host)| host == "localhost") && found.iter().any(|(_, host)| host == "b2"), "{found:?}");
+}
+
+#[test]
+fn a_throttled_follower_gets_no_more_than_its_share_until_it_is_in_sync() {
+    let mut pair = Pair::new(&[]);
+    let topic = pair.create(&[1, 2], &[("min.insync.replicas", "1"), ("leader.replication.throttled.replicas", "0:1")]);
+    pair.bench.pass(SESSION);
+    pair.set(BROKER, "1", "leader.replication.throttled.rate", "50");
+    for _ in 0..4 {
+        assert_eq!(pair.bench.produce("t", 0, 1), E::NONE);
+    }
+    pair.beat();
+    let first = pair.fetch(topic, 0, CLIENT).expect("fetched");
+    assert!(first > 200, "{first} bytes, which take four seconds and more");
+    assert_eq!(pair.fetch(topic, 0, CLIENT), Ok(0), "it has had its share");
+    pair.bench.pass(Duration::from_secs(8));
+    pair.beat();
+    assert_eq!(pair.fetch(topic, 0, CLIENT), Ok(first));
+    assert_eq!(pair.fetch(topic, 4, CLIENT), Ok(0), "it has everything, and joins");
+    assert_eq!(pair.partition().isr_nodes.len(), 2);
+    pair.bench.send(CLIENT, 9, klamm_core::wire::api::produce::ProduceRequest::default());
+    assert_eq!(pair.fetch(topic, 0, CLIENT), Ok(first), "who is in sync is not held up");
+}
+
+/// Asks that the replica of `t` lies in a directory, by its number.
+fn moved(bench: &mut Bench, to: u16) -> E {
+    answer!(AlterReplicaLogDirs, bench.ask(2, move_to(to))).results[0].partitions[0].error_code
+}
+
+fn move_to(dir: u16) -> AlterReplicaLogDirsRequest {
+    let path = if dir == 0 { "/data" } else { "/more" }.to_owned();
+    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
+    AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path, topics: vec![topic] }] }
+}
+
+/// The directory of the one replica of `t`, and the other one.
+fn lies(bench: &Bench) -> (u16, u16) {
+    match bench.dirs_with("t-0")[..] {
+        [dir] => (dir, 1 - dir),
+        ref more => panic!("t-0 lies in {more:?}"),
+    }
+}
+
+#[test]
+fn a_replica_moves_to_another_directory_with_all_it_holds() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    (0..5).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 3), E::NONE));
+    let (from, to) = lies(&pair.bench);
+    assert_eq!(moved(&mut pair.bench, to), E::NONE);
+    assert_eq!(lies(&pair.bench), (to, from));
+    assert_eq!(pair.partition().leader_id, BrokerId(1), "it leads as before");
+    assert_eq!(pair.bench.produce("t", 0, 1), E::NONE);
+    let summary = pair.bench.broker.summary();
+    let of_t = summary.lines().find(|line| line.contains("t-0")).expect("it is here");
+    assert!(
+        of_t.contains(&format!("{:?}))", Offset(16)))
+            && of_t.contains(&format!("{:?}", [Uuid([7 + u8::try_from(to).expect("small"); 16])])),
+        "{of_t}"
+    );
+    assert_eq!(moved(&mut pair.bench, to), E::NONE, "it lies there already");
+    assert_eq!(moved(&mut pair.bench, from), E::NONE);
+    assert_eq!(lies(&pair.bench), (from, to));
+}
+
+#[test]
+fn a_copy_that_is_not_whole_is_shown_as_such() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    (0..5).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 3), E::NONE));
+    let (from, to) = lies(&pair.bench);
+    pair.bench.send(CLIENT, 2, move_to(to));
+    (0..6).for_each(|_| assert!(pair.bench.step()));
+    let id = pair.bench.send(CLIENT, 4, DescribeLogDirsRequest { topics: None });
+    let dirs = answer!(DescribeLogDirs, pair.bench.answer(id).expect("told at once")).results;
+    let shown = |dir: u16| {
+        let partition = &dirs[usize::from(dir)].topics.iter().find(|t| t.name == "t").expect("in both").partitions[0];
+        (partition.is_future_key, partition.offset_lag > 0)
+    };
+    assert_eq!((shown(from), shown(to)), ((false, false), (true, true)));
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_move_loses_nothing() {
+    for steps in 0.. {
+        let mut pair = Pair::new(&[]);
+        pair.create(&[1], &[]);
+        (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
+        let to = lies(&pair.bench).1;
+        pair.bench.send(CLIENT, 2, move_to(to));
+        let is_done = !(0..steps).all(|_| pair.bench.step());
+        pair.bench.crash();
+        assert_eq!(pair.bench.produce("t", 0, 1), E::NONE, "after {steps} steps; {:?}", pair.bench.notes);
+        pair.bench.crash();
+        lies(&pair.bench);
+        let of_t = pair.bench.broker.summary().lines().find(|line| line.contains("t-0")).map(str::to_owned).expect("it is here");
+        assert!(of_t.contains(&format!("{:?}))", Offset(7))), "after {steps} steps: {of_t}");
+        if is_done {
+            assert!(steps > 10, "a move takes some steps");
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_cannot_move_is_refused() {
+    let mut pair = Pair::new(&[]);
+    assert_eq!(moved(&mut pair.bench, 1), E::UNKNOWN_TOPIC_OR_PARTITION);
+    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
+    let nowhere = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: "/nowhere".to_owned(), topics: vec![topic] }] };
+    assert_eq!(answer!(AlterReplicaLogDirs, pair.bench.ask(2, nowhere)).results[0].partitions[0].error_code, E::LOG_DIR_NOT_FOUND);
+    pair.create(&[2], &[]);
+    assert_eq!(moved(&mut pair.bench, 0), E::REPLICA_NOT_AVAILABLE, "it is not here");
+    pair.bench.ask(1, reassigned(&[2, 1]));
+    assert_eq!(lies(&pair.bench).0, 0, "when it comes it lies where it was wanted");
+}
+
+#[test]
+fn a_topic_that_is_deleted_takes_its_copy_along() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    assert_eq!(pair.bench.produce("t", 0, 2), E::NONE);
+    let to = lies(&pair.bench).1;
+    pair.bench.send(CLIENT, 2, move_to(to));
+    (0..4).for_each(|_| assert!(pair.bench.step()));
+    let topics = vec![DeleteTopicState { name: Some("t".to_owned()), ..Default::default() }];
+    pair.bench.ask(6, DeleteTopicsRequest { topics, timeout_ms: 1000, ..Default::default() });
+    assert_eq!(pair.bench.dirs_with("t-0"), [0; 0]);
+}

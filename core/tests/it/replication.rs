@@ -1,0 +1,289 @@
+//! What followers do: where their logs begin and end, and how they get on after they were away.
+
+use crate::answer;
+use crate::trio::Trio;
+use klamm_core::error::ErrorCode as E;
+use klamm_core::id::{BrokerId, Offset, PartitionIndex};
+use klamm_core::wire::Records;
+use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use std::time::Duration;
+
+fn deletion(to: i64, timeout_ms: i32) -> DeleteRecordsRequest {
+    let partitions = vec![DeleteRecordsPartition { partition_index: PartitionIndex(0), offset: Offset(to) }];
+    DeleteRecordsRequest { topics: vec![DeleteRecordsTopic { name: "t".to_owned(), partitions }], timeout_ms }
+}
+
+fn with_records(fixed: &[(&str, &str)], records: usize) -> Trio {
+    let mut trio = Trio::new(fixed);
+    trio.create("t", 3, &[]);
+    assert_eq!(trio.produce("t", records, -1), E::NONE);
+    trio.pass(Duration::from_secs(2));
+    trio
+}
+
+#[test]
+fn deleted_records_are_gone_from_all_replicas_when_it_is_said() {
+    let mut trio = with_records(&[], 8);
+    let leader = trio.leader("t");
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(5, 10_000)));
+    let answer = &answered.topics[0].partitions[0];
+    assert_eq!((answer.error_code, answer.low_watermark), (E::NONE, Offset(5)));
+    for node in [1, 2, 3] {
+        assert_eq!(trio.ends(node, "t"), [5, 8, 8, 8], "node {node}");
+    }
+    // What lies further back is deleted already, and that is no error.
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(3, 10_000)));
+    assert_eq!(answered.topics[0].partitions[0].low_watermark, Offset(5));
+}
+
+#[test]
+fn a_deletion_does_not_wait_for_the_dead_but_for_the_living() {
+    let mut trio = with_records(&[("broker.session.timeout.ms", "6000")], 8);
+    let (leader, followers) = (trio.leader("t"), trio.followers("t"));
+    trio.kill(followers[0]);
+    trio.pass(Duration::from_millis(5));
+    let early = trio.send(leader, 2, deletion(5, 200), Vec::new());
+    trio.pass(Duration::from_millis(400));
+    // Refused connections may have had it fenced by now; if not, the time is over.
+    let early = answer!(DeleteRecords, trio.answer(early).expect("in time"));
+    let code = early.topics[0].partitions[0].error_code;
+    assert!([E::NONE, E::REQUEST_TIMED_OUT].contains(&code), "{code:?}");
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(5, 20_000)));
+    assert_eq!(answered.topics[0].partitions[0].error_code, E::NONE);
+    assert_eq!(trio.ends(followers[1], "t")[0], 5);
+}
+
+#[test]
+fn a_follower_that_lacks_what_was_deleted_begins_where_its_leader_does() {
+    let mut trio = with_records(&[], 4);
+    let late = trio.followers("t")[0];
+    trio.kill(late);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let leader = trio.leader("t");
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(9, 10_000)));
+    assert_eq!(answered.topics[0].partitions[0].error_code, E::NONE);
+    trio.start(late);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.ends(late, "t"), [9, 12, 12, 12]);
+    assert_eq!(trio.bases(late, "t"), [9, 10, 11]);
+    // Its epochs begin there too: it may lead.
+    let state = trio.state(leader, "t");
+    assert!(state.contains(&format!("BrokerId({late})")), "it is in sync again: {state}");
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    assert_eq!(trio.ends(late, "t")[3], 13);
+}
+
+#[test]
+fn a_follower_of_a_log_that_is_empty_at_a_later_offset_begins_there() {
+    let mut trio = with_records(&[], 4);
+    let late = trio.followers("t")[0];
+    trio.kill(late);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 4, -1), E::NONE);
+    let leader = trio.leader("t");
+    answer!(DeleteRecords, trio.ask(leader, 2, deletion(-1, 10_000)));
+    trio.start(late);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.ends(late, "t"), [8, 8, 8, 8]);
+    assert_eq!(trio.produce("t", 2, -1), E::NONE);
+    trio.pass(Duration::from_secs(1));
+    assert_eq!(trio.bases(late, "t"), [8, 9]);
+}
+
+const HIGHS: &str = "replication-offset-checkpoint";
+
+/// A leader that has not heard of its third follower since it came back, with all in-sync replicas wanted: what is committed, only its file tells.
+fn alone_again(file: Option<&str>) -> Trio {
+    let mut trio = with_records(&[("min.insync.replicas", "3")], 8);
+    trio.pass(Duration::from_secs(6));
+    assert!(trio.saved(1, "t", HIGHS).expect("it is saved").contains("\nt 0 8\n"));
+    [1, 2, 3].into_iter().for_each(|node| trio.kill(node));
+    for node in [1, 2] {
+        if let Some(text) = file {
+            trio.write(node, "t", HIGHS, text);
+        }
+        trio.start(node);
+    }
+    trio.pass(Duration::from_secs(15));
+    trio
+}
+
+#[test]
+fn what_was_committed_is_known_after_a_start() {
+    let trio = alone_again(None);
+    assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 8, 8, 8]);
+}
+
+#[test]
+fn a_high_watermark_from_a_file_is_bounded_by_the_log_and_forgiven_if_it_is_nonsense() {
+    let trio = alone_again(Some("0\n1\nt 0 100\n"));
+    assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 8, 8, 8]);
+    let trio = alone_again(Some("0\n2\nt 0 100\n"));
+    assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 0, 8, 8]);
+}
+
+fn assert_filled(trio: &Trio, node: i32, records: i64) {
+    assert_eq!(trio.ends(node, "t"), [0, records, records, records]);
+    assert_eq!(trio.bases(node, "t"), (0..records).collect::<Vec<_>>());
+    let state = trio.state(trio.leader("t"), "t");
+    let isr = state.split("decided").nth(1).and_then(|decided| decided.split('[').nth(1)).and_then(|rest| rest.split(']').next());
+    assert!(isr.is_some_and(|isr| isr.contains(&format!("{node}"))), "in sync: {state}");
+}
+
+fn says(trio: &Trio, node: i32, what: &str) -> bool {
+    trio.notes.iter().any(|(who, text)| *who == node && text.contains(what))
+}
+
+#[test]
+fn a_leader_whose_log_rots_gives_up_and_is_filled_anew() {
+    let mut trio = with_records(&[], 8);
+    let leader = trio.leader("t");
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, leader, "it is damaged at offset 3"), "{:?}", trio.notes);
+    assert_ne!(trio.leader("t"), leader);
+    assert_eq!(trio.produce("t", 2, -1), E::NONE);
+    trio.pass(Duration::from_secs(2));
+    assert_filled(&trio, leader, 10);
+    // It counts again: with one of the others gone, two are in sync.
+    let other = *trio.followers("t").iter().find(|node| **node != leader).expect("two followers");
+    trio.kill(other);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+}
+
+#[test]
+fn a_follower_whose_log_rots_is_filled_anew() {
+    let mut trio = with_records(&[], 8);
+    let follower = trio.followers("t")[1];
+    trio.rot(follower, "t", 0, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, follower, "filled anew from its leader"), "{:?}", trio.notes);
+    assert_filled(&trio, follower, 8);
+}
+
+#[test]
+fn a_log_that_is_found_damaged_at_the_start_is_filled_anew() {
+    let mut trio = with_records(&[], 8);
+    let follower = trio.followers("t")[0];
+    trio.kill(follower);
+    trio.rot(follower, "t", 2, true);
+    trio.start(follower);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, follower, "damaged at offset 2"), "{:?}", trio.notes);
+    assert_filled(&trio, follower, 8);
+}
+
+#[test]
+fn the_last_copy_stays_in_use() {
+    let mut trio = Trio::new(&[("min.insync.replicas", "1")]);
+    trio.create("t", 1, &[]);
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let leader = trio.leader("t");
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    let told: Vec<_> = trio.notes.iter().filter(|(_, text)| text.contains("No other replica has all of it")).collect();
+    assert_eq!(told.len(), 1, "it is said once, not at each look: {:?}", trio.notes);
+    assert_eq!(trio.leader("t"), leader);
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    assert_eq!(trio.bases(leader, "t").len(), 9);
+}
+
+#[test]
+fn whoever_holds_all_that_is_committed_is_enough_to_give_up_a_bad_copy() {
+    let mut trio = with_records(&[], 8);
+    let (leader, followers) = (trio.leader("t"), trio.followers("t"));
+    trio.kill(followers[0]);
+    trio.pass(Duration::from_secs(40));
+    // Two are left. When one of them rots, the other leads alone, and fills it.
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.leader("t"), followers[1]);
+    assert_filled(&trio, leader, 8);
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+}
+
+const RACKS: (&str, &str) = ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector");
+
+fn reading(offset: i64, rack: &str, max_wait_ms: i32) -> FetchRequest {
+    let partition =
+        FetchPartition { partition: PartitionIndex(0), fetch_offset: Offset(offset), partition_max_bytes: 1 << 20, ..Default::default() };
+    let topics = vec![FetchTopic { topic: "t".to_owned(), partitions: vec![partition], ..Default::default() }];
+    FetchRequest { max_wait_ms, min_bytes: 1, session_epoch: -1, rack_id: rack.to_owned(), topics, ..Default::default() }
+}
+
+/// What a client in `rack` is answered by a node.
+fn read(trio: &mut Trio, node: i32, version: i16, offset: i64, rack: &str) -> PartitionData {
+    answer!(Fetch, trio.ask(node, version, reading(offset, rack, 0))).responses.remove(0).partitions.remove(0)
+}
+
+fn has_records(data: &PartitionData) -> bool {
+    data.records.as_ref().is_some_and(|records| !Records::is_empty(records))
+}
+
+#[test]
+fn a_client_is_sent_to_the_replica_in_its_rack() {
+    let mut trio = with_records(&[RACKS], 8);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    let near = format!("r{follower}");
+    let sent = read(&mut trio, leader, 12, 0, &near);
+    assert_eq!((sent.error_code, sent.preferred_read_replica, has_records(&sent)), (E::NONE, BrokerId(follower), false));
+    assert_eq!(sent.high_watermark, Offset(8));
+    for (version, rack) in [(12, "elsewhere"), (12, ""), (12, format!("r{leader}").as_str()), (10, &near)] {
+        let kept = read(&mut trio, leader, version, 0, rack);
+        assert_eq!((kept.preferred_read_replica, has_records(&kept)), (BrokerId(-1), true), "{rack} in {version}");
+    }
+}
+
+#[test]
+fn a_client_stays_with_the_leader_unless_racks_count_or_the_follower_lacks_what_it_wants() {
+    let mut trio = with_records(&[], 8);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    assert!(has_records(&read(&mut trio, leader, 12, 0, &format!("r{follower}"))), "no selector, no other replica");
+    let mut trio = with_records(&[RACKS], 8);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    trio.kill(follower);
+    trio.pass(Duration::from_secs(40));
+    assert!(has_records(&read(&mut trio, leader, 12, 0, &format!("r{follower}"))), "who is not in sync is nobody's choice");
+    assert_eq!(read(&mut trio, leader, 12, 99, &format!("r{follower}")).error_code, E::OFFSET_OUT_OF_RANGE);
+}
+
+#[test]
+fn a_follower_shows_clients_what_is_committed() {
+    let mut trio = with_records(&[RACKS], 8);
+    let follower = trio.followers("t")[0];
+    let shown = read(&mut trio, follower, 12, 3, "");
+    assert_eq!((shown.error_code, shown.high_watermark, has_records(&shown)), (E::NONE, Offset(8), true));
+    assert_eq!(read(&mut trio, follower, 12, 9, "").error_code, E::OFFSET_OUT_OF_RANGE);
+    assert_eq!(
+        read(&mut trio, follower, 10, 3, "").error_code,
+        E::NOT_LEADER_OR_FOLLOWER,
+        "who cannot be told of replicas reads from leaders"
+    );
+    // A client that waits there is answered when more is committed.
+    let waits = trio.send(follower, 12, reading(8, "", 5_000), Vec::new());
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    trio.pass(Duration::from_millis(600));
+    let answered = answer!(Fetch, trio.answer(waits).expect("well before its time is over"));
+    assert!(has_records(&answered.responses[0].partitions[0]));
+}
+
+#[test]
+fn a_disk_that_fails_takes_only_its_own_replicas_offline() {
+    let mut trio = with_records(&[], 8);
+    trio.create("u", 3, &[]);
+    assert_eq!(trio.produce("u", 4, -1), E::NONE);
+    trio.pass(Duration::from_secs(1));
+    let leader = trio.leader("t");
+    let of_u = [trio.ends(1, "u"), trio.ends(2, "u"), trio.ends(3, "u")];
+    trio.fail_disk(leader, "t");
+    trio.pass(Duration::from_secs(5));
+    assert!(trio.state(leader, "t").starts_with("offline"), "{}", trio.state(leader, "t"));
+    assert_ne!(trio.leader("t"), leader, "another one leads");
+    assert_eq!([trio.ends(1, "u"), trio.ends(2, "u"), trio.ends(3, "u")], of_u, "what lies on the other disk is served on");
+    assert_eq!((trio.produce("t", 2, -1), trio.produce("u", 2, -1)), (E::NONE, E::NONE));
+    trio.pass(Duration::from_secs(2));
+    assert_eq!(trio.ends(leader, "u"), [0, 6, 6, 6]);
+}

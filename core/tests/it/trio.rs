@@ -1,0 +1,502 @@
+//! Three brokers, each a voter, over stores in memory: what one asks of another arrives at once, and time passes from deadline to deadline.
+
+use bytes::Bytes;
+use klamm_core::broker::io::{Effect, Input, Unreachable, fetched_of};
+use klamm_core::broker::{Broker, Config, RecoveredNode};
+use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
+use klamm_core::error::ErrorCode;
+use klamm_core::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, PartitionIndex, Ticket, Uuid};
+use klamm_core::log::segments::Segment;
+use klamm_core::log::{FoundDir, FoundLog, Recovered};
+use klamm_core::store::{Located, Region, StoreFault, StoreOp, Stored};
+use klamm_core::time::{Instant, Now, Timestamp};
+use klamm_core::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use klamm_core::wire::batch::{Batch, Compression};
+use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
+use klamm_core::wire::{Chunk, Records, Request, RequestHeader, Response};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// A log: what of it is appended is durable.
+#[derive(Clone, Debug)]
+struct MemoryLog {
+    dir: DirId,
+    name: String,
+    topic: Uuid,
+    base: Offset,
+    batches: Vec<Batch>,
+    /// A bad batch that was found in it.
+    damage: Option<Offset>,
+}
+
+impl MemoryLog {
+    fn end(&self) -> Offset {
+        self.batches.last().map_or(self.base, |b| b.header().next_offset())
+    }
+
+    fn state(&self) -> Result<Recovered, StoreFault> {
+        if let Some(at) = self.damage {
+            return Err(StoreFault::Damaged { at, why: "a bit has rotted".to_owned() });
+        }
+        let mut found = Recovered { start: self.base, segments: vec![Segment::empty(self.base)], ..Recovered::empty() };
+        for batch in &self.batches {
+            let header = batch.header();
+            found.epochs.assign(header.leader_epoch, header.base_offset);
+            found.producers.replay(header);
+            found.segments[0].append(header);
+        }
+        found.end = self.end();
+        Ok(found)
+    }
+
+    fn inside(&self, from: Offset, until: Offset) -> impl Iterator<Item = &Batch> {
+        self.batches.iter().filter(move |b| b.header().next_offset() > from && b.header().next_offset() <= until)
+    }
+}
+
+/// One broker and its disk.
+struct Member {
+    config: BrokerConfig,
+    broker: Option<Broker>,
+    logs: BTreeMap<LogId, MemoryLog>,
+    saved: BTreeMap<(DirId, String), Bytes>,
+    /// Directories whose disk has failed.
+    failed: BTreeSet<DirId>,
+    seed: u64,
+    /// Calls that others made and await, by connection and request.
+    owed: BTreeMap<(ConnId, CorrelationId), (i32, CallId)>,
+    /// Reads that fail, by log.
+    rotten: BTreeMap<LogId, Offset>,
+}
+
+/// The cluster and one client.
+pub(crate) struct Trio {
+    members: BTreeMap<i32, Member>,
+    inputs: VecDeque<(i32, Input)>,
+    /// What the client was answered.
+    replies: BTreeMap<CorrelationId, Response>,
+    pub(crate) notes: Vec<(i32, String)>,
+    now: Now,
+    next: i32,
+}
+
+const CLIENT: ConnId = ConnId(1);
+const NODES: [i32; 3] = [1, 2, 3];
+/// The first has the metadata log, so that the first topic goes into the second.
+const DIRS: [DirId; 2] = [DirId(0), DirId(1)];
+
+fn config(node: i32, fixed: &[(&str, &str)]) -> BrokerConfig {
+    let mut all: Properties = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    all.entry("controller.quorum.voters".to_owned()).or_insert("1@n1:9093,2@n2:9093,3@n3:9093".to_owned());
+    all.entry("min.insync.replicas".to_owned()).or_insert("2".to_owned());
+    all.entry("broker.rack".to_owned()).or_insert(format!("r{node}"));
+    let endpoint = |name: &str, port| Endpoint { name: name.to_owned(), host: format!("n{node}"), port, security: 0 };
+    let dirs = DIRS.iter().map(|dir| LogDir { path: format!("/data-{}", dir.0), id: directory(node, *dir) }).collect();
+    let mut config = BrokerConfig::new(BrokerId(node), "the-cluster", vec![endpoint("PLAINTEXT", 9092)], dirs, all).expect("valid");
+    config.controllers = vec![endpoint("CONTROLLER", 9093)];
+    config
+}
+
+fn directory(node: i32, dir: DirId) -> Uuid {
+    Uuid([u8::try_from(node + 16 * i32::from(dir.0)).expect("few nodes"); 16])
+}
+
+/// Connections to the listener of the quorum begin here.
+const QUORUM: ConnId = ConnId(20_000);
+
+impl Trio {
+    /// Three brokers that serve.
+    pub(crate) fn new(fixed: &[(&str, &str)]) -> Self {
+        let member = |node: i32| Member {
+            config: config(node, fixed),
+            broker: None,
+            logs: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            seed: u64::try_from(node).expect("positive"),
+            owed: BTreeMap::new(),
+            rotten: BTreeMap::new(),
+        };
+        let mut trio = Self {
+            members: NODES.iter().map(|node| (*node, member(*node))).collect(),
+            inputs: VecDeque::new(),
+            replies: BTreeMap::new(),
+            notes: Vec::new(),
+            now: Now { at: Instant(1), wall: Timestamp(1_000_000) },
+            next: 0,
+        };
+        NODES.iter().for_each(|node| trio.start(*node));
+        trio.pass(Duration::from_secs(10));
+        trio
+    }
+
+    fn member(&mut self, node: i32) -> &mut Member {
+        self.members.get_mut(&node).expect("a node of three")
+    }
+
+    pub(crate) fn broker(&self, node: i32) -> &Broker {
+        self.members[&node].broker.as_ref().expect("it is up")
+    }
+
+    /// The process starts over what lies on its disk.
+    pub(crate) fn start(&mut self, node: i32) {
+        let member = self.member(node);
+        member.seed += 100;
+        let dirs: Vec<FoundDir> = DIRS.iter().map(|dir| member.found(*dir, directory(node, *dir))).collect();
+        let config = Config::of(member.config.clone(), DIRS[0], &dirs).expect("valid");
+        let mut broker = Broker::new(config, member.seed, RecoveredNode { dirs, ..RecoveredNode::default() });
+        let peer = ([127, 0, 0, 1], 5).into();
+        for conn in [CLIENT].into_iter().chain((0..1000).map(|at| ConnId(10_000 + at))) {
+            broker.handle(self.now, Input::Opened { conn, listener: ListenerId(0), peer });
+        }
+        for conn in (0..1000).map(|at| ConnId(QUORUM.0 + at)) {
+            broker.handle(self.now, Input::Opened { conn, listener: ListenerId(1), peer });
+        }
+        self.member(node).broker = Some(broker);
+        self.inputs.push_back((node, Input::Tick));
+        self.settle();
+    }
+
+    /// The process dies.
+    pub(crate) fn kill(&mut self, node: i32) {
+        let member = self.member(node);
+        member.broker = None;
+        let lost = std::mem::take(&mut member.owed);
+        self.inputs.retain(|(to, _)| *to != node);
+        for other in NODES.iter().filter(|other| **other != node) {
+            self.member(*other).owed.retain(|_, (from, _)| *from != node);
+        }
+        for (from, call) in lost.into_values() {
+            self.inputs.push_back((from, Input::Answer { call, outcome: Err(Unreachable::Lost), batches: Vec::new() }));
+        }
+        self.settle();
+    }
+
+    /// Everything that can happen now, happens.
+    pub(crate) fn settle(&mut self) {
+        while let Some((node, input)) = self.inputs.pop_front() {
+            let now = self.now;
+            let Some(broker) = &mut self.member(node).broker else { continue };
+            broker.handle(now, input);
+            broker.check();
+            let mut effects = Vec::new();
+            while let Some(effect) = broker.poll() {
+                effects.push(effect);
+            }
+            effects.into_iter().for_each(|effect| self.carry_out(node, effect));
+        }
+    }
+
+    fn carry_out(&mut self, node: i32, effect: Effect) {
+        match effect {
+            Effect::Reply { conn: CLIENT, correlation, body, .. } => drop(self.replies.insert(correlation, body)),
+            Effect::Reply { conn, correlation, body, .. } => {
+                let Some((from, call)) = self.member(node).owed.remove(&(conn, correlation)) else { return };
+                let body = self.read_regions(node, body);
+                let batches = fetched_of(&body);
+                self.inputs.push_back((from, Input::Answer { call, outcome: Ok(body), batches }));
+            }
+            Effect::Call { call, to, version, body } => {
+                let target = if to.id.0 > 0 { to.id.0 } else { NODES[usize::from(to.address.host.as_bytes()[1] - b'1')] };
+                if self.members[&target].broker.is_none() {
+                    let refused = Input::Answer { call, outcome: Err(Unreachable::Refused), batches: Vec::new() };
+                    return self.inputs.push_back((node, refused));
+                }
+                self.next += 1;
+                let (lane, correlation) = (to.lane as u64, CorrelationId(self.next));
+                let base = if to.address.port == 9093 { QUORUM.0 } else { 10_000 };
+                let conn = ConnId(base + u64::try_from(node).expect("positive") * 100 + lane);
+                self.member(target).owed.insert((conn, correlation), (node, call));
+                let header = RequestHeader { api: body.api(), version, correlation, client_id: None };
+                self.inputs.push_back((target, Input::Request { conn, header, body, batches: Vec::new() }));
+            }
+            Effect::HangUp { call } => {
+                for member in self.members.values_mut() {
+                    member.owed.retain(|_, owed| *owed != (node, call));
+                }
+            }
+            Effect::Store { ticket, op } => self.execute(node, ticket, op),
+            Effect::Note { text, .. } => self.notes.push((node, text)),
+            Effect::Halt { why } => panic!("node {node} halts: {why:?}"),
+            Effect::Close { why, .. } => self.notes.push((node, format!("closed: {why}"))),
+            Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } => {}
+        }
+    }
+
+    /// What a region stands for: its position is the base offset of its first batch, its length how many batches there are.
+    fn read_regions(&self, node: i32, mut body: Response) -> Response {
+        let Response::Fetch(fetch) = &mut body else { return body };
+        for answer in fetch.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            let Some(records) = &mut answer.records else { continue };
+            let mut pieces = Vec::new();
+            for chunk in &records.0 {
+                match chunk {
+                    Chunk::Bytes(bytes) => pieces.push(Chunk::Bytes(bytes.clone())),
+                    Chunk::Region(region) => {
+                        let first = Offset(i64::try_from(region.position).expect("small"));
+                        let batches = self.members[&node].logs[&region.log].inside(first, Offset(i64::MAX)).take(region.len as usize);
+                        pieces.extend(batches.flat_map(Batch::pieces).cloned().map(Chunk::Bytes));
+                    }
+                }
+            }
+            *records = Records(pieces);
+        }
+        body
+    }
+
+    fn execute(&mut self, node: i32, ticket: Ticket, op: StoreOp) {
+        let outcome = self.member(node).execute(op);
+        self.inputs.push_back((node, Input::Stored { ticket, outcome }));
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(crate) fn pass(&mut self, by: Duration) {
+        self.settle();
+        let end = self.now.at.after(by);
+        let due = |trio: &Self| {
+            let all = trio.members.iter().filter_map(|(node, member)| Some((member.broker.as_ref()?.deadline()?.0, *node)));
+            all.min().filter(|(at, _)| *at <= end)
+        };
+        while let Some((at, node)) = due(self) {
+            self.set_clock(at.max(self.now.at));
+            self.inputs.push_back((node, Input::Tick));
+            self.settle();
+        }
+        self.set_clock(end);
+    }
+
+    fn set_clock(&mut self, at: Instant) {
+        self.now.wall.0 += i64::try_from(at.since(self.now.at).as_millis()).expect("short tests");
+        self.now.at = at;
+    }
+
+    /// Sends a request of the client to one node.
+    pub(crate) fn send(&mut self, node: i32, version: i16, body: impl Into<Request>, batches: Vec<Batch>) -> CorrelationId {
+        let body = body.into();
+        self.next += 1;
+        let correlation = CorrelationId(self.next);
+        let header = RequestHeader { api: body.api(), version, correlation, client_id: None };
+        let batches = batches.into_iter().map(Ok).collect();
+        self.inputs.push_back((node, Input::Request { conn: CLIENT, header, body, batches }));
+        self.settle();
+        correlation
+    }
+
+    /// The answer to a request, if it has come.
+    pub(crate) fn answer(&mut self, correlation: CorrelationId) -> Option<Response> {
+        self.replies.remove(&correlation)
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) fn ask(&mut self, node: i32, version: i16, body: impl Into<Request>) -> Response {
+        let correlation = self.send(node, version, body, Vec::new());
+        for _ in 0..300 {
+            if let Some(answer) = self.answer(correlation) {
+                return answer;
+            }
+            self.pass(Duration::from_millis(100));
+        }
+        panic!("no answer; notes: {:?}", self.notes)
+    }
+
+    /// A topic of one partition on so many of the nodes.
+    pub(crate) fn create(&mut self, name: &str, replicas: i16, configs: &[(&str, &str)]) {
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) };
+        let topic = CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: 1,
+            replication_factor: replicas,
+            configs: configs.iter().map(config).collect(),
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
+        let Response::CreateTopics(made) = self.ask(1, 7, request) else { panic!("another answer") };
+        assert_eq!(made.topics[0].error_code, ErrorCode::NONE);
+        self.pass(Duration::from_secs(2));
+    }
+
+    /// Who leads the topic's partition, by what the nodes themselves say.
+    pub(crate) fn leader(&self, topic: &str) -> i32 {
+        let leads = |node: &&i32| self.members[node].broker.is_some() && self.state(**node, topic).starts_with("leads");
+        *NODES.iter().find(leads).unwrap_or_else(|| panic!("{topic} has no leader"))
+    }
+
+    /// The others.
+    pub(crate) fn followers(&self, topic: &str) -> Vec<i32> {
+        let leader = self.leader(topic);
+        NODES.iter().copied().filter(|node| *node != leader).collect()
+    }
+
+    /// What a node says of its replica.
+    pub(crate) fn state(&self, node: i32, topic: &str) -> String {
+        let summary = self.broker(node).summary();
+        let line = summary.lines().find_map(|line| line.trim().strip_prefix(&format!("{topic}-0 ")).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("node {node} has no {topic}: {summary}"))
+    }
+
+    /// Where a node's replica begins, is committed, is durable, and ends.
+    pub(crate) fn ends(&self, node: i32, topic: &str) -> [i64; 4] {
+        let state = self.state(node, topic);
+        let text = state.split("end Some((").nth(1).unwrap_or_else(|| panic!("it is not open: {state}"));
+        let numbers = text.split("))").next().expect("a piece").split(|c: char| !c.is_ascii_digit()).filter(|piece| !piece.is_empty());
+        let numbers: Vec<i64> = numbers.map(|piece| piece.parse().expect("a number")).collect();
+        numbers.try_into().expect("four numbers")
+    }
+
+    /// Produces `batches` batches of one record each with these acks; the error code.
+    pub(crate) fn produce(&mut self, topic: &str, batches: usize, acks: i16) -> ErrorCode {
+        let leader = self.leader(topic);
+        for _ in 0..batches {
+            let mut builder = BatchBuilder::new(Compression::None, None);
+            builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] });
+            let data = PartitionProduceData { index: PartitionIndex(0), ..Default::default() };
+            let data = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..Default::default() };
+            let request = ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![data], ..Default::default() };
+            let correlation = self.send(leader, 9, request, vec![builder.finish(Identity::NONE)]);
+            self.pass(Duration::from_millis(20));
+            let code = match self.answer(correlation) {
+                Some(Response::Produce(body)) => body.responses[0].partition_responses[0].error_code,
+                other => panic!("another answer: {other:?}"),
+            };
+            if code != ErrorCode::NONE {
+                return code;
+            }
+        }
+        ErrorCode::NONE
+    }
+
+    /// A batch of a node's replica rots; reads, or the next start, will find it.
+    pub(crate) fn rot(&mut self, node: i32, topic: &str, at: i64, is_found_at_start: bool) {
+        let member = self.member(node);
+        let (id, log) = member.logs.iter_mut().find(|(_, log)| log.name == format!("{topic}-0")).expect("its log");
+        if is_found_at_start {
+            log.damage = Some(Offset(at));
+        }
+        member.rotten.insert(*id, Offset(at));
+    }
+
+    /// Where the batches of a node's replica begin.
+    pub(crate) fn bases(&self, node: i32, topic: &str) -> Vec<i64> {
+        let log = self.members[&node].logs.values().find(|log| log.name == format!("{topic}-0")).expect("its log");
+        log.batches.iter().map(|batch| batch.header().base_offset.0).collect()
+    }
+
+    /// Where a node's replica lies.
+    fn home(&self, node: i32, topic: &str) -> DirId {
+        self.members[&node].logs.values().find(|log| log.name == format!("{topic}-0")).expect("its log").dir
+    }
+
+    /// The disk under a node's replica fails.
+    pub(crate) fn fail_disk(&mut self, node: i32, topic: &str) {
+        let dir = self.home(node, topic);
+        self.member(node).failed.insert(dir);
+    }
+
+    /// Writes a small file beside a node's replica, while the node is down.
+    pub(crate) fn write(&mut self, node: i32, topic: &str, name: &str, text: &str) {
+        let dir = self.home(node, topic);
+        self.member(node).saved.insert((dir, name.to_owned()), Bytes::copy_from_slice(text.as_bytes()));
+    }
+
+    /// A small file beside a node's replica.
+    pub(crate) fn saved(&self, node: i32, topic: &str, name: &str) -> Option<String> {
+        let bytes = self.members[&node].saved.get(&(self.home(node, topic), name.to_owned()));
+        bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+impl Member {
+    fn found(&self, dir: DirId, id: Uuid) -> FoundDir {
+        let logs = self.logs.iter().filter(|(_, log)| log.dir == dir);
+        let logs = logs.map(|(id, log)| FoundLog { log: *id, name: log.name.clone(), topic: log.topic, state: log.state() }).collect();
+        let saved = self.saved.iter().filter(|((of, _), _)| *of == dir).map(|((_, name), bytes)| (name.clone(), bytes.clone())).collect();
+        FoundDir { dir, id, clean: None, logs, saved }
+    }
+
+    /// The directory that an operation works in.
+    fn dir_of(&self, op: &StoreOp) -> Option<DirId> {
+        match op {
+            StoreOp::Create { dir, .. } | StoreOp::Save { dir, .. } | StoreOp::Remove { dir, .. } | StoreOp::Space { dir } => Some(*dir),
+            StoreOp::Delete { log }
+            | StoreOp::Append { log, .. }
+            | StoreOp::Roll { log, .. }
+            | StoreOp::Sync { log }
+            | StoreOp::Truncate { log, .. }
+            | StoreOp::Restart { log, .. }
+            | StoreOp::Discard { log, .. }
+            | StoreOp::Reopen { log }
+            | StoreOp::Locate { log, .. }
+            | StoreOp::Load { log, .. }
+            | StoreOp::FindTime { log, .. } => self.logs.get(log).map(|log| log.dir),
+        }
+    }
+
+    fn execute(&mut self, op: StoreOp) -> Result<Stored, StoreFault> {
+        if let Some(dir) = self.dir_of(&op).filter(|dir| self.failed.contains(dir)) {
+            return Err(StoreFault::Offline { dir, why: "the disk has failed".to_owned() });
+        }
+        let of = |log: LogId| self.logs.get(&log).ok_or(StoreFault::Gone);
+        Ok(match op {
+            StoreOp::Create { log, name, topic, dir } => {
+                self.logs.insert(log, MemoryLog { dir, name, topic, base: Offset::ZERO, batches: Vec::new(), damage: None });
+                Stored::Done
+            }
+            StoreOp::Delete { log } => {
+                self.logs.remove(&log);
+                Stored::Done
+            }
+            StoreOp::Append { log, at, batches } => {
+                let log = self.logs.get_mut(&log).ok_or(StoreFault::Gone)?;
+                assert_eq!(at, log.end(), "{}", log.name);
+                log.batches.extend(batches);
+                Stored::Appended { end: log.end() }
+            }
+            StoreOp::Sync { log } => Stored::Synced { end: of(log)?.end() },
+            StoreOp::Truncate { log, to } => {
+                let log = self.logs.get_mut(&log).ok_or(StoreFault::Gone)?;
+                log.batches.retain(|batch| batch.header().next_offset() <= to);
+                log.base = log.base.min(to);
+                Stored::Reopened(Box::new(log.state()?))
+            }
+            StoreOp::Restart { log: id, at } => {
+                self.rotten.remove(&id);
+                let log = self.logs.get_mut(&id).ok_or(StoreFault::Gone)?;
+                (log.base, log.damage) = (at, None);
+                log.batches.clear();
+                Stored::Reopened(Box::new(log.state()?))
+            }
+            StoreOp::Discard { .. } | StoreOp::Roll { .. } => Stored::Done,
+            StoreOp::Reopen { log } => Stored::Reopened(Box::new(of(log)?.state()?)),
+            StoreOp::Locate { log, from, until, .. } => {
+                if let Some(at) = self.rotten.get(&log).filter(|at| (from..until).contains(*at)) {
+                    return Err(StoreFault::Damaged { at: *at, why: "a bit has rotted".to_owned() });
+                }
+                let held = of(log)?;
+                let batches: Vec<&Batch> = held.inside(from, until).collect();
+                let Some((first, last)) = batches.first().zip(batches.last()) else { return Ok(Stored::Located(None)) };
+                let first = first.header().base_offset;
+                let position = u64::try_from(first.0).expect("not negative");
+                let region = Region { log, segment: first, position, len: u32::try_from(batches.len()).expect("few") };
+                Stored::Located(Some(Located { region, first, next: last.header().next_offset() }))
+            }
+            StoreOp::Load { log, from, until, .. } => {
+                let batches: Vec<Batch> = of(log)?.inside(from, until).take(20).cloned().collect();
+                if let Some(at) = self.rotten.get(&log).filter(|at| batches.iter().any(|batch| batch.header().base_offset == **at)) {
+                    return Err(StoreFault::Damaged { at: *at, why: "a bit has rotted".to_owned() });
+                }
+                Stored::Loaded(batches)
+            }
+            StoreOp::FindTime { .. } => Stored::Found(None),
+            StoreOp::Save { dir, name, bytes } => {
+                self.saved.insert((dir, name), bytes);
+                Stored::Done
+            }
+            StoreOp::Remove { dir, name } => {
+                self.saved.remove(&(dir, name));
+                Stored::Done
+            }
+            StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
+        })
+    }
+}
