@@ -10,9 +10,7 @@ use crate::time::Timestamp;
 use crate::wire::api::produce::BatchIndexAndErrorMessage;
 use crate::wire::batch::{Batch, Compression};
 use crate::wire::record::{BadRecords, BatchBuilder, Identity, Record, Records};
-
-/// Bytes that a batch's records may have when decompressed: a small batch must not fill the memory.
-const PLAIN_BYTES_MAX: usize = 128 * 1024 * 1024;
+use crate::wire::structure::PLAIN_BYTES_MAX;
 
 /// A refusal of one partition's batch.
 pub(super) struct Refused {

@@ -13,6 +13,8 @@ pub const HEADER_BYTES: usize = 61;
 pub const PREFIX_BYTES: usize = 12;
 /// The bytes that a stamp replaces: base offset, length, leader epoch.
 const STAMP_BYTES: usize = 16;
+/// The attribute of a batch whose records have the time of its append (`LogAppendTime`).
+const APPEND_TIME: i16 = 0x08;
 /// The attribute of a batch whose records are markers, or another matter of the log's own.
 pub(super) const CONTROL: i16 = 0x20;
 /// Where the checksummed part begins.
@@ -181,7 +183,7 @@ impl BatchHeader {
     /// Whether its times are append times.
     #[must_use]
     pub fn is_log_append_time(&self) -> bool {
-        self.attributes & 0x08 != 0
+        self.attributes & APPEND_TIME != 0
     }
 
     /// Whether it belongs to a transaction.
@@ -295,7 +297,19 @@ impl Batch {
     /// The same batch with `time` as the time of all its records (`LogAppendTime`): a fresh header and a new checksum.
     #[must_use]
     pub fn append_time(&self, time: Timestamp) -> Self {
-        let mut header = BatchHeader { attributes: self.header.attributes | 0x08, max_timestamp: time, ..self.header };
+        self.with_header(BatchHeader { attributes: self.header.attributes | APPEND_TIME, max_timestamp: time, ..self.header })
+    }
+
+    /// The same batch, whose records' own times count and are `latest` at most; itself, if its header says so already.
+    #[must_use]
+    pub fn create_time(self, latest: Timestamp) -> Self {
+        if self.header.max_timestamp == latest && !self.header.is_log_append_time() {
+            return self;
+        }
+        self.with_header(BatchHeader { attributes: self.header.attributes & !APPEND_TIME, max_timestamp: latest, ..self.header })
+    }
+
+    fn with_header(&self, mut header: BatchHeader) -> Self {
         let old = self.head.len();
         let records = if old >= HEADER_BYTES { self.body.clone() } else { self.body.slice(HEADER_BYTES - old..) };
         let mut checked = BytesMut::with_capacity(HEADER_BYTES - CRC_FROM);

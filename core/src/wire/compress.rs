@@ -90,33 +90,56 @@ pub fn decompress(codec: Compression, packed: &Bytes, limit: usize) -> Result<By
     match codec {
         Compression::None if packed.len() > limit => Err(BadCompression::TooLarge),
         Compression::None => Ok(packed.clone()),
-        Compression::Gzip => drain(flate2::read::MultiGzDecoder::new(&packed[..]), limit),
         Compression::Snappy => unsnappy(packed, limit),
-        Compression::Lz4 => drain(lz4_flex::frame::FrameDecoder::new(&packed[..]), limit),
-        Compression::Zstd => unzstd(packed, limit),
+        Compression::Gzip | Compression::Lz4 | Compression::Zstd => unpacked(codec, packed, limit, |plain| {
+            let mut all = Vec::new();
+            plain.read_to_end(&mut all).map_err(|_| BadCompression::Corrupt)?;
+            if all.len() > limit { Err(BadCompression::TooLarge) } else { Ok(all.into()) }
+        }),
     }
 }
 
-/// Reads to the end, but never more than one byte beyond the limit.
-fn drain(from: impl std::io::Read, limit: usize) -> Result<Bytes, BadCompression> {
-    let mut plain = Vec::new();
+/// Lets `with` read what is in a batch's records, to the end, but never more than one byte beyond the limit.
+///
+/// # Errors
+/// What `with` says; `TooLarge` or `Corrupt` where that is known before there is anything to read.
+pub fn unpacked<T, E: From<BadCompression>>(
+    codec: Compression,
+    packed: &[u8],
+    limit: usize,
+    with: impl FnOnce(&mut dyn std::io::Read) -> Result<T, E>,
+) -> Result<T, E> {
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(most).read_to_end(&mut plain).map_err(|_| BadCompression::Corrupt)?;
-    if plain.len() > limit { Err(BadCompression::TooLarge) } else { Ok(plain.into()) }
+    match codec {
+        Compression::None => with(&mut packed.take(most)),
+        Compression::Gzip => with(&mut flate2::read::MultiGzDecoder::new(packed).take(most)),
+        Compression::Snappy => with(&mut &unsnappy(packed, limit)?[..]),
+        Compression::Lz4 => with(&mut lz4_flex::frame::FrameDecoder::new(packed.chain(Beyond)).take(most)),
+        Compression::Zstd => UNPACKER.with_borrow_mut(|context| with(&mut unzstd(context, packed, limit)?.take(most))),
+    }
 }
 
-fn unzstd(packed: &[u8], limit: usize) -> Result<Bytes, BadCompression> {
-    UNPACKER.with_borrow_mut(|context| unzstd_in(context, packed, limit))
+/// What lies behind the bytes that were sent: a decoder of lz4 takes their end for that of the frame, with or without its mark.
+struct Beyond;
+
+impl std::io::Read for Beyond {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::InvalidData.into())
+    }
 }
 
-fn unzstd_in(context: &mut zstd::zstd_safe::DCtx<'static>, packed: &[u8], limit: usize) -> Result<Bytes, BadCompression> {
+fn unzstd<'a>(
+    context: &'a mut zstd::zstd_safe::DCtx<'static>,
+    packed: &'a [u8],
+    limit: usize,
+) -> Result<impl std::io::Read + use<'a>, BadCompression> {
     context.reset(zstd::zstd_safe::ResetDirective::SessionAndParameters).map_err(|_| BadCompression::Corrupt)?;
     let mut decoder = zstd::stream::read::Decoder::with_context(packed, context);
     // A frame may ask for a window of up to 128 MiB in a few bytes. No window need be larger than what it unpacks to; 8 MiB is what the
     // ordinary levels use, whatever the size.
     let window = limit.max(1).next_power_of_two().ilog2().clamp(23, 27);
     decoder.window_log_max(window).map_err(|_| BadCompression::Corrupt)?;
-    drain(decoder, limit)
+    Ok(decoder)
 }
 
 /// Both framings in use: the Java clients' blocks, and one raw block as librdkafka and others write.

@@ -1,25 +1,20 @@
-//! Whether a batch's records have the structure that its header claims, found without decompressing them or touching a key or a value.
+//! Whether a batch's records are what its header claims: they can be read, there are as many, and none is later.
 //!
-//! Runs at the edge, for every produced batch. Plain records are walked field by field; of compressed ones the codec's own frame is walked, block by
-//! block. So a wrong codec, a cut, or a wrong count never reaches a consumer, which could not get past it. Never finds damage inside a compressed
-//! block: on the way the checksum does, and a producer that makes such blocks must be cured at its place.
+//! Runs at the edge, for every produced batch, as Kafka's `LogValidator` does. Records are walked field by field, out of the decompressor where they are
+//! compressed, without keeping or copying a key or a value. So what no consumer could get past never enters a log, and no header says that its
+//! records are older than they are.
 
 use super::batch::{BadBatch, Batch, Compression};
+use super::compress::{self, BadCompression};
+use crate::time::Timestamp;
+use std::io::{self, BufRead, BufReader};
 
-/// The largest plain block of an lz4 frame, by its code 4 to 7.
-const LZ4_BLOCK_BYTES: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
-const LZ4_MAGIC: u32 = 0x184d_2204;
-const ZSTD_MAGIC: u32 = 0xfd2f_b528;
-/// Frames that a reader of lz4 or zstd passes over, but for their low four bits.
-const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
-const ZSTD_BLOCK_BYTES_MAX: usize = 128 << 10;
-/// What `org.xerial.snappy` writes before its blocks.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\x00";
-const XERIAL_HEADER_BYTES: usize = 16;
-/// A gzip header without options and a trailer.
-const GZIP_BYTES_MIN: usize = 10 + 8;
+/// Bytes that a batch's records may have when decompressed: a small batch must cost neither much memory nor much time.
+pub const PLAIN_BYTES_MAX: usize = 128 << 20;
+/// So much is decompressed at once.
+const WINDOW_BYTES: usize = 16 << 10;
 
-/// Passes on a batch whose records have the structure that its header claims.
+/// Passes on a batch whose records have the structure that its header claims, with the largest of their times in its header.
 ///
 /// # Errors
 /// `Records` if they have not, `Codec` for a codec that nobody assigned.
@@ -27,233 +22,139 @@ pub fn checked(batch: Batch) -> Result<Batch, BadBatch> {
     let header = batch.header();
     let codec = header.compression().ok_or(BadBatch::Codec)?;
     let bytes = batch.records();
-    let rest = Rest(&bytes);
-    let stands = match codec {
-        Compression::None => plain(rest, header.records, header.last_offset_delta),
-        Compression::Gzip => gzip(rest),
-        Compression::Snappy => snappy(rest),
-        Compression::Lz4 => lz4(rest),
-        Compression::Zstd => zstd(rest),
+    let latest = if codec == Compression::None {
+        walk(&bytes[..], &batch)?
+    } else {
+        compress::unpacked(codec, &bytes, PLAIN_BYTES_MAX, |plain| walk(BufReader::with_capacity(WINDOW_BYTES, plain), &batch))?
     };
-    stands.map(|()| batch).ok_or(BadBatch::Records)
+    Ok(batch.create_time(latest))
 }
 
-/// What has not been walked yet; every step is `None` where the bytes do not hold it.
-#[derive(Clone, Copy)]
-struct Rest<'a>(&'a [u8]);
+/// Why records are not walked to their end; all the same to the one who sent them.
+struct Stuck;
 
-impl<'a> Rest<'a> {
+impl From<io::Error> for Stuck {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+impl From<BadCompression> for Stuck {
+    fn from(_: BadCompression) -> Self {
+        Self
+    }
+}
+
+impl From<Stuck> for BadBatch {
+    fn from(_: Stuck) -> Self {
+        Self::Records
+    }
+}
+
+/// Walks all records; returns the largest of their times.
+fn walk(mut from: impl BufRead, batch: &Batch) -> Result<Timestamp, Stuck> {
+    let header = batch.header();
+    let is_packed = header.compression() != Some(Compression::None);
+    let mut latest = i64::MIN;
+    for at in 0..i64::from(header.records) {
+        let mut record = Fields { left: usize::MAX, from: &mut from };
+        record.left = record.length()?;
+        // Attributes, of which none is in use.
+        record.byte()?;
+        latest = latest.max(header.base_timestamp.0.wrapping_add(record.varint()?));
+        // Whoever compresses counts anew; a plain record may lie anywhere within its batch.
+        let first = if is_packed { at } else { 0 };
+        let last = if is_packed { at } else { i64::from(header.last_offset_delta) };
+        fits((first..=last).contains(&record.varint()?))?;
+        record.rest()?;
+    }
+    fits(from.fill_buf()?.is_empty())?;
+    let is_append_time = header.is_log_append_time();
+    Ok(if is_append_time { header.max_timestamp } else { Timestamp(latest) })
+}
+
+fn fits(what: bool) -> Result<(), Stuck> {
+    if what { Ok(()) } else { Err(Stuck) }
+}
+
+/// The fields of a record, of which `left` bytes have not been walked yet.
+struct Fields<'a, R> {
+    from: &'a mut R,
+    left: usize,
+}
+
+impl<R: BufRead> Fields<'_, R> {
     #[inline]
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
+    fn spend(&mut self, bytes: usize) -> Result<(), Stuck> {
+        self.left = self.left.checked_sub(bytes).ok_or(Stuck)?;
+        Ok(())
     }
 
     #[inline]
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
+    fn byte(&mut self) -> Result<u8, Stuck> {
+        self.spend(1)?;
+        let byte = *self.from.fill_buf()?.first().ok_or(Stuck)?;
+        self.from.consume(1);
+        Ok(byte)
     }
 
-    fn number<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (number, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*number)
+    #[inline]
+    fn skip(&mut self, mut bytes: usize) -> Result<(), Stuck> {
+        self.spend(bytes)?;
+        while bytes > 0 {
+            let there = self.from.fill_buf()?.len().min(bytes);
+            fits(there > 0)?;
+            self.from.consume(there);
+            bytes -= there;
+        }
+        Ok(())
     }
 
     /// Kafka's signed varint.
     #[inline]
-    fn varint(&mut self) -> Option<i64> {
+    fn varint(&mut self) -> Result<i64, Stuck> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
             }
         }
-        None
+        Err(Stuck)
+    }
+
+    #[inline]
+    fn length(&mut self) -> Result<usize, Stuck> {
+        usize::try_from(self.varint()?).map_err(|_| Stuck)
     }
 
     /// Bytes behind their own length.
     #[inline]
-    fn sized(&mut self) -> Option<&'a [u8]> {
-        let length = self.varint()?;
-        self.take(usize::try_from(length).ok()?)
+    fn sized(&mut self) -> Result<(), Stuck> {
+        let length = self.length()?;
+        self.skip(length)
     }
 
     /// As `sized`, but null is allowed.
     #[inline]
-    fn nullable(&mut self) -> Option<()> {
+    fn nullable(&mut self) -> Result<(), Stuck> {
         match self.varint()? {
-            -1 => Some(()),
-            length => self.take(usize::try_from(length).ok()?).map(drop),
+            -1 => Ok(()),
+            length => self.skip(usize::try_from(length).map_err(|_| Stuck)?),
         }
     }
 
-    fn ends(self) -> Option<()> {
-        self.0.is_empty().then_some(())
-    }
-}
-
-fn plain(mut rest: Rest<'_>, records: i32, last_delta: i32) -> Option<()> {
-    for _ in 0..records {
-        record(Rest(rest.sized()?), last_delta)?;
-    }
-    rest.ends()
-}
-
-#[inline]
-fn record(mut rest: Rest<'_>, last_delta: i32) -> Option<()> {
-    // Attributes, of which none is in use, and the time.
-    rest.byte()?;
-    rest.varint()?;
-    if !(0..=i64::from(last_delta)).contains(&rest.varint()?) {
-        return None;
-    }
-    rest.nullable()?;
-    rest.nullable()?;
-    for _ in 0..u32::try_from(rest.varint()?).ok()? {
-        rest.sized()?;
-        rest.nullable()?;
-    }
-    rest.ends()
-}
-
-/// Nothing but the decompressor knows where deflated bytes end, so only the header is looked at.
-fn gzip(rest: Rest<'_>) -> Option<()> {
-    let reserved_flags = rest.0.get(3)? & 0xe0;
-    (rest.0.len() >= GZIP_BYTES_MIN && rest.0.starts_with(&[0x1f, 0x8b, 8]) && reserved_flags == 0).then_some(())
-}
-
-/// Blocks behind their lengths, as the Java clients write; or one block, as librdkafka and others do.
-fn snappy(mut rest: Rest<'_>) -> Option<()> {
-    if !rest.0.starts_with(XERIAL_MAGIC) {
-        return snappy_block(rest.0);
-    }
-    rest.take(XERIAL_HEADER_BYTES)?;
-    loop {
-        let length = u32::from_be_bytes(rest.number()?);
-        snappy_block(rest.take(length as usize)?)?;
-        if rest.0.is_empty() {
-            return Some(());
+    /// Key, value, headers; and nothing behind them.
+    fn rest(&mut self) -> Result<(), Stuck> {
+        self.nullable()?;
+        self.nullable()?;
+        for _ in 0..self.length()? {
+            self.sized()?;
+            self.nullable()?;
         }
+        fits(self.left == 0)
     }
-}
-
-/// The plain length, then literals and copies that must make up exactly so much.
-fn snappy_block(block: &[u8]) -> Option<()> {
-    let mut left = snap::raw::decompress_len(block).ok()?;
-    let mut rest = Rest(block);
-    while rest.byte()? >= 0x80 {}
-    while let Some(tag) = rest.byte() {
-        let upper = usize::from(tag >> 2);
-        let plain = match tag & 3 {
-            0 => snappy_literal(&mut rest, upper)?,
-            1 => rest.take(1).map(|_| 4 + (upper & 7))?,
-            2 => rest.take(2).map(|_| 1 + upper)?,
-            _ => rest.take(4).map(|_| 1 + upper)?,
-        };
-        left = left.checked_sub(plain)?;
-    }
-    (left == 0).then_some(())
-}
-
-fn snappy_literal(rest: &mut Rest<'_>, upper: usize) -> Option<usize> {
-    let less_one = match upper.checked_sub(59).filter(|extra| *extra > 0) {
-        None => upper,
-        Some(extra) => rest.take(extra)?.iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte)),
-    };
-    rest.take(less_one + 1).map(<[u8]>::len)
-}
-
-fn lz4(mut rest: Rest<'_>) -> Option<()> {
-    loop {
-        let magic = u32::from_le_bytes(rest.number()?);
-        if magic & !0xf == SKIPPABLE_MAGIC {
-            skip_frame(&mut rest)?;
-        } else if magic == LZ4_MAGIC {
-            // Kafka's readers stop behind the first frame.
-            return lz4_frame(&mut rest);
-        } else {
-            return None;
-        }
-    }
-}
-
-fn lz4_frame(rest: &mut Rest<'_>) -> Option<()> {
-    let (flags, descriptor) = (rest.byte()?, rest.byte()?);
-    let (version, block_checksums, content_size) = (flags >> 6, flags & 0x10 != 0, flags & 0x08 != 0);
-    let (content_checksum, dictionary) = (flags & 0x04 != 0, flags & 0x01 != 0);
-    let block_max = *LZ4_BLOCK_BYTES.get(usize::from(descriptor >> 4 & 7).checked_sub(4)?)?;
-    if version != 1 {
-        return None;
-    }
-    // Content size, dictionary, and the header's own checksum.
-    rest.take(8 * usize::from(content_size) + 4 * usize::from(dictionary) + 1)?;
-    loop {
-        let length = u32::from_le_bytes(rest.number()?) & 0x7fff_ffff;
-        if length == 0 {
-            return rest.take(4 * usize::from(content_checksum)).map(drop);
-        }
-        // A block that does not get smaller is stored as it is.
-        if length as usize > block_max {
-            return None;
-        }
-        rest.take(length as usize + 4 * usize::from(block_checksums))?;
-    }
-}
-
-fn zstd(mut rest: Rest<'_>) -> Option<()> {
-    loop {
-        let magic = u32::from_le_bytes(rest.number()?);
-        if magic & !0xf == SKIPPABLE_MAGIC {
-            skip_frame(&mut rest)?;
-        } else if magic == ZSTD_MAGIC {
-            zstd_frame(&mut rest)?;
-        } else {
-            return None;
-        }
-        if rest.0.is_empty() {
-            return Some(());
-        }
-    }
-}
-
-fn zstd_frame(rest: &mut Rest<'_>) -> Option<()> {
-    let descriptor = rest.byte()?;
-    let (single_segment, reserved, checksum) = (descriptor & 0x20 != 0, descriptor & 0x08 != 0, descriptor & 0x04 != 0);
-    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
-    let content_size = [usize::from(single_segment), 2, 4, 8][usize::from(descriptor >> 6)];
-    if reserved {
-        return None;
-    }
-    rest.take(usize::from(!single_segment) + dictionary + content_size)?;
-    loop {
-        let [a, b, c] = rest.number()?;
-        let header = u32::from_le_bytes([a, b, c, 0]);
-        let (last, kind, length) = (header & 1 == 1, header >> 1 & 3, (header >> 3) as usize);
-        let stored = match kind {
-            0 | 2 => length,
-            // One byte, `length` times.
-            1 => 1,
-            _ => return None,
-        };
-        if stored > ZSTD_BLOCK_BYTES_MAX {
-            return None;
-        }
-        rest.take(stored)?;
-        if last {
-            return rest.take(4 * usize::from(checksum)).map(drop);
-        }
-    }
-}
-
-fn skip_frame(rest: &mut Rest<'_>) -> Option<()> {
-    let length = u32::from_le_bytes(rest.number()?);
-    rest.take(length as usize).map(drop)
 }
 
 #[cfg(test)]
@@ -315,11 +216,56 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_plain_records_do_not_have_is_noticed() {
-        let batch = built(Compression::None, 3, 10);
-        for records in [1, 2, 4, i32::MAX] {
-            let header = BatchHeader { records, last_offset_delta: records - 1, ..*batch.header() };
-            assert_eq!(checked(batch::build(header, &batch.records())).map(drop), Err(BadBatch::Records), "{records}");
+    fn a_count_that_the_records_do_not_have_is_noticed() {
+        for codec in CODECS {
+            let batch = built(codec, 3, 10);
+            for records in [1, 2, 4, i32::MAX] {
+                let header = BatchHeader { records, last_offset_delta: records - 1, ..*batch.header() };
+                assert_eq!(checked(batch::build(header, &batch.records())).map(drop), Err(BadBatch::Records), "{codec:?}: {records}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_gets_the_largest_time_of_the_records() {
+        for codec in CODECS {
+            let mut builder = BatchBuilder::new(codec, None);
+            for time in [700, 900, 800] {
+                builder.push(Timestamp(time), &Payload { key: None, value: Some(Bytes::from_static(b"v")), headers: Vec::new() });
+            }
+            let honest = builder.finish(Identity::NONE);
+            for (attributes, max_timestamp) in [(0, Timestamp(700)), (0, Timestamp(5000)), (0, Timestamp::NONE)] {
+                let header = BatchHeader { attributes: honest.header().attributes | attributes, max_timestamp, ..*honest.header() };
+                let lying = batch::build(header, &honest.records());
+                let mended = checked(lying).expect("its records can be read");
+                assert_eq!(mended.header(), honest.header(), "{codec:?}");
+            }
+            let appended = checked(honest.append_time(Timestamp(4))).expect("its records can be read");
+            assert_eq!((appended.header().max_timestamp, appended.header().is_log_append_time()), (Timestamp(4), false), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn offsets_within_a_compressed_batch_are_dense() {
+        let plain = |deltas: [u8; 2]| deltas.iter().flat_map(|delta| [14, 0, 0, delta << 1, 1, 2, b'v', 0]).collect::<Vec<u8>>();
+        for codec in CODECS {
+            let header = BatchHeader { attributes: codec.bits(), records: 2, last_offset_delta: 1, ..*built(codec, 1, 0).header() };
+            let batch = |deltas| batch::build(header, &compress::compress(codec, None, &plain(deltas).into()));
+            assert_eq!(checked(batch([0, 1])).map(drop), Ok(()), "{codec:?}");
+            let packed = codec != Compression::None;
+            assert_eq!(checked(batch([1, 1])).is_err(), packed, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_costs_no_more_than_the_limit() {
+        for codec in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+            // One record of 200 MB, in less than 1 MB.
+            let mut plain = vec![0; 200_000_000];
+            plain[..8].copy_from_slice(&[0xfe, 0xcf, 0xde, 0xbe, 0x01, 0, 0, 0]);
+            let header = BatchHeader { attributes: codec.bits(), ..*built(codec, 1, 0).header() };
+            let batch = batch::build(header, &compress::compress(codec, None, &plain.into()));
+            assert_eq!(checked(batch).map(drop), Err(BadBatch::Records), "{codec:?}");
         }
     }
 
@@ -333,10 +279,16 @@ mod tests {
         }
 
         #[test]
-        fn raw_snappy_passes_exactly_if_its_lengths_add_up(plain in prop::collection::vec(0..4u8, 1..3000), cut in any::<prop::sample::Index>()) {
-            let raw = snap::raw::Encoder::new().compress_vec(&plain).expect("far below 4 GiB");
-            prop_assert_eq!(snappy_block(&raw), Some(()));
-            prop_assert_eq!(snappy_block(&raw[..cut.index(raw.len())]), None);
+        fn damage_within_a_codec_passes_only_if_the_records_can_still_be_read(which in 1..5usize, at in any::<prop::sample::Index>(), flip in 1..=255u8) {
+            let batch = built(CODECS[which], 40, 400);
+            let mut bytes = batch.records().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            let damaged = with_records(&batch, &bytes);
+            let readable = Records::of(&damaged, 1 << 20).is_ok_and(|records| {
+                (0..40).zip(records).all(|(at, record)| record.is_ok_and(|record| record.offset.0 == at))
+            });
+            prop_assert_eq!(checked(damaged).is_ok(), readable);
         }
 
         #[test]
