@@ -115,6 +115,30 @@ def produce_bad_records(k):
     return {name: k.produce(topic, records) for name, records in cases.items()} | {"end": k.list_offsets(topic, -1)}
 
 
+@probe
+def produce_lying_headers(k):
+    """What is answered to a batch whose header does not fit its records, plain and compressed, and what is stored of it."""
+    said = {}
+    for codec, attributes in ("plain", 0), ("gzip", 1):
+        two = [b"a", b"b"]
+        cases = {
+            "honest": batch(two, attributes=attributes, at_deltas=[5, 2]),
+            "too late": batch(two, attributes=attributes, at_deltas=[5, 2], max_at=NOW + 500),
+            "too early": batch(two, attributes=attributes, at_deltas=[5, 2], max_at=NOW),
+            "no largest time": batch(two, attributes=attributes, at_deltas=[5, 2], max_at=-1),
+            "log-append bit": batch(two, attributes=attributes | 8, at_deltas=[5, 2]),
+            "log-append bit, another time": batch(two, attributes=attributes | 8, at_deltas=[5, 2], max_at=NOW + 500),
+            "count too small": batch(two, attributes=attributes, count=1, last_delta=0),
+            "count too large": batch(two, attributes=attributes, count=3, last_delta=2),
+            "deltas descending": batch(two, attributes=attributes, deltas=[1, 0]),
+            "deltas equal": batch(two, attributes=attributes, deltas=[1, 1]),
+        }
+        for name, records in cases.items():
+            topic = k.topic()
+            said[f"{codec}, {name}"] = {"answer": k.produce(topic, records), "stored": k.fetch(topic)}
+    return said
+
+
 def corrupt_gzip():
     import struct
 
