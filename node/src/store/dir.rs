@@ -277,6 +277,10 @@ pub(crate) async fn make_durable<F: Fs>(shared: &Shared<F>, log: &Arc<Log<F>>, r
             }
         };
         if let Err(error) = synced.await {
+            if error.kind() == io::ErrorKind::NotFound && !lock(&log.state).holds(*base) {
+                probe!("a segment was deleted before its sync");
+                continue;
+            }
             probe!("a sync failed");
             return Err(log.dir.take_offline(format!("syncing {}: {error}", kind.path(&log.folder, *base))));
         }

@@ -169,6 +169,11 @@ impl<F: Fs> State<F> {
         body.sealed.range(..=offset).next_back().map_or(offset, |(base, _)| *base)
     }
 
+    /// Whether the segment that begins at `base` is there.
+    pub(crate) fn holds(&self, base: Offset) -> bool {
+        self.body.as_ref().is_some_and(|body| body.active.base == base || body.sealed.contains_key(&base))
+    }
+
     /// What a sync that begins now must cover.
     pub(crate) fn begin_sync(&mut self) -> Option<Round<F>> {
         let body = self.body.as_mut()?;
