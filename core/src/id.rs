@@ -1,5 +1,6 @@
 //! Newtypes for everything that is counted or named. No bare integer crosses a function boundary.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 macro_rules! ids {
@@ -80,8 +81,21 @@ impl Sequence {
 }
 
 /// A 16-byte identity: topic, cluster or directory. Written as Kafka does: URL-safe base64 without padding.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Uuid(pub [u8; 16]);
+
+impl Ord for Uuid {
+    // As the bytes are ordered, in two comparisons of words: partitions are looked up by it a hundred thousand times a second in a large cluster.
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for Uuid {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Uuid {
     /// All zero: no id.

@@ -14,6 +14,8 @@ pub(super) const LOCAL: ConnId = ConnId(u64::MAX);
 
 /// How long an ordinary question to the active controller may take.
 pub(super) const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// And for a client: to ask again while the first is being decided would have it refused as done already (Kafka's `controller.socket.timeout.ms`).
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the edge made of the records in a fetch's answer: one entry for each partition, in order.
 pub(super) type Fetched = Vec<Result<Vec<Batch>, BadBatch>>;
@@ -89,7 +91,8 @@ impl Broker {
     /// Asks the active controller, if it is known. Says whether it is.
     pub(super) fn call_controller(&mut self, lane: Lane, body: Request, asker: Asker) -> bool {
         let Some((id, address)) = self.quorum.as_ref().and_then(|quorum| quorum.leader()) else { return false };
-        self.call(Peer { id, address, lane }, body, asker, CONTROL_TIMEOUT);
+        let within = if lane == Lane::Forward { FORWARD_TIMEOUT } else { CONTROL_TIMEOUT };
+        self.call(Peer { id, address, lane }, body, asker, within);
         true
     }
 

@@ -6,7 +6,7 @@ use super::source::Source;
 use super::stored::Pending;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
-use crate::id::{BrokerId, LeaderEpoch, Offset};
+use crate::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::partition::leader::Leader;
 use crate::partition::{PartitionId, Role};
 use crate::store::{Located, StoreFault, StoreOp, Stored};
@@ -120,11 +120,11 @@ impl Broker {
     }
 
     fn find(&self, fetching: &Fetching, want: &Want) -> Found {
-        let Some(id) = self.wanted(fetching, want) else {
-            let by_id = fetching.version >= 13;
-            return Found::Error(if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
+        let id = self.wanted(fetching, want);
+        let Some((id, partition)) = id.and_then(|id| Some((id, self.partitions.get(&id)?))) else {
+            let is_unknown_id = fetching.version >= 13 && id.is_none_or(|id| !self.is_here(id.topic));
+            return Found::Error(if is_unknown_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
         };
-        let Some(partition) = self.partitions.get(&id) else { return Found::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) };
         let source = match Source::of(partition, fetching.rack.is_some()) {
             Ok(source) => source,
             Err(code) => return Found::Error(code),
@@ -157,15 +157,19 @@ impl Broker {
 
     /// The partition that a want names.
     fn wanted(&self, fetching: &Fetching, want: &Want) -> Option<PartitionId> {
-        let version = fetching.version;
-        let topic = if version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
+        let topic = if fetching.version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
         // The metadata log is for replicas that come in by a listener of the quorum, which serves nothing else.
         let is_metadata = topic == METADATA.topic;
         if is_metadata != fetching.is_of_quorum || (is_metadata && fetching.replica.is_none()) {
             return None;
         }
-        let known = !version_by_id(version) || self.partitions.range(first_of(topic)..).next().is_some_and(|(id, _)| id.topic == topic);
-        known.then_some(PartitionId { topic, index: want.partition })
+        Some(PartitionId { topic, index: want.partition })
+    }
+
+    /// Whether some partition of a topic has a replica here.
+    fn is_here(&self, topic: Uuid) -> bool {
+        let first = PartitionId { topic, index: PartitionIndex(i32::MIN) };
+        self.partitions.range(first..).next().is_some_and(|(id, _)| id.topic == topic)
     }
 
     /// What a replica asks for tells what it has: everything below, durable.
@@ -426,14 +430,6 @@ impl Fetching {
     fn until(&self, source: &Source<'_>) -> Offset {
         if self.replica.is_some() || mutant!(ReadAboveHw) { source.log.written() } else { source.high }
     }
-}
-
-fn version_by_id(version: i16) -> bool {
-    version >= 13
-}
-
-fn first_of(topic: crate::id::Uuid) -> PartitionId {
-    PartitionId { topic, index: crate::id::PartitionIndex(i32::MIN) }
 }
 
 fn of_region(located: Located) -> Records {

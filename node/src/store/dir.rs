@@ -13,11 +13,14 @@ use klamm_core::store::{StoreFault, Stored};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
 
 /// The file of the recovery points.
 pub(crate) const POINTS_FILE: &str = "recovery-point-offset-checkpoint";
 /// So many logs are synced at once within a round.
 const SYNCS_AT_ONCE: usize = 16;
+/// So many folders are made at once: a topic of ten thousand partitions must not take all file descriptors of the process.
+const FOLDERS_AT_ONCE: usize = 16;
 
 /// One log directory.
 pub(crate) struct Dir<F: Fs> {
@@ -25,6 +28,8 @@ pub(crate) struct Dir<F: Fs> {
     pub(crate) fs: Arc<F>,
     pub(crate) state: Mutex<DirState<F>>,
     saved: Signal,
+    /// Turns to make a folder.
+    pub(crate) turns: Semaphore,
 }
 
 pub(crate) struct DirState<F: Fs> {
@@ -63,7 +68,7 @@ impl<F: Fs> Dir<F> {
             chores_running: false,
             pinned: BTreeMap::new(),
         };
-        Self { id, fs, state: Mutex::new(state), saved: Signal::default() }
+        Self { id, fs, state: Mutex::new(state), saved: Signal::default(), turns: Semaphore::new(FOLDERS_AT_ONCE) }
     }
 
     /// Lets go of the logs that hold on to it, and of the lock.

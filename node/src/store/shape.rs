@@ -39,10 +39,12 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
         predecessor.idle.until(|| lock(&predecessor.state).gone).await;
     }
     let hidden = hidden_name(&log.folder, &format!("{:032x}", log.id.0));
+    let turn = log.dir.turns.acquire().await;
     let made = match log.dir.offline() {
         None => make_folder(&*log.dir.fs, &log.folder, &hidden, topic).await.map_err(|error| log.dir.fault("making", &log.folder, &error)),
         Some(fault) => Err(fault),
     };
+    drop(turn);
     if let Err(fault) = made {
         if fault == StoreFault::Full {
             probe!("there was no room for a new log");
