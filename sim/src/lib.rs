@@ -1,7 +1,9 @@
 //! Deterministic simulation of whole klamm nodes, from a seed.
 
+pub mod check;
 pub mod cluster;
 pub mod disk;
+pub mod indexes;
 pub mod outcome;
 pub mod plan;
 pub mod run;

@@ -7,7 +7,7 @@ use crate::workload::Shared;
 use crate::workload::gone::Gone;
 use klamm_core::broker::io::Level;
 use klamm_jepsen::check::{self, Report, Verdict as Judgement};
-use klamm_jepsen::history::{History, Mop, Op, Process, Stage};
+use klamm_jepsen::history::{Action, History, Mop, Op, Process, Stage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a run came to.
@@ -45,6 +45,10 @@ pub(crate) struct Ending {
     pub(crate) violations: Vec<String>,
     /// What the clients found, and their history.
     pub(crate) book: Shared,
+    /// The same of clients whose sends may be lost or doubled.
+    pub(crate) side: Shared,
+    /// What was acknowledged without acks=all may be lost with its leader.
+    pub(crate) is_cluster: bool,
     pub(crate) trace: Trace,
     pub(crate) virtual_ns: u64,
     pub(crate) counts: Counts,
@@ -55,11 +59,13 @@ pub(crate) struct Ending {
 impl Outcome {
     /// Judges what the clients saw, unless worse was found already.
     pub(crate) fn of(ending: Ending) -> Self {
-        let Ending { seed, mut violations, book, trace, virtual_ns, counts, faults, notes } = ending;
+        let Ending { seed, mut violations, book, side, is_cluster, trace, virtual_ns, counts, faults, notes } = ending;
         let history = book.recorder.finish();
         violations.extend(book.violations);
+        violations.extend(side.violations);
         if violations.is_empty() {
             violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes));
+            violations.extend(judge_reads(&side.recorder.finish(), is_cluster));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
         Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, probes: probes(), history, notes }
@@ -141,10 +147,77 @@ fn judge(history: &History, members: &BTreeSet<Process>) -> Vec<String> {
     found
 }
 
+/// Of records that may be lost or doubled on their way in: once they were read, all see the same. Where they `may_be_lost` with the leader that
+/// acknowledged them, the next one gives their offsets anew: then only what was read counts.
+fn judge_reads(history: &History, may_be_lost: bool) -> Vec<String> {
+    let report = if may_be_lost {
+        check::check(&without_places(history), &check::Options::default())
+    } else {
+        check::check(history, &check::Options::default())
+    };
+    let bad = report.bad().filter(|kind| *kind == check::Kind::InconsistentOffsets);
+    bad.map(|kind| format!("without acks=all: {}: {}", kind.name(), first_of(&report, kind))).collect()
+}
+
+/// The same, and no send knows where its record went.
+fn without_places(history: &History) -> History {
+    let mut ops = history.ops().to_vec();
+    for op in &mut ops {
+        let Action::Micro { mops, .. } = &mut op.action else { continue };
+        for mop in mops {
+            if let Mop::Send { offset, .. } = mop {
+                *offset = None;
+            }
+        }
+    }
+    History::new(ops).expect("what is left of a history is one")
+}
+
+fn first_of(report: &Report, kind: check::Kind) -> String {
+    report.found[&kind].cases.first().map(|case| case.what.clone()).unwrap_or_default()
+}
+
 fn words(report: &Report) -> Vec<String> {
     if report.verdict == Judgement::Undecided {
         return vec!["undecided: no send and no poll ended well".to_owned()];
     }
-    let first = |kind: check::Kind| report.found[&kind].cases.first().map(|case| case.what.clone()).unwrap_or_default();
-    report.bad().map(|kind| format!("{}: {}", kind.name(), first(kind))).collect()
+    report.bad().map(|kind| format!("{}: {}", kind.name(), first_of(report, kind))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge_reads;
+    use klamm_jepsen::history::{Action, Completion, History, Key, Offset, Polled, Process, Record, Recorder, Value};
+
+    const KEY: Key = Key(0);
+
+    /// One sends and is acknowledged at offset 5, when an attempt before, of which it heard nothing, has put the record at 4 already. The others read
+    /// both, each by a process of its own.
+    fn history(sent: Option<i64>, read: &[i64]) -> History {
+        let mut recorder = Recorder::default();
+        if let Some(value) = sent.map(Value) {
+            recorder.invoke(1, Process::Client(0), Action::send(KEY, value));
+            let seen = Action::sent(KEY, Offset(5), value);
+            recorder.complete(2, Process::Client(0), Completion::info("acknowledged without acks=all").seeing(seen));
+        }
+        for (value, number) in read.iter().map(|value| Value(*value)).zip(1..) {
+            recorder.invoke(u64::from(2 * number), Process::Client(number), Action::poll());
+            let polled = Polled::from([(KEY, vec![Record::at(Offset(4), Value(1)), Record::at(Offset(5), value)])]);
+            recorder.complete(u64::from(2 * number + 1), Process::Client(number), Completion::ok(Action::polled(polled)));
+        }
+        recorder.finish()
+    }
+
+    #[test]
+    fn what_was_read_stays_whoever_leads() {
+        assert!(judge_reads(&history(Some(1), &[1, 1]), true).is_empty());
+        assert_eq!(judge_reads(&history(None, &[1, 2]), true).len(), 1);
+        assert_eq!(judge_reads(&history(None, &[1, 2]), false).len(), 1);
+    }
+
+    #[test]
+    fn an_acknowledged_record_may_be_lost_only_where_another_node_may_lead() {
+        assert!(judge_reads(&history(Some(1), &[2, 2]), true).is_empty());
+        assert_eq!(judge_reads(&history(Some(1), &[2, 2]), false).len(), 1);
+    }
 }

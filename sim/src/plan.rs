@@ -1,107 +1,27 @@
 //! What a seed decides: the shape of a run, its knobs, and which faults strike when. Every concern draws from a stream of its own, so that a new one
 //! does not shift the others.
 
+mod ambush;
+mod fault;
 mod group;
+mod topics;
 
 use crate::workload::gone::Retention;
 use klamm_core::config::Durability;
 use klamm_core::rng::{self, Rng};
 use klamm_core::wire::batch::Compression;
 use rand::Rng as _;
-use rand::seq::SliceRandom as _;
 use std::time::Duration;
 
+pub use fault::{DRIFT_MAX, Fault};
 pub use group::GroupKnobs;
+pub use topics::TopicKnobs;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 
 /// How long clients are at work before the run heals and drains.
 pub const LOAD: u64 = 32 * SECOND;
-
-/// A fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
-    /// The process dies after so many more effects; it starts again after `down`.
-    Kill {
-        /// Effects carried out before.
-        after: u64,
-        /// How long it stays down, in ns.
-        down: u64,
-    },
-    /// The machine loses power after so many more effects.
-    PowerLoss {
-        /// Effects carried out before.
-        after: u64,
-        /// How long it stays down, in ns.
-        down: u64,
-    },
-    /// A clean stop, and a start after `down`.
-    Restart {
-        /// How long it stays down, in ns.
-        down: u64,
-    },
-    /// Nothing reaches the node for so long, in ns.
-    Pause(u64),
-    /// Nothing reaches one client for so long, in ns.
-    PauseClient(u64),
-    /// One client is cut from the node for so long, in ns.
-    Cut(u64),
-    /// So many connections are reset.
-    Reset(u32),
-    /// The disk is so many times as slow for so long, in ns.
-    SlowDisk {
-        /// How many times.
-        factor: u32,
-        /// For how long, in ns.
-        lasts: u64,
-    },
-    /// The next sync fails; the machine is then started anew, since what the operating system holds can no longer be trusted.
-    FailSync,
-    /// The next write fails.
-    FailWrite,
-    /// The next reads fail.
-    FailReads(u32),
-    /// The disk has only so many bytes left, for so long, in ns.
-    FillDisk {
-        /// Bytes left.
-        left: u64,
-        /// For how long, in ns.
-        lasts: u64,
-    },
-    /// The node's wall clock jumps by so many ms.
-    ClockJump(i64),
-    /// A bit of an old segment rots on that node: `pick` says which.
-    Rot {
-        /// Always the same in a run: everything has a good copy on the other nodes.
-        node: u32,
-        /// Chance.
-        pick: u64,
-    },
-}
-
-impl Fault {
-    /// Its name in tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kill { .. } => "kill",
-            Self::PowerLoss { .. } => "power-loss",
-            Self::Restart { .. } => "restart",
-            Self::Pause(_) => "pause",
-            Self::PauseClient(_) => "pause-client",
-            Self::Cut(_) => "cut",
-            Self::Reset(_) => "reset",
-            Self::SlowDisk { .. } => "slow-disk",
-            Self::FailSync => "fail-sync",
-            Self::FailWrite => "fail-write",
-            Self::FailReads(_) => "fail-reads",
-            Self::FillDisk { .. } => "fill-disk",
-            Self::ClockJump(_) => "clock-jump",
-            Self::Rot { .. } => "rot",
-        }
-    }
-}
 
 /// A producer client.
 #[derive(Clone, Debug)]
@@ -137,16 +57,26 @@ pub struct ProducerKnobs {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
-    /// How many nodes there are, each broker and controller.
+    /// How many nodes there are.
     pub nodes: u32,
-    /// Replicas of each partition.
+    /// The first so many are controllers only, and the others brokers only; 0: each is both.
+    pub controllers: u32,
+    /// Replicas of a partition for which nothing else is said.
     pub replication: i16,
-    /// `min.insync.replicas`
+    /// `min.insync.replicas`, the same.
     pub min_isr: u32,
+    /// The topics under test, and behind them the one of producers that are not idempotent.
+    pub topics: Vec<TopicKnobs>,
+    /// About so often somebody moves replicas between nodes, in ns.
+    pub reassign: Option<u64>,
     /// `broker.session.timeout.ms`
     pub session_ms: u64,
     /// `replica.lag.time.max.ms`
     pub lag_ms: u64,
+    /// `leader.imbalance.check.interval.seconds`
+    pub imbalance_s: u64,
+    /// In so many of a hundred cases, another node dies soon after one came back.
+    pub relay: u32,
     /// How many keys there are; two share a topic.
     pub keys: u32,
     /// When an append counts as done.
@@ -157,6 +87,8 @@ pub struct Plan {
     pub tail_bytes: u64,
     /// Bytes between index entries.
     pub index_interval: u64,
+    /// Index entries are written in runs of so many.
+    pub index_run: usize,
     /// Files kept open.
     pub open_files: usize,
     /// Requests and answers pass through the codec.
@@ -173,6 +105,8 @@ pub struct Plan {
     pub operator: Option<u64>,
     /// Consumer groups.
     pub groups: Vec<GroupKnobs>,
+    /// Offsets expire after a minute, and in the end groups are left alone for longer than that: they live, and so must keep theirs.
+    pub idles: bool,
     /// When which fault strikes, in order.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -181,6 +115,14 @@ impl Plan {
     /// What `seed` decides, in general: a swarm of knobs and a random subset of the faults.
     #[must_use]
     pub fn general(seed: u64) -> Self {
+        let plan = Self::drawn(seed);
+        // A clock that jumps by an hour lets offsets expire of groups that were empty for a moment.
+        let jumps = plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::ClockJump(by) if *by > 5_000));
+        let idles = rng::stream(seed, "idle").random_ratio(1, 4) && !plan.groups.is_empty() && !jumps;
+        Self { idles, ..plan }
+    }
+
+    fn drawn(seed: u64) -> Self {
         let mut rng = rng::stream(seed, "plan");
         let rng = &mut rng;
         let durability = if rng.random_ratio(3, 4) { Durability::Fsync } else { Durability::PageCache };
@@ -189,15 +131,21 @@ impl Plan {
         Self {
             seed,
             nodes: 1,
+            controllers: 0,
             replication: 1,
             min_isr: 1,
+            topics: Vec::new(),
+            reassign: None,
             session_ms: 9_000,
             lag_ms: 30_000,
+            imbalance_s: 300,
+            relay: 0,
             keys: rng.random_range(1..=4),
             durability,
             segment_bytes: *pick(rng, &[1_000, 4_000, 20_000, 1 << 20]),
             tail_bytes: *pick(rng, &[0, 2_000, 50_000, 16 << 20]),
             index_interval: *pick(rng, &[1, 200, 4_096]),
+            index_run: *pick(&mut rng::stream(seed, "index"), &[1, 4, 64]),
             open_files: *pick(rng, &[2, 8, 512]),
             codec: rng.random_ratio(1, 4),
             delay: *pick(rng, &[(20_000, 100_000), (50_000, 500_000), (200_000, 5_000_000), (1_000, 40_000_000)]),
@@ -206,8 +154,10 @@ impl Plan {
             trim: trim(&mut rng::stream(seed, "trim")),
             operator: operator(&mut rng::stream(seed, "operator")),
             groups: group::groups(&mut rng::stream(seed, "groups")),
-            faults: faults(durability, &mut rng::stream(seed, "faults")),
+            idles: false,
+            faults: ambush::with(fault::faults(durability, &mut rng::stream(seed, "faults")), durability, &mut rng::stream(seed, "ambush")),
         }
+        .with_topics()
     }
 }
 
@@ -218,35 +168,77 @@ impl Plan {
         self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Rot { .. }))
     }
 
+    /// What whole nodes on madsim carry of it: of clusters, produce and reads on nodes that are all alike.
+    #[must_use]
+    pub fn of_whole_nodes(self) -> Self {
+        if self.nodes == 1 {
+            return self;
+        }
+        Self { controllers: 0, groups: Vec::new(), trim: None, operator: None, reassign: None, ..self }
+    }
+
     /// The numbers of the nodes.
     pub fn nodes(&self) -> impl Iterator<Item = u32> + use<> {
         1..=self.nodes
     }
 
-    /// How many readers read everything in the end.
-    #[must_use]
-    pub fn last_readers(&self) -> u32 {
-        if self.nodes == 1 { 1 } else { self.keys }
+    /// Those of them that hold topics and serve clients.
+    pub fn brokers(&self) -> impl Iterator<Item = u32> + use<> {
+        self.controllers + 1..=self.nodes
     }
 
-    /// The same on `nodes` nodes; groups, and what deletes and alters topics, are for clusters of one so far.
+    /// Those of them that vote in the metadata quorum.
+    pub fn voters(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=if self.controllers == 0 { self.nodes } else { self.controllers }
+    }
+
+    fn with_topics(mut self) -> Self {
+        self.topics = vec![TopicKnobs::default(); self.keys.div_ceil(crate::workload::PARTITIONS) as usize + 1];
+        self
+    }
+
+    /// The same on so many nodes; on 0, the seed says on how many.
     #[must_use]
     pub fn on(self, nodes: u32) -> Self {
+        let mut rng = rng::stream(self.seed, "cluster");
+        let nodes = if nodes == 0 { *pick(&mut rng::stream(self.seed, "nodes"), &[1, 2, 3, 3, 3, 4, 5]) } else { nodes };
         if nodes == 1 {
             return self;
         }
-        let mut rng = rng::stream(self.seed, "cluster");
-        let faults = with_rot(self.faults, self.durability, nodes, &mut rng::stream(self.seed, "rot"));
-        let replication = i16::try_from(nodes.min(3)).expect("three at most");
+        let mut roles = rng::stream(self.seed, "roles");
+        let controllers = if nodes >= 3 && roles.random_ratio(1, 3) { if nodes >= 5 { 3 } else { 1 } } else { 0 };
+        let brokers = nodes - controllers;
+        let mut topics = topics::topics(self.topics.len(), brokers, &mut rng::stream(self.seed, "topics"));
+        let candidates: Vec<u32> = (controllers + 1..=nodes).collect();
+        let mut faults = self.faults.clone();
+        faults.extend(fault::of_clusters(self.durability, &mut rng::stream(self.seed, "cluster faults")));
+        if controllers > 0 && roles.random_bool(0.5) {
+            faults = fault::with_wipes(faults, &mut roles);
+            topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
+        } else {
+            // The bad copy must not be the last one.
+            faults = fault::with_rot(faults, self.durability, &candidates, &mut rng::stream(self.seed, "rot"));
+        }
+        // One machine loses what page-cache durability does not keep: whatever it had acknowledged is on another one.
+        let loses_one = self.durability == Durability::PageCache && rng::stream(self.seed, "loss").random_bool(0.5);
+        if loses_one {
+            faults = ambush::losing_one(faults, &mut rng::stream(self.seed, "loss"));
+            topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
+        }
+        faults.sort_unstable();
+        let moves = *pick(&mut rng::stream(self.seed, "reassign"), &[None, Some(2 * SECOND), Some(5 * SECOND)]);
         Self {
             nodes,
-            replication,
+            controllers,
+            replication: i16::try_from(brokers.min(3)).expect("three at most"),
             min_isr: 2,
             session_ms: *pick(&mut rng, &[1_000, 2_000, 9_000]),
             lag_ms: *pick(&mut rng, &[1_000, 5_000, 30_000]),
-            groups: Vec::new(),
-            trim: None,
-            operator: None,
+            topics,
+            imbalance_s: *pick(&mut rng, &[300, 300, 1, 4]),
+            relay: if loses_one { 0 } else { *pick(&mut rng, &[0, 0, 60]) },
+            reassign: moves.filter(|_| !loses_one),
+            idles: false,
             faults,
             ..self
         }
@@ -309,56 +301,4 @@ fn refine(mut knobs: ProducerKnobs, rng: &mut Rng) -> ProducerKnobs {
         knobs.compression = Compression::None;
     }
     knobs
-}
-
-/// A random subset of the faults the atlas allows: with a single replica in page-cache mode no power may be lost.
-fn faults(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)> {
-    let mut kinds: Vec<u32> = (0..13).filter(|kind| durability == Durability::Fsync || ![1, 8].contains(kind)).collect();
-    kinds.shuffle(rng);
-    kinds.truncate(rng.random_range(2..=6));
-    let mut all = Vec::new();
-    for kind in kinds {
-        for _ in 0..rng.random_range(1..=4) {
-            all.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), fault(kind, rng)));
-        }
-    }
-    all.sort_unstable();
-    all
-}
-
-/// In half of the clusters the disk of one node rots. Where a power loss takes what was acknowledged, or a read that fails has another node give up its
-/// copy, the bad one might be the last: the atlas does not allow both.
-fn with_rot(mut faults: Vec<(u64, Fault)>, durability: Durability, nodes: u32, rng: &mut Rng) -> Vec<(u64, Fault)> {
-    let node = rng.random_range(1..=nodes);
-    if durability == Durability::PageCache || rng.random_ratio(1, 2) {
-        return faults;
-    }
-    faults.retain(|(_, fault)| !matches!(fault, Fault::FailReads(_)));
-    for _ in 0..rng.random_range(1..=4) {
-        faults.push((rng.random_range(8 * SECOND..LOAD - 2 * SECOND), Fault::Rot { node, pick: rng.random() }));
-    }
-    faults.sort_unstable();
-    faults
-}
-
-fn fault(kind: u32, rng: &mut Rng) -> Fault {
-    let after = rng.random_range(0..200);
-    let down = rng.random_range(10 * MS..3 * SECOND);
-    let lasts = rng.random_range(50 * MS..4 * SECOND);
-    match kind {
-        0 => Fault::Kill { after, down },
-        1 => Fault::PowerLoss { after, down },
-        2 => Fault::Restart { down },
-        3 => Fault::Pause(lasts),
-        4 => Fault::PauseClient(lasts),
-        5 => Fault::Cut(lasts),
-        6 => Fault::Reset(rng.random_range(1..=3)),
-        7 => Fault::SlowDisk { factor: rng.random_range(3..60), lasts },
-        8 => Fault::FailSync,
-        9 => Fault::FailWrite,
-        10 => Fault::FailReads(rng.random_range(1..=3)),
-        11 => Fault::FillDisk { left: rng.random_range(0..20_000), lasts },
-        12 => Fault::ClockJump(*pick(rng, &[-3_600_000, -5_000, -50, 50, 5_000, 3_000_000])),
-        _ => unreachable!("thirteen kinds"),
-    }
 }

@@ -1,20 +1,23 @@
 //! One run on the mesh: build what the plan says, let faults strike under load, heal, drain, read everything, and judge.
 
+mod strike;
+
+use crate::check::Oracle;
 use crate::cluster::mesh::{Mesh, Step, Weather};
 use crate::cluster::node::{Node, Spec};
 use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
-use crate::plan::{Fault, LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, READ_LIMIT};
+use crate::plan::{LOAD, Plan};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, Patience, READ_LIMIT, REPLICAS_LIMIT};
 use crate::workload::Book;
+use klamm::store::MetaProperties;
 use klamm_core::broker::io::Level;
 use klamm_core::broker::{Broker, Config};
 use klamm_core::client::io::Address;
-use klamm_core::config::{BrokerConfig, Endpoint, LogDir};
-use klamm_core::id::BrokerId;
+use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
+use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::rng;
-use rand::Rng as _;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ enum Alarm {
     Start(u32),
     Unslow(u32),
     Empty(u32),
+    Restart(u32, u64),
 }
 
 struct Runner {
@@ -42,6 +46,9 @@ struct Runner {
     violations: Vec<String>,
     healed: bool,
     rng: rng::Rng,
+    /// Ambushes that were counted.
+    ambushes: u64,
+    relay: rng::Rng,
 }
 
 /// What the runner keeps of one node.
@@ -50,6 +57,8 @@ struct Station {
     start_is_set: bool,
     /// How long the node stays down when it goes down next.
     down: u64,
+    /// How often its disk was formatted anew.
+    formats: u32,
     ledger: Ledger,
 }
 
@@ -62,19 +71,22 @@ pub fn run(plan: Plan) -> Outcome {
     runner.drain();
     runner.read_all();
     runner.settle_groups();
+    runner.settle_replicas();
+    runner.compare_indexes();
     runner.judge()
 }
 
 impl Runner {
     fn new(plan: Plan) -> Self {
         let weather = Weather { delay: plan.delay, bytes: plan.codec, ..Default::default() };
-        let mut mesh = Mesh::new(plan.seed, weather);
+        let mut mesh = Mesh::new(plan.seed, weather, Oracle::new(plan.voters().count(), plan.durability));
         let mut stations = BTreeMap::new();
         for node in plan.nodes() {
-            let pace = DiskPace::new(rng::stream(plan.seed, &stage::of_node("pace", node)));
-            let disk = Disk::new(rng::stream(plan.seed, &stage::of_node("disk", node)), Arc::new(pace.clone()));
-            format(node, &disk, &pace);
-            mesh.add_node(node, Node::new(spec(&plan, node), disk, pace));
+            let (disk, pace) = blank(plan.seed, node);
+            let directory = stage::directory(node);
+            format(node, directory, &disk, &pace);
+            mesh.oracle().formatted(node, directory);
+            mesh.add_node(node, Node::new(spec(&plan, node, directory), disk, pace));
             stations.insert(node, Station::default());
         }
         let mut runner = Self {
@@ -87,6 +99,8 @@ impl Runner {
             violations: Vec::new(),
             healed: false,
             rng: rng::stream(plan.seed, "runner"),
+            ambushes: 0,
+            relay: rng::stream(plan.seed, "relay"),
             plan,
         };
         runner.plan.nodes().for_each(|node| runner.mesh.start(node));
@@ -105,7 +119,7 @@ impl Runner {
 
     /// Where clients find the nodes.
     fn addresses(&self) -> Vec<Address> {
-        self.plan.nodes().map(Mesh::address).collect()
+        self.plan.brokers().map(Mesh::address).collect()
     }
 
     fn alarm(&mut self, at: u64, alarm: Alarm) {
@@ -123,6 +137,7 @@ impl Runner {
     fn heal(&mut self) {
         self.healed = true;
         for node in self.plan.nodes() {
+            self.mesh.drift(node, 0);
             self.mesh.node(node).pace().slow_down(1.0);
             self.mesh.node(node).disk().faults(|faults| *faults = Default::default());
             let station = self.station(node);
@@ -150,24 +165,75 @@ impl Runner {
     }
 
     fn read_all(&mut self) {
-        let all = self.book.borrow().finished + self.plan.last_readers();
-        for (id, actor) in stage::last_readers(&self.plan, &self.addresses(), &self.book) {
+        let last = stage::last_readers(&self.plan, &self.addresses(), &self.book, &self.side);
+        let all = self.finished() + last.len() as u32;
+        for (id, actor) in last {
             self.mesh.add_client(id, actor);
         }
-        let limit = self.mesh.now() + READ_LIMIT;
-        while self.book.borrow().finished < all && self.step(limit) {}
-        if self.book.borrow().finished < all {
-            let seen = self.book.borrow().last_seen.clone();
-            self.violations.push(format!("liveness: a healed cluster does not show everything within a minute: {seen:?}"));
+        let mut patience = Patience::new(self.mesh.now(), READ_LIMIT);
+        while self.finished() < all {
+            let limit = patience.until(self.mesh.now(), stage::shown(&self.book, &self.side));
+            if !self.step(limit) {
+                self.violations.push(stage::unshown(&self.book, &self.side));
+                break;
+            }
         }
     }
 
+    fn finished(&self) -> u32 {
+        self.book.borrow().finished + self.side.borrow().finished
+    }
+
     fn settle_groups(&mut self) {
-        let Some((id, actor)) = stage::watch(&self.plan, &Mesh::address(NODE), &self.book) else { return };
+        self.watch_groups(0);
+        if self.plan.idles && self.violations.is_empty() {
+            let until = self.mesh.now() + stage::IDLE;
+            while self.step(until) {}
+            self.watch_groups(1);
+        }
+    }
+
+    fn watch_groups(&mut self, round: u32) {
+        let Some((id, actor)) = stage::watch(&self.plan, round, &self.addresses(), &self.book) else { return };
         self.mesh.add_client(id, actor);
         let limit = self.mesh.now() + GROUPS_LIMIT;
         while !self.book.borrow().groups_settled && self.step(limit) {}
         self.violations.extend(stage::unsettled(&self.book));
+    }
+
+    fn settle_replicas(&mut self) {
+        if !self.violations.is_empty() {
+            return;
+        }
+        let whole = stage::whole(&self.plan, &self.addresses(), &self.book);
+        whole.into_iter().for_each(|(id, actor)| self.mesh.add_client(id, actor));
+        let limit = self.mesh.now() + REPLICAS_LIMIT;
+        while self.violations.is_empty() && !self.unsettled().is_empty() && self.mesh.now() < limit {
+            let until = self.mesh.now() + stage::SECOND / 10;
+            while self.step(until) {}
+        }
+        let unsettled = self.unsettled();
+        self.violations.extend(unsettled.into_iter().map(|what| format!("liveness: long after everything was healed, {what}")));
+        self.violations.extend(self.mesh.oracle().replayed().err());
+    }
+
+    /// What is not as it must be in the end: as the nodes are, and as they tell.
+    fn unsettled(&mut self) -> Vec<String> {
+        let brokers: Vec<u32> = self.plan.brokers().collect();
+        let mut all = self.mesh.oracle().unsettled(&brokers);
+        all.extend(self.book.borrow().missing.iter().cloned());
+        all
+    }
+
+    /// Of a batch that has rotted nobody knows what its indexes ought to say.
+    fn compare_indexes(&mut self) {
+        if self.plan.rots() {
+            return;
+        }
+        for node in self.plan.brokers().filter(|node| self.mesh.node(*node).broker().is_some()).collect::<Vec<_>>() {
+            let wrong = crate::indexes::wrong(self.mesh.node(node).disk());
+            self.violations.extend(wrong.into_iter().map(|what| format!("node {node}: {what}")));
+        }
     }
 
     /// Goes on by one event; false when nothing more comes before `limit`, or a violation ends the run.
@@ -179,7 +245,8 @@ impl Runner {
                 return false;
             }
             Step::Idle => return false,
-            Step::Event | Step::Opened(_) => {}
+            Step::Event => {}
+            Step::Opened(node) => self.pass_on(node),
             Step::Due(number) => {
                 if let Some(alarm) = self.alarms.remove(&number) {
                     self.ring(alarm);
@@ -188,6 +255,7 @@ impl Runner {
             Step::Halted(node, why) => self.halted(node, &why),
         }
         self.look_at_nodes();
+        self.violations.extend(self.mesh.oracle().found());
         self.violations.is_empty()
     }
 
@@ -198,6 +266,9 @@ impl Runner {
     /// Who is down starts again in time; what bit is counted.
     fn look_at_nodes(&mut self) {
         let now = self.mesh.now();
+        for _ in std::mem::replace(&mut self.ambushes, self.mesh.counts().ambushes)..self.ambushes {
+            self.station(NODE).ledger.bit("ambush");
+        }
         for node in self.plan.nodes() {
             let (is_down, bites) = (self.mesh.node(node).is_down(), self.mesh.node(node).disk().bites());
             let station = self.station(node);
@@ -218,6 +289,7 @@ impl Runner {
                     self.mesh.start(node);
                 }
             }
+            Alarm::Restart(node, down) => self.restart(node, down),
             Alarm::Unslow(node) => self.mesh.node(node).pace().slow_down(1.0),
             Alarm::Empty(node) => {
                 self.station(node).ledger.is_filled = false;
@@ -243,139 +315,6 @@ impl Runner {
         }
     }
 
-    // --- faults ---------------------------------------------------------------------------------------------------------------------------
-
-    fn strike(&mut self, at: usize) {
-        let (_, fault) = self.plan.faults[at];
-        let now = self.mesh.now();
-        let node = if let Fault::Rot { node, .. } = fault { node } else { self.some_node() };
-        self.station(node).ledger.planned(fault.name());
-        if self.healed {
-            return;
-        }
-        let up = self.mesh.node(node).broker().is_some();
-        let client = stage::some_client(&self.plan, &mut self.rng);
-        match fault {
-            Fault::Kill { after, down } | Fault::PowerLoss { after, down } if up => {
-                self.station(node).down = down;
-                self.mesh.crash_after(node, after, matches!(fault, Fault::PowerLoss { .. }));
-                self.station(node).ledger.bit(fault.name());
-            }
-            // While it recovers there are no effects to count: it dies at once.
-            Fault::Kill { down, .. } | Fault::PowerLoss { down, .. } => {
-                self.station(node).down = down;
-                self.mesh.crash(node, matches!(fault, Fault::PowerLoss { .. }));
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::Restart { down } if up => {
-                self.station(node).down = down;
-                self.mesh.stop(node);
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::Restart { .. } => {}
-            Fault::Pause(lasts) => {
-                self.mesh.pause(node, now + lasts);
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::PauseClient(lasts) => {
-                self.mesh.pause_client(client, now + lasts);
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::Cut(lasts) => {
-                match self.some_other(node) {
-                    Some(other) => self.mesh.cut_nodes(node, other, now + lasts),
-                    None => self.mesh.cut(client, node, now + lasts),
-                }
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::Reset(count) => {
-                let before = self.mesh.counts().resets;
-                (0..count).for_each(|_| self.mesh.reset_one());
-                if self.mesh.counts().resets > before {
-                    self.station(node).ledger.bit(fault.name());
-                }
-            }
-            Fault::SlowDisk { factor, lasts } => {
-                self.mesh.node(node).pace().slow_down(f64::from(factor));
-                self.alarm(now + lasts, Alarm::Unslow(node));
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::FailSync => self.fail(node, true, |faults| faults.failing_syncs = 1),
-            Fault::FailWrite => self.fail(node, false, |faults| faults.failing_writes = 1),
-            Fault::FailReads(count) => {
-                self.station(node).ledger.wants_restart = true;
-                self.fail(node, false, |faults| faults.failing_reads = count);
-            }
-            Fault::FillDisk { left, lasts } => {
-                let used = self.mesh.node(node).disk().used();
-                self.mesh.node(node).disk().faults(|faults| faults.capacity = Some(used + left));
-                self.station(node).ledger.is_filled = true;
-                self.alarm(now + lasts, Alarm::Empty(node));
-                self.station(node).ledger.bit(fault.name());
-            }
-            Fault::Rot { pick, .. } => {
-                if self.rot(node, pick) {
-                    self.station(node).ledger.bit(fault.name());
-                }
-            }
-            Fault::ClockJump(by) => {
-                self.mesh.jump_clock(node, by);
-                self.station(node).ledger.bit(fault.name());
-            }
-        }
-    }
-
-    /// Flips a bit of an old segment of a topic under test. The newest three are spared: what may lie behind the recovery point that survives a
-    /// crash is cut as a torn tail, and nobody can tell the two apart.
-    fn rot(&self, node: u32, pick: u64) -> bool {
-        let disk = self.mesh.node(node).disk();
-        let mut old: Vec<(String, u64)> = Vec::new();
-        let mut segments: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
-        for (path, len) in disk.files() {
-            let Some((folder, _)) = path.split_once('/').filter(|(_, name)| name.ends_with(".log")) else { continue };
-            if !folder.starts_with("__") {
-                segments.entry(folder.to_owned()).or_default().push((path, len));
-            }
-        }
-        for (folder, mut files) in segments {
-            if self.is_held_elsewhere(&folder, node) {
-                files.truncate(files.len().saturating_sub(3));
-                old.extend(files.into_iter().filter(|(_, len)| *len > 0));
-            }
-        }
-        if old.is_empty() {
-            return false;
-        }
-        let (path, len) = &old[(pick % old.len() as u64) as usize];
-        disk.rot(path, (pick >> 16) % len);
-        true
-    }
-
-    /// Whether every broker that is up knows of another holder of all that is committed: in ISR or ELR.
-    fn is_held_elsewhere(&self, folder: &str, node: u32) -> bool {
-        let mut up = self.plan.nodes().filter_map(|id| self.mesh.node(id).broker()).peekable();
-        up.peek().is_some() && up.all(|broker| broker.holders(folder).iter().any(|holder| holder.0 != node as i32))
-    }
-
-    /// A node, by chance.
-    fn some_node(&mut self) -> u32 {
-        let nodes = self.plan.nodes;
-        if nodes == 1 { NODE } else { self.rng.random_range(1..=nodes) }
-    }
-
-    /// In a cluster one cut in two is between nodes.
-    fn some_other(&mut self, node: u32) -> Option<u32> {
-        if self.plan.nodes == 1 || self.rng.random_bool(0.5) {
-            return None;
-        }
-        Some(self.some_node()).filter(|other| *other != node)
-    }
-
-    fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
-        self.station(node).ledger.disk_fault(anew);
-        self.mesh.node(node).disk().faults(change);
-    }
-
     // --- the end --------------------------------------------------------------------------------------------------------------------------
 
     fn judge(self) -> Outcome {
@@ -386,10 +325,13 @@ impl Runner {
             notes.push((self.mesh.now(), node, Level::Info, summary));
         }
         let book = std::mem::take(&mut *self.book.borrow_mut());
+        let side = std::mem::take(&mut *self.side.borrow_mut());
         Outcome::of(Ending {
             seed: self.plan.seed,
             violations: self.violations,
             book,
+            side,
+            is_cluster: self.plan.nodes > 1,
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),
@@ -399,13 +341,25 @@ impl Runner {
     }
 }
 
-fn spec(plan: &Plan, node: u32) -> Spec {
-    let fixed = stage::properties(plan).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+/// A disk with nothing on it.
+fn blank(seed: u64, node: u32) -> (Disk, DiskPace) {
+    let pace = DiskPace::new(rng::stream(seed, &stage::of_node("pace", node)));
+    let disk = Disk::new(rng::stream(seed, &stage::of_node("disk", node)), Arc::new(pace.clone()));
+    (disk, pace)
+}
+
+fn spec(plan: &Plan, node: u32, directory: Uuid) -> Spec {
+    let mut fixed: Properties = stage::properties(plan).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let is_broker = plan.brokers().any(|broker| broker == node);
+    if plan.controllers > 0 {
+        fixed.insert("process.roles".to_owned(), if is_broker { "broker" } else { "controller" }.to_owned());
+    }
     let endpoint = |name: &str, port| Endpoint { name: name.to_owned(), host: format!("node-{node}"), port, security: 0 };
-    let dir = LogDir { path: "data".to_owned(), id: stage::directory(node) };
-    let (id, clients) = (BrokerId(node as i32), vec![endpoint("PLAINTEXT", 9092)]);
+    let dir = LogDir { path: "data".to_owned(), id: directory };
+    let clients = if is_broker { vec![endpoint("PLAINTEXT", 9092)] } else { Vec::new() };
+    let id = BrokerId(node as i32);
     let mut broker = BrokerConfig::new(id, stage::CLUSTER, clients, vec![dir], fixed).expect("properties of ours");
-    if plan.nodes > 1 {
+    if plan.nodes > 1 && plan.voters().any(|voter| voter == node) {
         broker.controllers = vec![endpoint("CONTROLLER", 9093)];
     }
     Spec {
@@ -417,8 +371,8 @@ fn spec(plan: &Plan, node: u32) -> Spec {
 }
 
 /// Formats a disk, before time begins.
-fn format(node: u32, disk: &Disk, pace: &DiskPace) {
-    let properties = stage::meta(node);
+fn format(node: u32, directory: Uuid, disk: &Disk, pace: &DiskPace) {
+    let properties = MetaProperties { directory, ..stage::meta(node) };
     let mut work = Box::pin(klamm::store::format(disk, &properties));
     let mut cx = Context::from_waker(Waker::noop());
     while work.as_mut().poll(&mut cx).is_pending() {

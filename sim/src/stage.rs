@@ -2,18 +2,22 @@
 
 use crate::cluster::client::{Actor, ClientId};
 use crate::disk::Bites;
-use crate::plan::{Fault, GroupKnobs, Plan, ProducerKnobs};
-use crate::workload::admin::AdminActor;
-use crate::workload::fleeting::FleetingActor;
+use crate::plan::{DRIFT_MAX, Fault, GroupKnobs, LOAD, Plan, ProducerKnobs, TopicKnobs};
+use crate::workload::admin::{AdminActor, NewTopic};
+use crate::workload::ends::Ends;
+use crate::workload::fleeting::Fleeting;
 use crate::workload::gone::{Gone, Retention};
 use crate::workload::group::member::{MemberActor, Options as MemberOptions};
 use crate::workload::group::watch::Watch;
-use crate::workload::operator::OperatorActor;
+use crate::workload::moves::Moves;
+use crate::workload::operator::Operator;
 use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
 use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
-use crate::workload::sequence::{self, SequenceActor};
-use crate::workload::times::TimesActor;
-use crate::workload::trim::TrimActor;
+use crate::workload::sequence::{self, Sequences};
+use crate::workload::solo::{Soloist, Task};
+use crate::workload::times::Times;
+use crate::workload::trim::Trim;
+use crate::workload::whole::Whole;
 use crate::workload::{Book, PARTITIONS, place};
 use klamm::store::{Identity, MetaProperties, Options as StoreOptions};
 use klamm_core::client::TopicPartition;
@@ -45,7 +49,11 @@ pub(crate) const CALM: u64 = 2 * SECOND;
 pub(crate) const DRAIN_LIMIT: u64 = 400 * SECOND;
 /// Groups must be stable and have committed everything within this, once all is healed.
 pub(crate) const GROUPS_LIMIT: u64 = 120 * SECOND;
-/// A healed node must show everything within this.
+/// So long groups that have settled are left alone where their offsets may be thought to have expired.
+pub(crate) const IDLE: u64 = 75 * SECOND;
+/// All replicas must be in sync and the same within this, once all is healed.
+pub(crate) const REPLICAS_LIMIT: u64 = 60 * SECOND;
+/// A healed cluster must show something more within this, until it has shown everything: how much there is to read, nobody bounds.
 pub(crate) const READ_LIMIT: u64 = 60 * SECOND;
 /// So long a node is down that stopped itself.
 pub(crate) const HALTED_DOWN: u64 = SECOND / 5;
@@ -69,8 +77,12 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         // In a quarter of the runs some members are one too many.
         ("group.max.size", if plan.seed % 4 == 1 { "3" } else { "1000" }.to_owned()),
     ];
+    if plan.idles {
+        all.push(("offsets.retention.minutes", "1".to_owned()));
+        all.push(("offsets.retention.check.interval.ms", "1000".to_owned()));
+    }
     if plan.nodes > 1 {
-        let voters: Vec<String> = plan.nodes().map(|node| format!("{node}@node-{node}:9093")).collect();
+        let voters: Vec<String> = plan.voters().map(|node| format!("{node}@node-{node}:9093")).collect();
         all.push(("controller.quorum.voters", voters.join(",")));
         all.push(("min.insync.replicas", plan.min_isr.to_string()));
         all.push(("default.replication.factor", plan.replication.to_string()));
@@ -78,14 +90,14 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
         all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
         all.push(("replica.high.watermark.checkpoint.interval.ms", "1000".to_owned()));
-        all.push(("leader.imbalance.check.interval.seconds", "4".to_owned()));
+        all.push(("leader.imbalance.check.interval.seconds", plan.imbalance_s.to_string()));
     }
     all
 }
 
 /// The id of a node's log directory.
 pub(crate) fn directory(node: u32) -> Uuid {
-    Uuid([6 + node as u8; 16])
+    Uuid([6u8.wrapping_add(node as u8); 16])
 }
 
 /// The stream of a concern of one node; the first one's name is the concern's.
@@ -100,7 +112,7 @@ pub(crate) fn seed_of(plan: &Plan, node: u32) -> u64 {
 
 /// How the node's store works.
 pub(crate) fn store_options(plan: &Plan) -> StoreOptions {
-    StoreOptions { index_interval_bytes: plan.index_interval, open_files: plan.open_files, recoveries: 2 }
+    StoreOptions { index_interval_bytes: plan.index_interval, index_run: plan.index_run, open_files: plan.open_files, recoveries: 2 }
 }
 
 /// Whose disk it is.
@@ -125,14 +137,13 @@ fn side_keys(plan: &Plan) -> Vec<Key> {
 
 /// The clients of a run, who find the nodes `at` those addresses. What producers do that are not idempotent is written into `side`.
 pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
-    let topics = (0..=plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).chain([sequence::TOPIC.to_owned()]).collect();
-    let configs = topic_configs(plan);
     book.borrow_mut().gone = gone(plan);
+    side.borrow_mut().gone = gone(plan);
     book.borrow_mut().misdates = is_misdating(plan);
     book.borrow_mut().rots = plan.rots();
     let at = at.to_vec();
     let mut cast: Vec<(ClientId, Player)> = Vec::new();
-    cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), topics, plan.replication, configs, book.clone()))));
+    cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), new_topics(plan), book.clone()))));
     for (number, knobs) in plan.producers.iter().enumerate() {
         let (keys, book) = if knobs.idempotent { (keys(plan), book) } else { (side_keys(plan), side) };
         let options = producer_options(knobs, at.clone(), keys);
@@ -142,14 +153,28 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
     for number in 0..plan.readers {
         let max_wait = Duration::from_millis(rng.random_range(0..1_000));
         let think = Duration::from_millis(rng.random_range(1..300));
-        for (part, keys) in reading(plan).into_iter().enumerate() {
+        for (part, keys) in reading(plan, keys(plan)).into_iter().enumerate() {
             let (retention, from_followers) = (plan.trim.is_some(), number % 2 == 1);
             let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention, from_followers };
             cast.push((ClientId(300 + number + 10 * part as u32), Box::new(ReaderActor::new(options, book.clone()))));
         }
     }
-    if plan.nodes == 1 {
-        cast.extend(soloists(plan, &at[0], book));
+    for (part, keys) in side_reading(plan).into_iter().enumerate() {
+        let (think, max_wait) = (Duration::from_millis(50), Duration::from_millis(300));
+        let options = ReaderOptions {
+            from: at.clone(),
+            keys,
+            think,
+            max_wait,
+            until_end: false,
+            retention: plan.trim.is_some(),
+            from_followers: false,
+        };
+        cast.push((ClientId(380 + part as u32), Box::new(ReaderActor::new(options, side.clone()))));
+    }
+    cast.extend(soloists(plan, &at, book));
+    if plan.nodes > 1 {
+        cast.extend(questioners(plan, &at, book));
     }
     for (number, knobs) in plan.groups.iter().enumerate() {
         let first = 500 + 20 * number as u32;
@@ -158,16 +183,37 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
             let options = member_options(plan, knobs, number, member, at.clone());
             cast.push((ClientId(id), Box::new(MemberActor::new(options, book.clone(), plan.seed ^ u64::from(id)))));
         }
+        book.borrow_mut().groups.entry(group_name(number)).or_default().may_be_behind = plan.nodes > 1;
     }
     cast
 }
 
-fn topic_configs(plan: &Plan) -> Vec<(String, String)> {
-    let mut configs = vec![("internal.segment.bytes".to_owned(), plan.segment_bytes.to_string())];
+fn new_topics(plan: &Plan) -> Vec<NewTopic> {
+    let named = |(number, knobs): (usize, &TopicKnobs)| NewTopic {
+        name: format!("t{number}"),
+        replication: knobs.replication,
+        configs: topic_configs(plan, knobs),
+    };
+    let mut all: Vec<NewTopic> = plan.topics.iter().enumerate().map(named).collect();
+    // What a new replica is not sent any more it knows no producers of: what is known beforehand of a sequence holds as long as nothing is deleted.
+    let kept = Plan { trim: plan.trim.filter(|_| plan.nodes == 1), ..plan.clone() };
+    let knobs = TopicKnobs { replication: plan.replication, min_isr: i16::try_from(plan.min_isr).expect("few"), unclean: false };
+    all.push(NewTopic { name: sequence::TOPIC.to_owned(), replication: plan.replication, configs: topic_configs(&kept, &knobs) });
+    all
+}
+
+fn topic_configs(plan: &Plan, knobs: &TopicKnobs) -> Vec<(&'static str, String)> {
+    let mut configs = vec![("internal.segment.bytes", plan.segment_bytes.to_string())];
     configs.extend(plan.trim.and_then(|trim| trim.retention).map(|retention| match retention {
-        Retention::Ms(ms) => ("retention.ms".to_owned(), ms.to_string()),
-        Retention::Bytes(bytes) => ("retention.bytes".to_owned(), bytes.to_string()),
+        Retention::Ms(ms) => ("retention.ms", ms.to_string()),
+        Retention::Bytes(bytes) => ("retention.bytes", bytes.to_string()),
     }));
+    if plan.nodes > 1 {
+        configs.push(("min.insync.replicas", knobs.min_isr.to_string()));
+    }
+    if knobs.unclean {
+        configs.push(("unclean.leader.election.enable", "true".to_owned()));
+    }
     configs
 }
 
@@ -185,26 +231,43 @@ fn is_misdating(plan: &Plan) -> bool {
 
 fn gone(plan: &Plan) -> Gone {
     // A jump that was planned may not strike, so only those count that go forward.
-    let skew_ms = jumps(plan).map(|by| by.max(0)).sum();
+    let drifts = plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Drift(by) if *by > 0));
+    let drifted = if drifts { (LOAD / 1_000_000) as i64 * DRIFT_MAX / 1_000_000 } else { 0 };
+    let skew_ms = jumps(plan).map(|by| by.max(0)).sum::<i64>() + drifted;
     Gone::new(plan.trim.and_then(|trim| trim.retention), skew_ms)
 }
 
-/// Clients that speak to one node by themselves.
-fn soloists(plan: &Plan, at: &Address, book: &Book) -> Vec<(ClientId, Player)> {
-    let mut cast = Vec::new();
-    let mut extra = |id: u32, actor: Player| cast.push((ClientId(id), actor));
-    let keyed = || (at.clone(), keys(plan), book.clone());
-    let (to, of, into) = keyed();
-    extra(600, Box::new(TimesActor::new(to, of, Duration::from_millis(400), into, plan.seed)));
-    extra(604, Box::new(SequenceActor::new(at.clone(), Duration::from_millis(400), book.clone(), plan.seed)));
+/// Clients that ask each node of a cluster the same.
+fn questioners(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
+    let mut cast: Vec<(ClientId, Player)> = Vec::new();
+    for (node, at) in (0..).zip(at) {
+        let think = Duration::from_millis(300);
+        let rng = klamm_core::rng::stream(plan.seed, &format!("ends of {node}"));
+        cast.push((ClientId(700 + node), Box::new(Soloist::new(vec![at.clone()], Ends::new(keys(plan), think, book.clone(), rng)))));
+    }
+    cast
+}
+
+/// Clients that ask one thing after the other.
+fn soloists(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
+    fn solo(at: &[Address], task: impl Task + 'static) -> Player {
+        Box::new(Soloist::new(at.to_vec(), task))
+    }
+    let think = Duration::from_millis(400);
+    let mut cast = vec![
+        (ClientId(600), solo(at, Times::new(keys(plan), think, book.clone(), plan.seed))),
+        (ClientId(604), solo(at, Sequences::new(think, book.clone(), plan.seed))),
+    ];
     if let Some(every) = plan.trim.and_then(|trim| trim.every) {
-        let (to, of, into) = keyed();
-        extra(601, Box::new(TrimActor::new(to, of, Duration::from_nanos(every), into, plan.seed)));
+        cast.push((ClientId(601), solo(at, Trim::new(keys(plan), Duration::from_nanos(every), book.clone(), plan.seed))));
+    }
+    if let Some(every) = plan.reassign.map(Duration::from_nanos) {
+        cast.push((ClientId(605), solo(at, Moves::new(plan, every, book.clone()))));
     }
     if let Some(every) = plan.operator.map(Duration::from_nanos) {
         let topics = (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
-        extra(602, Box::new(OperatorActor::new(at.clone(), topics, every, book.clone(), plan.seed)));
-        extra(603, Box::new(FleetingActor::new(at.clone(), every, book.clone(), plan.seed)));
+        cast.push((ClientId(602), solo(at, Operator::new(topics, every, book.clone(), plan.seed))));
+        cast.push((ClientId(603), solo(at, Fleeting::new(every, plan.replication, book.clone(), plan.seed))));
     }
     cast
 }
@@ -244,34 +307,92 @@ pub(crate) fn calm(now: u64, books: [&Book; 2]) -> u64 {
 
 /// Nothing more is begun.
 pub(crate) fn drain(books: [&Book; 2]) {
-    books.into_iter().for_each(|book| book.borrow_mut().draining = true);
+    for book in books {
+        let mut book = book.borrow_mut();
+        book.draining = true;
+        // Whoever was deposed has heard of it by now.
+        book.groups.values_mut().for_each(|ledger| ledger.may_be_behind = false);
+    }
 }
 
 /// Who waits for all groups when all is healed; nobody if there is none.
-pub(crate) fn watch(plan: &Plan, at: &Address, book: &Book) -> Option<(ClientId, Player)> {
+pub(crate) fn watch(plan: &Plan, round: u32, at: &[Address], book: &Book) -> Option<(ClientId, Player)> {
     if plan.groups.is_empty() {
         return None;
     }
     let groups = (0..plan.groups.len()).map(group_name).collect();
     let keys = (0..plan.keys.next_multiple_of(PARTITIONS)).map(Key).collect();
-    Some((ClientId(450), Box::new(Watch::new(at.clone(), groups, keys, book.clone()))))
+    book.borrow_mut().groups_settled = false;
+    Some((ClientId(450 + round), Box::new(Watch::new(at.to_vec(), groups, keys, book.clone()))))
+}
+
+/// Who waits until a cluster is whole; nobody if there is but one node.
+pub(crate) fn whole(plan: &Plan, at: &[Address], book: &Book) -> Option<(ClientId, Player)> {
+    if plan.nodes == 1 {
+        return None;
+    }
+    book.borrow_mut().missing = vec!["no node tells of the cluster".to_owned()];
+    let task = Whole::new(plan.brokers().count(), book.clone());
+    Some((ClientId(460), Box::new(Soloist::new(at.to_vec(), task))))
 }
 
 /// Which keys one reader reads: it speaks to one node at a time, and so in a cluster to the leader of one key.
-fn reading(plan: &Plan) -> Vec<Vec<Key>> {
-    if plan.nodes == 1 { vec![keys(plan)] } else { keys(plan).into_iter().map(|key| vec![key]).collect() }
+fn reading(plan: &Plan, keys: Vec<Key>) -> Vec<Vec<Key>> {
+    if plan.nodes == 1 { vec![keys] } else { keys.into_iter().map(|key| vec![key]).collect() }
+}
+
+/// The same, of what producers write that are not idempotent.
+fn side_reading(plan: &Plan) -> Vec<Vec<Key>> {
+    // What an unclean election takes was readable before.
+    let may_be_lost = plan.topics.last().is_some_and(|knobs| knobs.unclean);
+    let is_written = plan.producers.iter().any(|knobs| !knobs.idempotent);
+    if is_written && !may_be_lost { reading(plan, side_keys(plan)) } else { Vec::new() }
 }
 
 /// Who reads everything when all is healed.
-pub(crate) fn last_readers(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
+pub(crate) fn last_readers(plan: &Plan, at: &[Address], book: &Book, side: &Book) -> Vec<(ClientId, Player)> {
     let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
-    let reader = |(part, keys): (usize, Vec<Key>)| {
+    let reader = |(part, (keys, book)): (usize, (Vec<Key>, &Book))| {
         let (retention, from_followers) = (plan.trim.is_some(), false);
         let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention, from_followers };
         let actor: Player = Box::new(ReaderActor::new(options, book.clone()));
         (ClientId(400 + part as u32), actor)
     };
-    reading(plan).into_iter().enumerate().map(reader).collect()
+    let main = reading(plan, keys(plan)).into_iter().map(|keys| (keys, book));
+    main.chain(side_reading(plan).into_iter().map(|keys| (keys, side))).enumerate().map(reader).collect()
+}
+
+/// What readers have not reached, when the cluster shows nothing more.
+pub(crate) fn unshown(book: &Book, side: &Book) -> String {
+    let (seen, of_side) = (book.borrow().last_seen.clone(), side.borrow().last_seen.clone());
+    format!("liveness: a healed cluster does not show everything, and nothing more within a minute: {seen:?} {of_side:?}")
+}
+
+/// How many records the last readers were shown.
+pub(crate) fn shown(book: &Book, side: &Book) -> usize {
+    [book, side].into_iter().map(|book| book.borrow().in_the_end.values().map(Vec::len).sum::<usize>()).sum()
+}
+
+/// Waits as long as something gets on, however slowly.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    lasts: u64,
+    reached: usize,
+    until: u64,
+}
+
+impl Patience {
+    pub(crate) fn new(now: u64, lasts: u64) -> Self {
+        Self { lasts, reached: 0, until: now + lasts }
+    }
+
+    /// Until when is waited, now that it has come so far.
+    pub(crate) fn until(&mut self, now: u64, reached: usize) -> u64 {
+        if reached > self.reached {
+            (self.reached, self.until) = (reached, now + self.lasts);
+        }
+        self.until
+    }
 }
 
 /// What is wrong with the groups in the end: they did not settle, or passed records over.
@@ -361,6 +482,11 @@ impl Ledger {
         self.halt_is_due = Some(power || self.halt_is_due == Some(true));
     }
 
+    /// The node has another disk, on which nothing has happened.
+    pub(crate) fn another_disk(&mut self) {
+        (self.last_bites, self.full_excused, self.is_filled) = (Bites::default(), 0, false);
+    }
+
     /// The node has stopped itself. Says whether the machine must be started anew.
     ///
     /// # Errors
@@ -404,4 +530,19 @@ pub(crate) fn struck(ledgers: impl Iterator<Item = Ledger>) -> BTreeMap<&'static
         (entry.0, entry.1) = (entry.0 + planned, entry.1 + bit);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Patience;
+
+    #[test]
+    fn who_gets_on_is_waited_for_and_who_stands_still_is_not() {
+        let mut patience = Patience::new(100, 60);
+        assert_eq!(patience.until(100, 0), 160);
+        assert_eq!(patience.until(150, 1), 210);
+        assert_eq!(patience.until(200, 1), 210);
+        assert_eq!(patience.until(209, 0), 210);
+        assert_eq!(patience.until(209, 2), 269);
+    }
 }

@@ -41,7 +41,7 @@ struct Subject<F: Fs> {
 }
 
 /// A short segment's worth of index entries, so that small tests have some.
-const OPTIONS: Options = Options { index_interval_bytes: 200, open_files: 512, recoveries: 2 };
+const OPTIONS: Options = Options { index_interval_bytes: 200, index_run: 64, open_files: 512, recoveries: 2 };
 
 impl<F: Fs + Clone> Subject<F> {
     async fn first(fs: &F) -> Self {

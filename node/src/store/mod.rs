@@ -58,6 +58,8 @@ pub type Outcome = Result<Stored, StoreFault>;
 pub struct Options {
     /// Bytes between two index entries (`index.interval.bytes`).
     pub index_interval_bytes: u64,
+    /// The index files of the active segment are written when so many entries wait: a reader of the files lags behind, nothing else does.
+    pub index_run: usize,
     /// How many files are kept open without need. Unsynced files come on top, at most half as many logs.
     pub open_files: usize,
     /// How many logs are recovered at once.
@@ -66,7 +68,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { index_interval_bytes: 4096, open_files: 512, recoveries: 4 }
+        Self { index_interval_bytes: 4096, index_run: 64, open_files: 512, recoveries: 4 }
     }
 }
 

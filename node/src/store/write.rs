@@ -19,8 +19,6 @@ use std::sync::Arc;
 pub(crate) const RUN_BATCHES: usize = 512;
 /// And so many bytes.
 pub(crate) const RUN_BYTES: u64 = 4 << 20;
-/// The index files of the active segment are written when so many entries wait: a reader of the files lags behind, nothing else does.
-const ENTRIES_PER_WRITE: usize = 64;
 
 /// Writes a run of appends, at once if it can be.
 pub(crate) async fn append<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, run: Vec<Append>) {
@@ -46,7 +44,7 @@ pub(crate) async fn append<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, ru
             }
         }
     }
-    if lock(&log.state).body.as_ref().is_some_and(|body| body.tail.unwritten() >= ENTRIES_PER_WRITE) {
+    if lock(&log.state).body.as_ref().is_some_and(|body| body.tail.unwritten() >= shared.options.index_run) {
         // A full disk only delays it.
         let _ = write_indexes(shared, log).await;
     }

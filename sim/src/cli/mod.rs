@@ -94,7 +94,7 @@ struct How {
     /// Take one guard away.
     #[arg(long, value_parser = mutant)]
     mutant: Option<Mutant>,
-    /// How many nodes, each broker and controller.
+    /// How many nodes; on 0, the seed says how many.
     #[arg(long, default_value_t = 1)]
     nodes: u32,
 }
@@ -207,7 +207,10 @@ pub(super) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed, how, history, notes } => run_and_tell(seed, how, history, notes),
         Command::Sweep { seeds, how, jobs, all } => sweep::sweep(seeds, how, jobs, all),
-        Command::Coverage { seeds, how, jobs } => coverage::coverage(seeds, how, jobs),
+        // What only a cluster can pass is passed nowhere else.
+        Command::Coverage { seeds, how, jobs } => {
+            coverage::coverage(seeds, How { nodes: if how.tier == Tier::Mesh { 0 } else { how.nodes }, ..how }, jobs)
+        }
         Command::Mutants { seeds, trials, only, jobs } => mutants::mutants(seeds, trials, only, jobs),
     }
 }

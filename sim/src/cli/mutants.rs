@@ -17,7 +17,7 @@ struct Trial {
 
 pub(super) fn mutants(seeds: u64, trials: u64, only: Option<Mutant>, jobs: Option<usize>) -> ExitCode {
     let mut missed = 0;
-    println!("{:24} {:>7} {:>7} {:>7} {:>10}  found as", "mutant", "found", "median", "95th", "virtual s");
+    println!("{:24} {:>5} {:>7} {:>7} {:>7} {:>10}  found as", "mutant", "nodes", "found", "median", "95th", "virtual s");
     let chosen: Vec<Mutant> = Mutant::ALL.iter().copied().filter(|mutant| only.is_none_or(|only| only == *mutant)).collect();
     for mutant in &chosen {
         let all: Vec<Trial> = (0..trials).map(|trial| try_once(*mutant, trial * APART, seeds, jobs)).collect();
@@ -26,8 +26,9 @@ pub(super) fn mutants(seeds: u64, trials: u64, only: Option<Mutant>, jobs: Optio
         counts.sort_unstable();
         missed += u64::from(counts.len() < all.len());
         println!(
-            "{:24} {:>3} / {trials} {:>7} {:>7} {virtual_s:>10.0}  {}",
+            "{:24} {:>5} {:>3} / {trials} {:>7} {:>7} {virtual_s:>10.0}  {}",
             mutant.name(),
+            nodes_of(*mutant),
             counts.len(),
             quantile(&counts, 50),
             quantile(&counts, 95),
@@ -38,8 +39,23 @@ pub(super) fn mutants(seeds: u64, trials: u64, only: Option<Mutant>, jobs: Optio
     ExitCode::from(u8::from(missed > 0))
 }
 
+/// How many nodes it takes to show the bug.
+fn nodes_of(mutant: Mutant) -> u32 {
+    use Mutant as M;
+    match mutant {
+        M::TornTailKept | M::FlushAckNone | M::WindowOne | M::SnapshotLostNoReplay | M::FsyncErrorIgnored | M::RenameNoDirsync => 1,
+        M::DupWrongOffset | M::FetchMixedState | M::TimeIndexStale | M::EpochBumpKeepsSeq | M::RetentionPastHw => 1,
+        M::StaleGenerationCommit | M::StaticNotFenced | M::OwnedOfOldGeneration | M::OffsetsExpireLive | M::LoadNotFinished => 1,
+        M::VoteForgotten | M::SameEpochLeader | M::CommitOldEpoch | M::HwNotVoters | M::ActBeforeCommit => 3,
+        M::AlterpartNoEpoch | M::IsrStaleBroker | M::LastReplicaStanding | M::UncleanKeepsIsr | M::FencedInIsr => 3,
+        M::PreferredNotInIsr | M::TruncToHw | M::EpochUnknownFallback | M::EpochCacheNotCut | M::FetchWithoutEpoch => 3,
+        M::DivergingMovesLeo | M::HwCommittedIsr | M::HwStuckAfterShrink | M::IsrJoinBelowEpochStart | M::AckMinIsrOnly => 3,
+        M::AckBeforeHw | M::AckAfterStepdown | M::ElectServesLowHw | M::ReadAboveHw | M::OorCutToStart => 3,
+    }
+}
+
 fn try_once(mutant: Mutant, first: u64, seeds: u64, jobs: Option<usize>) -> Trial {
-    let how = How { tier: Tier::Mesh, mutant: Some(mutant), nodes: 1 };
+    let how = How { tier: Tier::Mesh, mutant: Some(mutant), nodes: nodes_of(mutant) };
     let mut trial = Trial { found: None, virtual_ns: 0 };
     run_all(first..first + seeds, how, jobs, |seed, ran| {
         trial.virtual_ns += ran.outcome.as_ref().map_or(0, |outcome| outcome.virtual_ns);

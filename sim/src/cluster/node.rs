@@ -55,8 +55,13 @@ pub enum Done {
     Failed(String),
     /// The store is closed, and the process has ended.
     Closed,
-    /// The broker has effects.
-    Effects,
+    /// The store has done something, and the broker was told.
+    Stored {
+        /// What it was asked for.
+        ticket: Ticket,
+        /// Whether it could.
+        is_ok: bool,
+    },
     /// A region was read (`None`: it is gone or too short, the connection is to be closed).
     Read {
         /// The number that `read` gave.
@@ -81,6 +86,12 @@ impl Node {
     #[must_use]
     pub fn new(spec: Spec, disk: Disk, pace: DiskPace) -> Self {
         Self { spec, disk, pace, life: Life::Down, lives: 0, next_read: 0 }
+    }
+
+    /// The same in the place of one that had so many lives.
+    #[must_use]
+    pub fn after(self, lives: u64) -> Self {
+        Self { lives, ..self }
     }
 
     /// Its disk in this life.
@@ -247,8 +258,9 @@ impl Node {
 impl Up {
     fn turn(&mut self, now: Now, cx: &mut Context<'_>) -> Option<Done> {
         if let Poll::Ready((ticket, outcome)) = self.store.poll(cx) {
+            let is_ok = outcome.is_ok();
             self.broker.handle(now, Input::Stored { ticket, outcome });
-            return Some(Done::Effects);
+            return Some(Done::Stored { ticket, is_ok });
         }
         let numbers: Vec<u64> = self.reads.keys().copied().collect();
         for read in numbers {

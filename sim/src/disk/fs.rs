@@ -87,6 +87,14 @@ impl Disk {
         state.names.iter().filter_map(file).collect()
     }
 
+    /// A file's bytes, as the running process sees them.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<Bytes> {
+        let state = self.lock_state();
+        let ino = (*state.names.get(path)?)?;
+        Some(Bytes::copy_from_slice(state.inodes[&ino].bytes()))
+    }
+
     /// One bit of the file flips, durably.
     pub fn rot(&self, path: &str, at: u64) {
         let mut state = self.lock_state();

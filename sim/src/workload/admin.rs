@@ -14,12 +14,21 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A topic to be made.
+#[derive(Clone, Debug)]
+pub struct NewTopic {
+    /// What it is called.
+    pub name: String,
+    /// Replicas of each partition.
+    pub replication: i16,
+    /// Its settings.
+    pub configs: Vec<(&'static str, String)>,
+}
+
 /// Creates topics, then has nothing more to do.
 pub struct AdminActor {
     at: Vec<Address>,
-    replication: i16,
-    topics: Vec<String>,
-    configs: Vec<(String, String)>,
+    topics: Vec<NewTopic>,
     book: Book,
     conn: ConnId,
     calls: u64,
@@ -29,20 +38,20 @@ pub struct AdminActor {
 }
 
 impl AdminActor {
-    /// Topics of `PARTITIONS` partitions with these settings.
+    /// Topics of `PARTITIONS` partitions each.
     #[must_use]
-    pub fn new(at: Vec<Address>, topics: Vec<String>, replication: i16, configs: Vec<(String, String)>, book: Book) -> Self {
-        Self { at, replication, topics, configs, book, conn: ConnId(0), calls: 0, again: Some(Instant::default()), out: VecDeque::new() }
+    pub fn new(at: Vec<Address>, topics: Vec<NewTopic>, book: Book) -> Self {
+        Self { at, topics, book, conn: ConnId(0), calls: 0, again: Some(Instant::default()), out: VecDeque::new() }
     }
 
     fn ask(&mut self) {
         self.calls += 1;
-        let config = |(name, value): &(String, String)| CreatableTopicConfig { name: name.clone(), value: Some(value.clone()) };
-        let topic = |name: &String| CreatableTopic {
-            name: name.clone(),
+        let config = |(name, value): &(&str, String)| CreatableTopicConfig { name: (*name).to_owned(), value: Some(value.clone()) };
+        let topic = |topic: &NewTopic| CreatableTopic {
+            name: topic.name.clone(),
             num_partitions: PARTITIONS as i32,
-            replication_factor: self.replication,
-            configs: self.configs.iter().map(config).collect(),
+            replication_factor: topic.replication,
+            configs: topic.configs.iter().map(config).collect(),
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: self.topics.iter().map(topic).collect(), timeout_ms: 5_000, ..Default::default() };
@@ -54,10 +63,10 @@ impl AdminActor {
         let Response::CreateTopics(response) = response else { return };
         for topic in &response.topics {
             match topic.error_code {
-                ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS => self.topics.retain(|name| *name != topic.name),
+                ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS => self.topics.retain(|made| made.name != topic.name),
                 ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_CONTROLLER | ErrorCode::KAFKA_STORAGE_ERROR => {}
                 // The other brokers are not there yet.
-                ErrorCode::INVALID_REPLICATION_FACTOR if self.replication > 1 => {}
+                ErrorCode::INVALID_REPLICATION_FACTOR if self.at.len() > 1 => {}
                 other => self.book.borrow_mut().violations.push(format!("creating {} was refused: {other:?}", topic.name)),
             }
         }

@@ -1,7 +1,9 @@
-//! A connection on which an actor asks one thing after the other, by itself: connects, gives up what takes too long, and connects again.
+//! A connection on which an actor asks one thing after the other, by itself: connects, gives up what takes too long, and connects again, to another
+//! node if there are several.
 
 use crate::cluster::client::{FromClient, ToClient};
 use klamm_core::client::io::Address;
+use klamm_core::error::ErrorCode;
 use klamm_core::id::{CallId, ConnId};
 use klamm_core::time::{Instant, Now};
 use klamm_core::wire::{Request, Response};
@@ -20,6 +22,23 @@ enum State {
     Closed,
 }
 
+/// Whether an error says that another node may know better, or the same one in a while.
+#[must_use]
+pub fn is_elsewhere(error: ErrorCode) -> bool {
+    [
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::KAFKA_STORAGE_ERROR,
+        ErrorCode::NOT_COORDINATOR,
+        ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ErrorCode::REQUEST_TIMED_OUT,
+        ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    ]
+    .contains(&error)
+}
+
 /// What has come of it.
 #[derive(Debug)]
 pub enum Heard {
@@ -36,7 +55,9 @@ pub enum Heard {
 /// The connection.
 #[derive(Debug)]
 pub struct Line {
-    at: Address,
+    nodes: Vec<Address>,
+    /// Which of them it speaks to.
+    at: usize,
     state: State,
     conn: ConnId,
     calls: u64,
@@ -44,10 +65,10 @@ pub struct Line {
 }
 
 impl Line {
-    /// A connection to `at`, made when it is first ticked.
+    /// A connection to the first of `nodes`, made when it is first ticked.
     #[must_use]
-    pub fn new(at: Address) -> Self {
-        Self { at, state: State::Idle { until: Instant::default() }, conn: ConnId(0), calls: 0, out: VecDeque::new() }
+    pub fn new(nodes: Vec<Address>) -> Self {
+        Self { nodes, at: 0, state: State::Idle { until: Instant::default() }, conn: ConnId(0), calls: 0, out: VecDeque::new() }
     }
 
     /// Whether it may be asked.
@@ -65,6 +86,20 @@ impl Line {
         self.out.push_back(FromClient::Send { conn: self.conn, call, version, request: Box::new(request), answered: true });
     }
 
+    /// This node does not lead what was asked for, or not any more: goes on at the next one. Where there is one node only, it goes on there.
+    pub fn elsewhere(&mut self, now: Now) {
+        if self.nodes.len() > 1 && self.is_ready() {
+            self.out.push_back(FromClient::Close { conn: self.conn });
+            self.lose(now);
+        }
+    }
+
+    /// How many nodes there are to ask.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Nothing more is asked.
     pub fn close(&mut self) {
         self.out.push_back(FromClient::Close { conn: self.conn });
@@ -77,7 +112,7 @@ impl Line {
             (State::Idle { until }, ToClient::Tick) if until <= now.at => {
                 self.conn = ConnId(self.conn.0 + 1);
                 self.state = State::Connecting { since: now.at };
-                self.out.push_back(FromClient::Connect { conn: self.conn, to: self.at.clone() });
+                self.out.push_back(FromClient::Connect { conn: self.conn, to: self.nodes[self.at].clone() });
                 Heard::Nothing
             }
             (State::Connecting { .. }, ToClient::Connected { conn }) if conn == self.conn => {
@@ -102,6 +137,7 @@ impl Line {
     fn lose(&mut self, now: Now) -> Heard {
         let was_asked = matches!(self.state, State::Asked { .. });
         self.state = State::Idle { until: now.at.after(BACKOFF) };
+        self.at = (self.at + 1) % self.nodes.len();
         if was_asked { Heard::Broken } else { Heard::Nothing }
     }
 

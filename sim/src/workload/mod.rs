@@ -1,20 +1,26 @@
 //! What simulated clients do, and the history they write down.
 
 pub mod admin;
+pub mod ends;
 pub mod fleeting;
 pub mod gone;
 pub mod group;
 pub mod line;
+pub mod moves;
 pub mod operator;
 pub mod producer;
 pub mod reader;
 pub mod sequence;
+pub mod solo;
 pub mod times;
 pub mod trim;
+pub mod whole;
 
 use gone::Gone;
 use group::Ledger;
 use klamm_core::client::{Topic, TopicPartition};
+use klamm_core::id::LeaderEpoch;
+use klamm_core::time::Instant;
 use klamm_jepsen::history::{Key, Offset, Process, Recorder, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +56,8 @@ pub struct Shared {
     pub gone: Gone,
     /// The times of the records that readers saw, by key and offset.
     pub times: BTreeMap<Key, BTreeMap<i64, i64>>,
+    /// Where nodes said that logs end, by key, and by the epoch in which they led.
+    pub ends: BTreeMap<Key, BTreeMap<LeaderEpoch, i64>>,
     /// Sends that begin from then on must end well: all is healed.
     pub calm_from: Option<u64>,
     /// The node's clock may be so wrong that it refuses records by right.
@@ -64,6 +72,8 @@ pub struct Shared {
     pub group_processes: BTreeSet<Process>,
     /// Every group is stable and has committed everything.
     pub groups_settled: bool,
+    /// What the cluster lacks, as a node told last.
+    pub missing: Vec<String>,
     /// What was last heard of each group: for the report of one that does not settle.
     pub last_of_groups: BTreeMap<String, String>,
 }
@@ -99,6 +109,12 @@ impl Shared {
     pub fn may_be_gone(&self, key: Key, offset: i64) -> bool {
         let time = self.times.get(&key).and_then(|times| times.get(&offset)).copied();
         self.gone.may(key, offset, time)
+    }
+
+    /// Whether all is healed by then, and was for a while.
+    #[must_use]
+    pub fn is_calm(&self, at: Instant) -> bool {
+        self.calm_from.is_some_and(|from| at.0 >= from)
     }
 
     /// Keys that values were given out for.

@@ -1,9 +1,8 @@
 //! An operator at work while clients are: changes the settings of topics and looks whether they took, and gives a topic more partitions.
 
-use super::line::{Heard, Line};
+use super::line::Line;
+use super::solo::Task;
 use super::{Book, PARTITIONS};
-use crate::cluster::client::{Actor, FromClient, ToClient};
-use klamm_core::client::io::Address;
 use klamm_core::error::ErrorCode;
 use klamm_core::rng::{self, Rng};
 use klamm_core::time::{Instant, Now};
@@ -33,8 +32,7 @@ enum Asked {
 }
 
 /// The operator.
-pub struct OperatorActor {
-    line: Line,
+pub struct Operator {
     topics: Vec<String>,
     every: Duration,
     book: Book,
@@ -45,22 +43,54 @@ pub struct OperatorActor {
     count: i32,
 }
 
-impl OperatorActor {
+impl Operator {
     /// Changes something of `topics` about that often.
     #[must_use]
-    pub fn new(at: Address, topics: Vec<String>, every: Duration, book: Book, seed: u64) -> Self {
+    pub fn new(topics: Vec<String>, every: Duration, book: Book, seed: u64) -> Self {
         let rng = rng::stream(seed, "operator actor");
         let next = Instant::default().after(every);
-        Self { line: Line::new(at), topics, every, book, rng, next, asked: None, count: PARTITIONS as i32 }
+        Self { topics, every, book, rng, next, asked: None, count: PARTITIONS as i32 }
     }
 
-    fn ask(&mut self, now: Now) {
+    fn grow(&mut self, now: Now, line: &mut Line) {
+        let count = self.count + 1;
+        let topics = vec![CreatePartitionsTopic { name: self.topics[0].clone(), count, assignments: None }];
+        self.asked = Some(Asked::Grow { count });
+        line.ask(now, 3, Request::CreatePartitions(CreatePartitionsRequest { topics, timeout_ms: 5_000, ..Default::default() }));
+    }
+
+    /// What was said to be set must be shown, at once; in a cluster, another node may be behind.
+    fn look(&mut self, now: Now, line: &mut Line, topic: String, name: &'static str, value: &'static str) {
+        let configuration_keys = Some(vec![name.to_owned()]);
+        let resources = vec![DescribeConfigsResource { resource_type: TOPIC, resource_name: topic, configuration_keys }];
+        self.asked = Some(Asked::Look { name, value });
+        line.ask(now, 4, Request::DescribeConfigs(DescribeConfigsRequest { resources, ..Default::default() }));
+    }
+
+    fn looked(&self, name: &str, value: &str, response: &DescribeConfigsResponse) {
+        let shown = response.results.iter().filter(|result| result.error_code == ErrorCode::NONE).flat_map(|result| &result.configs);
+        if let Some(other) = shown.filter(|config| config.name == name).find(|config| config.value.as_deref() != Some(value)) {
+            self.violation(format!("{name} was set to {value}, and is shown as {:?}", other.value));
+        }
+    }
+
+    fn violation(&self, what: String) {
+        self.book.borrow_mut().violations.push(what);
+    }
+}
+
+impl Task for Operator {
+    fn next(&self) -> Option<Instant> {
+        Some(self.next).filter(|_| !self.book.borrow().draining)
+    }
+
+    fn ask(&mut self, now: Now, line: &mut Line) {
         self.next = now.at.after(self.every.mul_f64(self.rng.random_range(0.5..1.5)));
         if !self.book.borrow().topics_made {
             return;
         }
         if self.rng.random_ratio(1, 5) && self.count < PARTITIONS_MAX {
-            return self.grow(now);
+            return self.grow(now, line);
         }
         let topic = self.topics[self.rng.random_range(0..self.topics.len())].clone();
         let (name, values) = SETTINGS[self.rng.random_range(0..SETTINGS.len())];
@@ -68,22 +98,15 @@ impl OperatorActor {
         let configs = vec![AlterableConfig { name: name.to_owned(), config_operation: 0, value: Some(value.to_owned()) }];
         let resources = vec![AlterConfigsResource { resource_type: TOPIC, resource_name: topic.clone(), configs }];
         self.asked = Some(Asked::Change { topic, name, value });
-        self.line.ask(now, 1, Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest { resources, ..Default::default() }));
+        line.ask(now, 1, Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest { resources, ..Default::default() }));
     }
 
-    fn grow(&mut self, now: Now) {
-        let count = self.count + 1;
-        let topics = vec![CreatePartitionsTopic { name: self.topics[0].clone(), count, assignments: None }];
-        self.asked = Some(Asked::Grow { count });
-        self.line.ask(now, 3, Request::CreatePartitions(CreatePartitionsRequest { topics, timeout_ms: 5_000, ..Default::default() }));
-    }
-
-    fn hear(&mut self, now: Now, response: &Response) {
+    fn hear(&mut self, now: Now, line: &mut Line, response: &Response) {
         match (self.asked.take(), response) {
             (Some(Asked::Change { topic, name, value }), Response::IncrementalAlterConfigs(response)) => {
                 let code = response.responses.first().map_or(ErrorCode::NONE, |answer| answer.error_code);
                 match code {
-                    ErrorCode::NONE => self.look(now, topic, name, value),
+                    ErrorCode::NONE if line.nodes() == 1 => self.look(now, line, topic, name, value),
                     ErrorCode::INVALID_CONFIG | ErrorCode::INVALID_REQUEST | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
                         self.violation(format!("{name}={value} of {topic} was refused: {code:?}"));
                     }
@@ -102,43 +125,7 @@ impl OperatorActor {
         }
     }
 
-    /// What was said to be set must be shown, at once.
-    fn look(&mut self, now: Now, topic: String, name: &'static str, value: &'static str) {
-        let configuration_keys = Some(vec![name.to_owned()]);
-        let resources = vec![DescribeConfigsResource { resource_type: TOPIC, resource_name: topic, configuration_keys }];
-        self.asked = Some(Asked::Look { name, value });
-        self.line.ask(now, 4, Request::DescribeConfigs(DescribeConfigsRequest { resources, ..Default::default() }));
-    }
-
-    fn looked(&self, name: &str, value: &str, response: &DescribeConfigsResponse) {
-        let shown = response.results.iter().filter(|result| result.error_code == ErrorCode::NONE).flat_map(|result| &result.configs);
-        if let Some(other) = shown.filter(|config| config.name == name).find(|config| config.value.as_deref() != Some(value)) {
-            self.violation(format!("{name} was set to {value}, and is shown as {:?}", other.value));
-        }
-    }
-
-    fn violation(&self, what: String) {
-        self.book.borrow_mut().violations.push(what);
-    }
-}
-
-impl Actor for OperatorActor {
-    fn handle(&mut self, now: Now, input: ToClient) {
-        match self.line.handle(now, input) {
-            Heard::Answer(response) => self.hear(now, &response),
-            Heard::Broken => self.asked = None,
-            Heard::Nothing | Heard::Ready => {}
-        }
-        if self.line.is_ready() && self.next <= now.at && !self.book.borrow().draining {
-            self.ask(now);
-        }
-    }
-
-    fn poll(&mut self) -> Option<FromClient> {
-        self.line.poll()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        if self.line.is_ready() { Some(self.next).filter(|_| !self.book.borrow().draining) } else { self.line.deadline() }
+    fn lost(&mut self) {
+        self.asked = None;
     }
 }

@@ -2,9 +2,8 @@
 //! answer is known beforehand, whatever the node has been through.
 
 use super::Book;
-use super::line::{Heard, Line};
-use crate::cluster::client::{Actor, FromClient, ToClient};
-use klamm_core::client::io::Address;
+use super::line::{Line, is_elsewhere};
+use super::solo::Task;
 use klamm_core::error::ErrorCode;
 use klamm_core::id::{PartitionIndex, ProducerEpoch, ProducerId, Sequence};
 use klamm_core::rng::{self, Rng};
@@ -46,8 +45,7 @@ enum Asked {
 }
 
 /// The producer.
-pub struct SequenceActor {
-    line: Line,
+pub struct Sequences {
     think: Duration,
     book: Book,
     rng: Rng,
@@ -62,12 +60,11 @@ pub struct SequenceActor {
     asked: Option<Asked>,
 }
 
-impl SequenceActor {
+impl Sequences {
     /// Pauses up to `think` between two batches.
     #[must_use]
-    pub fn new(at: Address, think: Duration, book: Book, seed: u64) -> Self {
+    pub fn new(think: Duration, book: Book, seed: u64) -> Self {
         Self {
-            line: Line::new(at),
             think,
             book,
             rng: rng::stream(seed, "sequence actor"),
@@ -79,22 +76,6 @@ impl SequenceActor {
             acknowledged: VecDeque::new(),
             asked: None,
         }
-    }
-
-    fn ask(&mut self, now: Now) {
-        self.next = now.at.after(self.think.mul_f64(self.rng.random_range(0.1..1.0)));
-        if !self.book.borrow().topics_made {
-            return;
-        }
-        let Some(id) = self.id else {
-            self.asked = Some(Asked::Id);
-            let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
-            return self.line.ask(now, 4, Request::InitProducerId(request));
-        };
-        let asked = self.choose();
-        self.asked = Some(asked);
-        let (Asked::Next(sent) | Asked::Again(sent, _) | Asked::Zombie(sent) | Asked::Gap(sent)) = asked else { return };
-        self.line.ask(now, 11, Request::Produce(request(now, id, sent)));
     }
 
     fn choose(&mut self) -> Asked {
@@ -123,21 +104,6 @@ impl SequenceActor {
     fn begin(&mut self, sent: Sent) -> Asked {
         self.open = Some(sent);
         Asked::Next(sent)
-    }
-
-    fn hear(&mut self, response: &Response) {
-        match (self.asked.take(), response) {
-            (Some(Asked::Id), Response::InitProducerId(answer)) if answer.error_code == ErrorCode::NONE => {
-                self.id = Some(answer.producer_id)
-            }
-            (Some(asked), Response::Produce(answer)) => {
-                let answers = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
-                if let Some(what) = answers.filter_map(|answer| self.judge(asked, answer)).next() {
-                    self.book.borrow_mut().violations.push(format!("an idempotent producer: {what}"));
-                }
-            }
-            (Some(_) | None, _) => {}
-        }
     }
 
     /// What is wrong with an answer. Errors that say nothing of sequences are no business of ours.
@@ -184,23 +150,50 @@ fn request(now: Now, id: ProducerId, sent: Sent) -> ProduceRequest {
     ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 3_000, topic_data }
 }
 
-impl Actor for SequenceActor {
-    fn handle(&mut self, now: Now, input: ToClient) {
-        match self.line.handle(now, input) {
-            Heard::Answer(response) => self.hear(&response),
-            Heard::Broken => self.asked = None,
-            Heard::Nothing | Heard::Ready => {}
+impl Task for Sequences {
+    fn next(&self) -> Option<Instant> {
+        Some(self.next).filter(|_| !self.book.borrow().draining)
+    }
+
+    fn ask(&mut self, now: Now, line: &mut Line) {
+        self.next = now.at.after(self.think.mul_f64(self.rng.random_range(0.1..1.0)));
+        if !self.book.borrow().topics_made {
+            return;
         }
-        if self.line.is_ready() && self.next <= now.at && !self.book.borrow().draining {
-            self.ask(now);
+        let Some(id) = self.id else {
+            self.asked = Some(Asked::Id);
+            let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
+            return line.ask(now, 4, Request::InitProducerId(request));
+        };
+        let asked = self.choose();
+        self.asked = Some(asked);
+        let (Asked::Next(sent) | Asked::Again(sent, _) | Asked::Zombie(sent) | Asked::Gap(sent)) = asked else { return };
+        line.ask(now, 11, Request::Produce(request(now, id, sent)));
+    }
+
+    fn hear(&mut self, now: Now, line: &mut Line, response: &Response) {
+        match (self.asked.take(), response) {
+            (Some(Asked::Id), Response::InitProducerId(answer)) if answer.error_code == ErrorCode::NONE => {
+                self.id = Some(answer.producer_id)
+            }
+            (Some(asked), Response::Produce(answer)) => {
+                let mut answers = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+                if answers.clone().any(|answer| is_elsewhere(answer.error_code)) {
+                    return line.elsewhere(now);
+                }
+                // Whoever was deposed and has not heard of it knows too little; nothing that it takes is acknowledged.
+                let is_behind = line.nodes() > 1 && !self.book.borrow().is_calm(now.at);
+                let found =
+                    answers.find_map(|answer| self.judge(asked, answer).filter(|_| answer.error_code == ErrorCode::NONE || !is_behind));
+                if let Some(what) = found {
+                    self.book.borrow_mut().violations.push(format!("an idempotent producer: {what}"));
+                }
+            }
+            (Some(_) | None, _) => {}
         }
     }
 
-    fn poll(&mut self) -> Option<FromClient> {
-        self.line.poll()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        if self.line.is_ready() { Some(self.next).filter(|_| !self.book.borrow().draining) } else { self.line.deadline() }
+    fn lost(&mut self) {
+        self.asked = None;
     }
 }

@@ -1,9 +1,8 @@
 //! Looks offsets up by time, and compares the answers with the times of all records that readers have seen.
 
-use super::line::{Heard, Line};
+use super::line::{Line, is_elsewhere};
+use super::solo::Task;
 use super::{Book, place};
-use crate::cluster::client::{Actor, FromClient, ToClient};
-use klamm_core::client::io::Address;
 use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, PartitionIndex};
 use klamm_core::rng::{self, Rng};
@@ -27,8 +26,7 @@ struct Asked {
 }
 
 /// Asks for offsets by time.
-pub struct TimesActor {
-    line: Line,
+pub struct Times {
     keys: Vec<Key>,
     think: Duration,
     book: Book,
@@ -37,23 +35,11 @@ pub struct TimesActor {
     asked: Option<Asked>,
 }
 
-impl TimesActor {
+impl Times {
     /// Asks about `keys`, and pauses up to `think` between.
     #[must_use]
-    pub fn new(at: Address, keys: Vec<Key>, think: Duration, book: Book, seed: u64) -> Self {
-        Self { line: Line::new(at), keys, think, book, rng: rng::stream(seed, "times actor"), next: Instant::default(), asked: None }
-    }
-
-    fn ask(&mut self, now: Now) {
-        self.next = now.at.after(self.think.mul_f64(self.rng.random_range(0.1..1.0)));
-        let key = self.keys[self.rng.random_range(0..self.keys.len())];
-        let Some((known, time)) = self.choose(key) else { return };
-        self.asked = Some(Asked { key, time, known });
-        let (name, partition) = place(key);
-        let wanted = ListOffsetsPartition { partition_index: PartitionIndex(partition), timestamp: Timestamp(time), ..Default::default() };
-        let topics = vec![ListOffsetsTopic { name, partitions: vec![wanted], ..Default::default() }];
-        let request = ListOffsetsRequest { replica_id: BrokerId(-1), topics, ..Default::default() };
-        self.line.ask(now, 7, Request::ListOffsets(request));
+    pub fn new(keys: Vec<Key>, think: Duration, book: Book, seed: u64) -> Self {
+        Self { keys, think, book, rng: rng::stream(seed, "times actor"), next: Instant::default(), asked: None }
     }
 
     /// A time near that of some record; newer ones are likelier, since what a crash cuts is new.
@@ -104,38 +90,35 @@ impl TimesActor {
             None => Ok(()),
         }
     }
+}
 
-    fn hear(&self, asked: Asked, response: &Response) {
-        let Response::ListOffsets(response) = response else { return };
+impl Task for Times {
+    fn next(&self) -> Option<Instant> {
+        Some(self.next)
+    }
+
+    fn ask(&mut self, now: Now, line: &mut Line) {
+        self.next = now.at.after(self.think.mul_f64(self.rng.random_range(0.1..1.0)));
+        let key = self.keys[self.rng.random_range(0..self.keys.len())];
+        let Some((known, time)) = self.choose(key) else { return };
+        self.asked = Some(Asked { key, time, known });
+        let (name, partition) = place(key);
+        let wanted = ListOffsetsPartition { partition_index: PartitionIndex(partition), timestamp: Timestamp(time), ..Default::default() };
+        let topics = vec![ListOffsetsTopic { name, partitions: vec![wanted], ..Default::default() }];
+        let request = ListOffsetsRequest { replica_id: BrokerId(-1), topics, ..Default::default() };
+        line.ask(now, 7, Request::ListOffsets(request));
+    }
+
+    fn hear(&mut self, now: Now, line: &mut Line, response: &Response) {
+        self.book.borrow_mut().gone.at(now.wall);
+        let (Some(asked), Response::ListOffsets(response)) = (self.asked.take(), response) else { return };
         for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if is_elsewhere(answer.error_code) {
+                return line.elsewhere(now);
+            }
             if let Err(what) = self.answered(asked, answer) {
                 self.book.borrow_mut().violations.push(what);
             }
         }
-    }
-}
-
-impl Actor for TimesActor {
-    fn handle(&mut self, now: Now, input: ToClient) {
-        self.book.borrow_mut().gone.at(now.wall);
-        match self.line.handle(now, input) {
-            Heard::Answer(response) => {
-                if let Some(asked) = self.asked.take() {
-                    self.hear(asked, &response);
-                }
-            }
-            Heard::Nothing | Heard::Ready | Heard::Broken => {}
-        }
-        if self.line.is_ready() && self.next <= now.at {
-            self.ask(now);
-        }
-    }
-
-    fn poll(&mut self) -> Option<FromClient> {
-        self.line.poll()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        if self.line.is_ready() { Some(self.next) } else { self.line.deadline() }
     }
 }

@@ -51,12 +51,17 @@ impl Runner {
         let station = self.station(node);
         let (machine, disk) = (station.machine, station.host.disk());
         match fault {
-            Fault::Kill { after, down } | Fault::PowerLoss { after, down } => {
+            // The tasks of a whole node pass their branches by themselves: an ambush strikes at once.
+            Fault::Kill { after, down } | Fault::PowerLoss { after, down } | Fault::Ambush { after, down, .. } => {
                 if station.alive.is_none() {
                     return false;
                 }
                 station.down = down;
-                station.host.pace().arm(after % CRASH_WITHIN, machine, matches!(fault, Fault::PowerLoss { .. }));
+                station.host.pace().arm(
+                    after % CRASH_WITHIN,
+                    machine,
+                    matches!(fault, Fault::PowerLoss { .. } | Fault::Ambush { power: true, .. }),
+                );
             }
             Fault::Restart { down } => {
                 let Some(life) = station.alive else { return false };
@@ -99,6 +104,15 @@ impl Runner {
             Fault::ClockJump(by) => station.host.jump_clock(by),
             // Who else holds a good copy cannot be seen from outside.
             Fault::Rot { .. } => return false,
+            // These are for the mesh so far.
+            Fault::OneWay(_)
+            | Fault::Ring(_)
+            | Fault::SlowLink { .. }
+            | Fault::Refuse(_)
+            | Fault::Drift(_)
+            | Fault::KillMany { .. }
+            | Fault::Wipe { .. }
+            | Fault::Rolling { .. } => return false,
         }
         true
     }

@@ -14,7 +14,7 @@ use super::mesh::Counts;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, READ_LIMIT};
+use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, Patience, READ_LIMIT, REPLICAS_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
 use host::{Host, News};
@@ -52,6 +52,7 @@ pub(super) struct Log {
 /// Runs a plan. The calling thread should be a fresh one: what libraries keep in it would leak into the run.
 #[must_use]
 pub fn run(plan: Plan) -> Outcome {
+    let plan = plan.of_whole_nodes();
     let mut config = madsim::Config::default();
     config.net.send_latency = Duration::from_nanos(plan.delay.0)..Duration::from_nanos(plan.delay.1);
     config.net.packet_loss_rate = PACKET_LOSS;
@@ -66,6 +67,7 @@ pub fn run(plan: Plan) -> Outcome {
         runner.drain().await;
         runner.read_all().await;
         runner.settle_groups().await;
+        runner.settle_replicas().await;
         runner.judge(&notes)
     });
     weather::stop_tearing();
@@ -223,24 +225,40 @@ impl Runner {
     }
 
     async fn read_all(&mut self) {
-        let all = self.book.borrow().finished + self.plan.last_readers();
-        for (id, actor) in stage::last_readers(&self.plan, &self.addresses(), &self.book) {
+        let last = stage::last_readers(&self.plan, &self.addresses(), &self.book, &self.side);
+        let all = self.finished() + last.len() as u32;
+        for (id, actor) in last {
             self.add_client(id, actor);
         }
-        let limit = self.now() + READ_LIMIT;
-        while self.book.borrow().finished < all && self.step(limit).await {}
-        if self.book.borrow().finished < all {
-            let seen = self.book.borrow().last_seen.clone();
-            self.violations.push(format!("liveness: a healed cluster does not show everything within a minute: {seen:?}"));
+        let mut patience = Patience::new(self.now(), READ_LIMIT);
+        while self.finished() < all {
+            let limit = patience.until(self.now(), stage::shown(&self.book, &self.side));
+            if !self.step(limit).await {
+                self.violations.push(stage::unshown(&self.book, &self.side));
+                break;
+            }
         }
     }
 
+    fn finished(&self) -> u32 {
+        self.book.borrow().finished + self.side.borrow().finished
+    }
+
     async fn settle_groups(&mut self) {
-        let Some((id, actor)) = stage::watch(&self.plan, &host::address(NODE), &self.book) else { return };
+        let Some((id, actor)) = stage::watch(&self.plan, 0, &self.addresses(), &self.book) else { return };
         self.add_client(id, actor);
         let limit = self.now() + GROUPS_LIMIT;
         while !self.book.borrow().groups_settled && self.step(limit).await {}
         self.violations.extend(stage::unsettled(&self.book));
+    }
+
+    async fn settle_replicas(&mut self) {
+        let Some((id, actor)) = stage::whole(&self.plan, &self.addresses(), &self.book) else { return };
+        self.add_client(id, actor);
+        let limit = self.now() + REPLICAS_LIMIT;
+        while !self.book.borrow().missing.is_empty() && self.step(limit).await {}
+        let missing = std::mem::take(&mut self.book.borrow_mut().missing);
+        self.violations.extend(missing.into_iter().map(|what| format!("liveness: long after everything was healed, {what}")));
     }
 
     /// Goes on until something has happened; false when `limit` is reached, or a violation ends the run.
@@ -338,10 +356,13 @@ impl Runner {
         let crashes = self.stations.values().map(|station| station.host.lives() - 1).sum();
         let counts = Counts { resets: self.torn, crashes, ..log.counts };
         let book = std::mem::take(&mut *self.book.borrow_mut());
+        let side = std::mem::take(&mut *self.side.borrow_mut());
         Outcome::of(Ending {
             seed: self.plan.seed,
             violations: self.violations,
             book,
+            side,
+            is_cluster: self.plan.nodes > 1,
             trace: log.trace,
             virtual_ns,
             counts,

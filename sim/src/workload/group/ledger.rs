@@ -19,6 +19,8 @@ pub struct Who {
     pub instance: Option<String>,
     /// Its generation.
     pub generation: i32,
+    /// The process behind it, which the coordinator cannot see.
+    pub process: u64,
 }
 
 /// What became of a part of a commit.
@@ -62,13 +64,15 @@ pub struct Ledger {
     pub changed: BTreeSet<String>,
     owners: BTreeMap<(i32, TopicPartition), String>,
     newest: i32,
-    /// By instance, the member that holds it.
-    holders: BTreeMap<String, String>,
-    /// Members whose instance another one has taken over.
-    replaced: BTreeMap<String, String>,
+    /// By instance, the member and process that hold it.
+    holders: BTreeMap<String, (String, u64)>,
+    /// Those whose instance another process has taken over.
+    replaced: BTreeMap<(String, u64), String>,
     commits: Vec<Commit>,
     written: BTreeMap<TopicPartition, Vec<Written>>,
     processed: BTreeMap<TopicPartition, Spans>,
+    /// A coordinator that was deposed and has not heard of it may still answer: what it shows was true once.
+    pub may_be_behind: bool,
 }
 
 impl Ledger {
@@ -79,8 +83,8 @@ impl Ledger {
     pub fn assigned(&mut self, who: &Who, parts: impl IntoIterator<Item = TopicPartition>) -> Result<(), String> {
         self.newest = self.newest.max(who.generation);
         if let Some(instance) = &who.instance
-            && let Some(before) = self.holders.insert(instance.clone(), who.member.clone())
-            && before != who.member
+            && let Some(before) = self.holders.insert(instance.clone(), (who.member.clone(), who.process))
+            && before != (who.member.clone(), who.process)
         {
             self.replaced.insert(before, who.member.clone());
         }
@@ -115,7 +119,7 @@ impl Ledger {
         if who.generation < self.newest {
             return Some(format!("generation {} was complete", self.newest));
         }
-        self.replaced.get(&who.member).map(|by| format!("{by} had taken its instance over"))
+        self.replaced.get(&(who.member.clone(), who.process)).map(|by| format!("{by} had taken its instance over"))
     }
 
     /// What became of it, on one partition.
@@ -144,7 +148,12 @@ impl Ledger {
     /// # Errors
     /// No commit explains it: those of that offset had been overwritten before the fetch was sent.
     pub fn fetched(&mut self, now: u64, sent: u64, part: &TopicPartition, offset: i64) -> Result<(), String> {
+        let may_be_behind = self.may_be_behind;
         let all = self.written.entry(part.clone()).or_default();
+        if may_be_behind {
+            let is_known = offset < 0 || all.iter().any(|written| written.offset == offset && written.sent <= now);
+            return if is_known { Ok(()) } else { Err(format!("offset {offset} is committed of {part}, and nobody committed it")) };
+        }
         // The newest to begin of those that had certainly ended before: what ended before it began is gone.
         let floor = all.iter().filter(|written| written.end < sent).map(|written| written.sent).max();
         let gone = |written: &Written| floor.is_some_and(|floor| written.end < floor);
@@ -204,7 +213,7 @@ mod tests {
     }
 
     fn who(member: &str, generation: i32) -> Who {
-        Who { member: member.to_owned(), instance: None, generation }
+        Who { member: member.to_owned(), instance: None, generation, process: 0 }
     }
 
     #[test]
@@ -225,6 +234,16 @@ mod tests {
         ledger.assigned(&member("b"), [part()]).unwrap();
         ledger.answered(2, before, &part(), Fate::Taken).unwrap();
         let after = ledger.commit(3, member("a"), [(part(), 6)]);
+        ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
+    }
+
+    #[test]
+    fn two_processes_under_one_member_id_are_two() {
+        let mut ledger = Ledger::default();
+        let member = |process| Who { instance: Some("i".to_owned()), process, ..who("a", 1) };
+        ledger.assigned(&member(1), [part()]).unwrap();
+        ledger.assigned(&member(2), [part()]).unwrap();
+        let after = ledger.commit(3, member(1), [(part(), 6)]);
         ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
     }
 
@@ -258,6 +277,19 @@ mod tests {
         ledger.fetched(18, 17, &part(), 9).unwrap();
         ledger.fetched(20, 19, &part(), 3).unwrap_err();
         ledger.fetched(20, 19, &part(), 4).unwrap_err();
+    }
+
+    #[test]
+    fn a_coordinator_that_is_behind_shows_what_was_committed_once() {
+        let mut ledger = Ledger { may_be_behind: true, ..Ledger::default() };
+        for (at, offset) in [(1, 5), (3, 7)] {
+            let no = ledger.commit(at, who("a", 1), [(part(), offset)]);
+            ledger.answered(at + 1, no, &part(), Fate::Taken).unwrap();
+        }
+        ledger.fetched(6, 5, &part(), 5).unwrap();
+        ledger.fetched(6, 5, &part(), 6).unwrap_err();
+        ledger.may_be_behind = false;
+        ledger.fetched(8, 7, &part(), 5).unwrap_err();
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl MemberActor {
         }
         self.next.clear();
         self.changes.clear();
-        self.tap = Tap::default();
+        self.tap = Tap::of((self.seed << 16).wrapping_add(self.lives));
         let config = Config {
             group: Some(self.options.group.clone()),
             reset: Reset::Earliest,
@@ -244,6 +244,8 @@ impl MemberActor {
                     self.changes.push(keys);
                 }
             }
+            // It goes on from what was committed; by then another replica may lead.
+            Event::Corrupt { .. } if self.book.borrow().rots => self.crash(now, TURNED_AWAY),
             Event::Corrupt { part, at } => self.violation(format!("a member was sent what cannot be read, at {at} of {part}")),
             Event::Refused { error } => self.refused(now, error),
             Event::Closed => {

@@ -23,6 +23,7 @@ enum Asked {
 /// One member's line to the coordinator.
 #[derive(Clone, Debug, Default)]
 pub struct Tap {
+    process: u64,
     asked: BTreeMap<CallId, Asked>,
 }
 
@@ -31,12 +32,18 @@ fn part(topic: &str, partition: PartitionIndex) -> TopicPartition {
 }
 
 impl Tap {
+    /// The line of the process of that number.
+    #[must_use]
+    pub fn of(process: u64) -> Self {
+        Self { process, asked: BTreeMap::new() }
+    }
+
     /// The member sends `request`.
     pub fn sent(&mut self, now: u64, call: CallId, request: &Request, ledger: &mut Ledger) {
         if let Request::SyncGroup(request) = request {
-            self.asked.insert(call, Asked::Sync(syncing(request)));
+            self.asked.insert(call, Asked::Sync(syncing(request, self.process)));
         } else if let Request::OffsetCommit(request) = request {
-            self.asked.insert(call, Asked::Commit(commit(now, request, ledger)));
+            self.asked.insert(call, Asked::Commit(commit(now, request, self.process, ledger)));
         } else if let Request::OffsetFetch(_) = request {
             self.asked.insert(call, Asked::Committed { sent: now });
         }
@@ -56,8 +63,8 @@ impl Tap {
     }
 }
 
-fn syncing(request: &SyncGroupRequest) -> Who {
-    Who { member: request.member_id.clone(), instance: request.group_instance_id.clone(), generation: request.generation_id }
+fn syncing(request: &SyncGroupRequest, process: u64) -> Who {
+    Who { member: request.member_id.clone(), instance: request.group_instance_id.clone(), generation: request.generation_id, process }
 }
 
 fn synced(who: &Who, response: &SyncGroupResponse, ledger: &mut Ledger) -> Result<(), String> {
@@ -71,11 +78,12 @@ fn synced(who: &Who, response: &SyncGroupResponse, ledger: &mut Ledger) -> Resul
     ledger.assigned(who, parts)
 }
 
-fn commit(now: u64, request: &OffsetCommitRequest, ledger: &mut Ledger) -> CommitNo {
+fn commit(now: u64, request: &OffsetCommitRequest, process: u64, ledger: &mut Ledger) -> CommitNo {
     let who = Who {
         member: request.member_id.clone(),
         instance: request.group_instance_id.clone(),
         generation: request.generation_id_or_member_epoch,
+        process,
     };
     let offsets = request
         .topics

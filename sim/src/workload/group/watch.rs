@@ -6,7 +6,7 @@
 use super::ledger::Ledger;
 use super::tap::Tap;
 use crate::cluster::client::{Actor, FromClient, ToClient};
-use crate::workload::line::{Heard, Line};
+use crate::workload::line::{Heard, Line, is_elsewhere};
 use crate::workload::{Book, place};
 use klamm_core::client::TopicPartition;
 use klamm_core::client::io::Address;
@@ -43,6 +43,8 @@ pub struct Watch {
     keys: Vec<Key>,
     ends: BTreeMap<TopicPartition, i64>,
     question: Question,
+    /// Groups that are stable and have committed everything.
+    settled: BTreeSet<usize>,
     /// So far in this round everything was as it must be.
     good: bool,
     pause: Option<Instant>,
@@ -54,7 +56,7 @@ pub struct Watch {
 impl Watch {
     /// Waits for these groups to reach the end of these keys.
     #[must_use]
-    pub fn new(at: Address, groups: Vec<String>, keys: Vec<Key>, book: Book) -> Self {
+    pub fn new(at: Vec<Address>, groups: Vec<String>, keys: Vec<Key>, book: Book) -> Self {
         Self {
             line: Line::new(at),
             book,
@@ -63,6 +65,7 @@ impl Watch {
             keys,
             ends: BTreeMap::new(),
             question: Question::Ends,
+            settled: BTreeSet::new(),
             good: true,
             pause: None,
             calls: 0,
@@ -156,8 +159,9 @@ impl Watch {
     fn ended(&mut self, response: &ListOffsetsResponse) {
         for topic in &response.topics {
             for answer in &topic.partitions {
-                self.good &= answer.error_code == ErrorCode::NONE;
-                self.ends.insert(TopicPartition::new(topic.name.as_str(), answer.partition_index.0), answer.offset.0);
+                if answer.error_code == ErrorCode::NONE {
+                    self.ends.insert(TopicPartition::new(topic.name.as_str(), answer.partition_index.0), answer.offset.0);
+                }
             }
         }
     }
@@ -175,37 +179,56 @@ impl Watch {
             }
         }
         self.good &= response.error_code == ErrorCode::NONE && behind.is_empty();
-        self.say(at, format!("{:?}, behind: {behind:?}", response.error_code));
+        // Of a group, the others know nothing.
+        if !is_elsewhere(response.error_code) {
+            self.say(at, format!("{:?}, behind: {behind:?}", response.error_code));
+        }
     }
 
     fn say(&self, at: usize, what: String) {
         self.book.borrow_mut().last_of_groups.insert(self.groups[at].clone(), what);
     }
 
-    /// What is asked of a group first.
-    fn first_of(&self, at: usize) -> Question {
-        if self.changed(at).is_empty() { Question::Committed(at) } else { Question::Removal(at) }
+    fn begin_anew(&mut self, now: Now) {
+        self.question = Question::Ends;
+        self.pause = Some(now.at.after(PAUSE));
+        self.line.elsewhere(now);
     }
 
-    /// Goes on to the next question; a round in which all was good is the last.
+    /// Goes on to the next question.
     fn next(&mut self, now: Now) {
         if !std::mem::replace(&mut self.good, true) {
-            self.question = Question::Ends;
-            self.pause = Some(now.at.after(PAUSE));
-            return;
+            return self.begin_anew(now);
         }
-        self.question = match self.question {
-            Question::Ends => self.first_of(0),
-            Question::Removal(at) => Question::Committed(at),
-            Question::Committed(at) => Question::State(at),
-            Question::State(at) if at + 1 < self.groups.len() => self.first_of(at + 1),
-            Question::State(_) => {
+        match self.question {
+            // Each node knows the ends of what it leads.
+            Question::Ends if self.ends.len() < self.keys.len() => self.begin_anew(now),
+            Question::Ends => self.ask_of_next(now),
+            Question::Removal(at) => self.put(now, Question::Committed(at)),
+            Question::Committed(at) => self.put(now, Question::State(at)),
+            Question::State(at) => {
+                self.settled.insert(at);
+                self.ask_of_next(now);
+            }
+        }
+    }
+
+    fn put(&mut self, now: Now, question: Question) {
+        self.question = question;
+        self.ask(now);
+    }
+
+    /// Each group has its coordinator; those that were found as they must be are asked no more.
+    fn ask_of_next(&mut self, now: Now) {
+        match (0..self.groups.len()).find(|at| !self.settled.contains(at)) {
+            Some(at) if self.changed(at).is_empty() => self.put(now, Question::Committed(at)),
+            Some(at) => self.put(now, Question::Removal(at)),
+            None => {
                 self.done = true;
                 self.book.borrow_mut().groups_settled = true;
-                return self.line.close();
+                self.line.close();
             }
-        };
-        self.ask(now);
+        }
     }
 }
 

@@ -534,7 +534,7 @@ fn identity() -> &'static Identity {
 
 /// Small, so that indexes have entries and files are closed and opened again.
 fn options() -> Options {
-    Options { index_interval_bytes: 150, open_files: 4, recoveries: 2 }
+    Options { index_interval_bytes: 150, index_run: 64, open_files: 4, recoveries: 2 }
 }
 
 fn whole(batch: &Batch) -> Vec<u8> {

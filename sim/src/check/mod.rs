@@ -1,0 +1,352 @@
+//! Watches the nodes of a mesh from within: what they give to their stores, what they answer, and what they show after every event. The rules are
+//! those of `klamm_core::invariant`; here is what they need to know of the past and of the other nodes.
+
+mod replica;
+mod settled;
+#[cfg(test)]
+mod tests;
+mod truth;
+
+use klamm_core::broker::View;
+use klamm_core::broker::io::Effect;
+use klamm_core::config::Durability;
+use klamm_core::controller::image::Partition as Decided;
+use klamm_core::controller::{Image, image::Resource};
+use klamm_core::id::{BrokerId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
+use klamm_core::invariant::{self, Given, Rising, Verdict};
+use klamm_core::partition::leader::Leader;
+use klamm_core::partition::{Owner, Partition, PartitionId};
+use klamm_core::quorum::{Election, Replica as Voter};
+use klamm_core::store::StoreOp;
+use klamm_core::wire::Response;
+use replica::Replica;
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
+use truth::Truth;
+
+/// The file with a voter's vote.
+const ELECTION_FILE: &str = "__cluster_metadata-0/quorum-state";
+
+/// What was last seen of a replica: while that stays the same, there is nothing to look at.
+type Glance = (Offset, Offset, Offset, Offset, Option<(LeaderEpoch, i32, usize)>);
+
+/// What is known of one node.
+#[derive(Debug, Default)]
+struct Seen {
+    directory: Uuid,
+    life: u64,
+    logs: BTreeMap<LogId, PartitionId>,
+    replicas: BTreeMap<PartitionId, Replica>,
+    glances: BTreeMap<PartitionId, Glance>,
+    /// Elections on their way to the disk.
+    saving: BTreeMap<Ticket, Election>,
+    applied: Offset,
+    /// It lost what was durable, which its next registration will say: the one that it had.
+    lost_under: Option<i64>,
+}
+
+/// Sees everything.
+#[derive(Debug)]
+pub struct Oracle {
+    nodes: BTreeMap<u32, Seen>,
+    durability: Durability,
+    /// How many nodes vote in the metadata quorum.
+    voters: usize,
+    truths: BTreeMap<PartitionId, Truth>,
+    leaders: Given<(PartitionId, LeaderEpoch), u32>,
+    quorum_leaders: Given<LeaderEpoch, u32>,
+    votes: Given<(Uuid, LeaderEpoch), Voter>,
+    voter_epochs: Rising<Uuid, LeaderEpoch>,
+    producer_ids: Given<i64, u32>,
+    /// By partition, epoch and first offset, the checksum of a batch that is durable.
+    batches: Given<(PartitionId, LeaderEpoch, Offset), u32>,
+    highs: Rising<(u32, u64, PartitionId, LeaderEpoch), Offset>,
+    registrations: Rising<BrokerId, i64>,
+    /// By offset, the hash of the metadata up to there.
+    images: Given<Offset, u64>,
+    newest: (Offset, Image),
+    found: Vec<String>,
+}
+
+impl Oracle {
+    /// Nothing was seen yet of a cluster with so many voters, whose brokers count appends as done by `durability`.
+    #[must_use]
+    pub fn new(voters: usize, durability: Durability) -> Self {
+        Self {
+            durability,
+            nodes: BTreeMap::new(),
+            voters,
+            truths: BTreeMap::new(),
+            leaders: Given::new("leadership"),
+            quorum_leaders: Given::new("leadership of the metadata quorum"),
+            votes: Given::new("the vote"),
+            voter_epochs: Rising::new("the voter's epoch"),
+            producer_ids: Given::new("producer id"),
+            batches: Given::new("the batch"),
+            highs: Rising::new("high watermark"),
+            registrations: Rising::new("broker epoch"),
+            images: Given::new("metadata of offset"),
+            newest: (Offset(-1), Image::default()),
+            found: Vec::new(),
+        }
+    }
+
+    /// A node whose disk is formatted as `directory`; nothing is left of what was there before.
+    pub fn formatted(&mut self, node: u32, directory: Uuid) {
+        let lost_under = self.newest.1.brokers().get(&BrokerId(node as i32)).map(|broker| broker.epoch);
+        self.nodes.insert(node, Seen { directory, lost_under, ..Seen::default() });
+    }
+
+    /// A machine has lost its power, and with it what page-cache durability does not keep.
+    pub fn without_power(&mut self, node: u32) {
+        if self.durability == Durability::Fsync {
+            return;
+        }
+        let epoch = self.newest.1.brokers().get(&BrokerId(node as i32)).map(|broker| broker.epoch);
+        self.seen(node).lost_under = epoch;
+    }
+
+    /// What is wrong, since the last time.
+    pub fn found(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.found)
+    }
+
+    fn seen(&mut self, node: u32) -> &mut Seen {
+        self.nodes.entry(node).or_default()
+    }
+
+    fn judge(&mut self, node: u32, verdict: Verdict) {
+        if let Err(what) = verdict {
+            self.found.push(format!("invariant: node {node}: {what}"));
+        }
+    }
+
+    // --- what a node does -----------------------------------------------------------------------------------------------------------------
+
+    /// A node does something.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of all effects, those that say something of what must hold across nodes")]
+    pub fn effect(&mut self, node: u32, view: View<'_>, effect: &Effect) {
+        match effect {
+            Effect::Store { ticket, op } => self.store(node, view, *ticket, op),
+            Effect::Reply { body: Response::InitProducerId(given), .. } if given.error_code.is_none() => {
+                let verdict = self.producer_ids.give_once(given.producer_id.0, node);
+                self.judge(node, verdict);
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of all operations, those that change what a log holds")]
+    fn store(&mut self, node: u32, view: View<'_>, ticket: Ticket, op: &StoreOp) {
+        let seen = self.seen(node);
+        match op {
+            StoreOp::Create { log, .. } => {
+                if let Some(partition) = view.by_log(*log) {
+                    seen.logs.insert(*log, partition.id);
+                    seen.replicas.insert(partition.id, Replica::default());
+                    seen.glances.remove(&partition.id);
+                }
+            }
+            StoreOp::Append { log, batches, .. } => {
+                if let Some(partition) = view.by_log(*log) {
+                    let replica = seen.replicas.entry(partition.id).or_default();
+                    replica.append(batches, partition.owner == Owner::Controller);
+                }
+            }
+            StoreOp::Truncate { log, to } => {
+                if let Some(replica) = view.by_log(*log).and_then(|partition| seen.replicas.get_mut(&partition.id)) {
+                    replica.cut(*to);
+                }
+            }
+            StoreOp::Restart { log, at } => {
+                if let Some(replica) = view.by_log(*log).and_then(|partition| seen.replicas.get_mut(&partition.id)) {
+                    *replica = Replica { start: *at, end: *at, durable: *at, ..Replica::default() };
+                }
+            }
+            StoreOp::Delete { log } => {
+                if let Some(id) = seen.logs.remove(log) {
+                    seen.replicas.remove(&id);
+                    seen.glances.remove(&id);
+                }
+            }
+            StoreOp::Save { name, bytes, .. } if name == ELECTION_FILE => {
+                if let Ok(election) = Election::decode(&String::from_utf8_lossy(bytes)) {
+                    seen.saving.insert(ticket, election);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A node's store has done something.
+    pub fn stored(&mut self, node: u32, ticket: Ticket, is_ok: bool) {
+        let seen = self.seen(node);
+        let Some(election) = seen.saving.remove(&ticket).filter(|_| is_ok) else { return };
+        let directory = seen.directory;
+        let risen = self.voter_epochs.reach(directory, election.epoch);
+        self.judge(node, risen);
+        if let Some(voted) = election.voted {
+            let verdict = self.votes.give((directory, election.epoch), voted);
+            self.judge(node, verdict);
+        }
+    }
+
+    // --- what a node shows ----------------------------------------------------------------------------------------------------------------
+
+    /// An event of a node is over: what it shows now.
+    pub fn look(&mut self, node: u32, life: u64, view: View<'_>) {
+        let seen = self.seen(node);
+        if std::mem::replace(&mut seen.life, life) != life {
+            seen.logs.clear();
+            seen.glances.clear();
+            seen.saving.clear();
+            seen.applied = Offset(-1);
+        }
+        // What it leads may follow from metadata that it has just applied.
+        let applied = view.applied();
+        if std::mem::replace(&mut self.seen(node).applied, applied) != applied {
+            let verdict = self.see_image(applied, view.image());
+            self.judge(node, verdict);
+        }
+        for partition in view.partitions() {
+            let Some(glance) = glance(partition) else { continue };
+            let seen = self.seen(node);
+            let before = seen.glances.insert(partition.id, glance);
+            if before != Some(glance) {
+                seen.logs.insert(partition.log, partition.id);
+                // It may have led, learned what is committed, and stepped down within one event.
+                let led = partition.leader().is_some() || before.is_some_and(|(.., leads)| leads.is_some());
+                let verdict = self.see(node, view, partition, led);
+                self.judge(node, verdict.map_err(|what| format!("{}: {what}", partition.folder())));
+            }
+        }
+        if let Some(epoch) = view.quorum_led() {
+            let verdict = self.quorum_leaders.give(epoch, node);
+            self.judge(node, verdict);
+        }
+    }
+
+    /// Of a topic that allows an unclean election, committed records may be lost with its leader.
+    fn may_lose(image: &Image, id: PartitionId) -> bool {
+        let topic = image.topic_by_id(id.topic);
+        let setting = topic.and_then(|topic| image.properties(&Resource::topic(&topic.name)).get("unclean.leader.election.enable"));
+        setting.is_some_and(|value| value == "true")
+    }
+
+    fn see(&mut self, node: u32, view: View<'_>, partition: &Partition, led: bool) -> Verdict {
+        let (id, high) = (partition.id, partition.high());
+        let log = partition.open_log().expect("looked at above");
+        let seen = self.seen(node);
+        let (life, has_lost) = (seen.life, seen.lost_under.is_some());
+        let replica = seen.replicas.entry(id).or_default();
+        let before = replica.durable;
+        replica.see(log, has_lost)?;
+        // What could not be written is taken back, and its offsets are given anew.
+        let replica = &self.nodes[&node].replicas[&id];
+        for (base, held) in replica.content.range(before..).take_while(|(_, held)| held.next <= replica.durable) {
+            self.batches.give((id, held.epoch, *base), held.crc)?;
+        }
+        let is_metadata = id == View::METADATA;
+        if !is_metadata && Self::may_lose(view.image(), id) {
+            return Ok(());
+        }
+        let replica = self.nodes.get_mut(&node).expect("just seen").replicas.get_mut(&id).expect("just seen");
+        let truth = self.truths.entry(id).or_default();
+        let before = truth.high;
+        truth.compare(replica, high, led)?;
+        if let Some(leader) = partition.leader() {
+            self.highs.reach((node, life, id, leader.epoch), high)?;
+            self.see_leader(node, partition, leader)?;
+        }
+        if high > before && !is_metadata { self.see_candidates(id) } else { Ok(()) }
+    }
+
+    fn see_leader(&mut self, node: u32, partition: &Partition, leader: &Leader) -> Verdict {
+        let id = partition.id;
+        let Some(isr) = leader.isr() else {
+            let ends = self.nodes.values().filter_map(|seen| seen.replicas.get(&id)).map(|replica| replica.durable);
+            return invariant::committed_by_majority(leader.high(), self.voters, ends);
+        };
+        self.leaders.give((id, leader.epoch), node)?;
+        // Whoever the controller has put out meanwhile does not count any more.
+        let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
+        let members = isr.confirmed().iter().filter(|member| decided.contains(member));
+        let joining = isr.proposed().into_iter().flatten().filter(|member| !isr.confirmed().contains(member));
+        let all = members.chain(joining).copied();
+        let ends: Vec<(BrokerId, Offset)> = all.filter_map(|member| Some((member, self.end_of(member, id)?))).collect();
+        invariant::committed_by_all(leader.high(), ends)
+    }
+
+    /// The durable end of a replica of which something may be expected.
+    fn end_of(&self, member: BrokerId, id: PartitionId) -> Option<Offset> {
+        let is_replica = self.newest.1.partition(id).is_some_and(|decided| decided.replicas.contains(&member));
+        let seen = self.nodes.get(&u32::try_from(member.0).ok()?)?;
+        let replica = seen.replicas.get(&id).filter(|_| is_replica && !self.has_lost(member, seen))?;
+        Some(replica.durable)
+    }
+
+    /// Whether it has lost something that its next registration will say.
+    fn has_lost(&self, member: BrokerId, seen: &Seen) -> bool {
+        let registered = self.newest.1.brokers().get(&member).map(|broker| broker.epoch);
+        seen.lost_under.is_some_and(|epoch| registered.is_none_or(|now| now <= epoch))
+    }
+
+    fn see_image(&mut self, applied: Offset, image: &Image) -> Verdict {
+        let mut hasher = crate::trace::Trace::default();
+        image.hash(&mut hasher);
+        self.images.give(applied, hasher.finish())?;
+        if applied <= self.newest.0 {
+            return Ok(());
+        }
+        for (id, broker) in image.brokers() {
+            self.registrations.reach(*id, broker.epoch)?;
+        }
+        let before = std::mem::replace(&mut self.newest, (applied, image.clone())).1;
+        for topic in image.topics() {
+            let min = min_isr(image, &topic.name);
+            for (index, decided) in &topic.partitions {
+                let id = PartitionId { topic: topic.id, index: *index };
+                let former = before.partition(id);
+                if former == Some(decided) {
+                    continue;
+                }
+                let words = |what| format!("{}-{index}: {what}", topic.name);
+                former.map_or(Ok(()), |former| invariant::succession(former, decided)).map_err(words)?;
+                invariant::partition(decided, min, |id| image.is_active(id)).map_err(words)?;
+                self.see_candidates(id).map_err(words)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever may be elected holds everything that is committed.
+    fn see_candidates(&self, id: PartitionId) -> Verdict {
+        let image = &self.newest.1;
+        let Some(Decided { isr, elr, .. }) = image.partition(id).filter(|_| !Self::may_lose(image, id)) else { return Ok(()) };
+        let Some(truth) = self.truths.get(&id) else { return Ok(()) };
+        let none = Replica::default();
+        for member in isr.iter().chain(elr) {
+            let Some(seen) = u32::try_from(member.0).ok().and_then(|node| self.nodes.get(&node)) else { continue };
+            if self.has_lost(*member, seen) {
+                continue;
+            }
+            let replica = seen.replicas.get(&id).unwrap_or(&none);
+            truth.is_held_by(replica).map_err(|what| format!("{member} may be elected (ISR {isr:?}, ELR {elr:?}): {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// `min.insync.replicas` of a topic as it is set there, if it is.
+fn min_isr(image: &Image, topic: &str) -> Option<usize> {
+    image.properties(&Resource::topic(topic)).get("min.insync.replicas")?.parse().ok().filter(|_| image.has_elr())
+}
+
+fn glance(partition: &Partition) -> Option<Glance> {
+    let log = partition.open_log()?;
+    let leads = partition.leader().map(|leader| {
+        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), isr.proposed().map_or(0, std::collections::BTreeSet::len)));
+        (leader.epoch, isr.0, isr.1)
+    });
+    Some((log.start(), log.end(), log.durable(), partition.high(), leads))
+}

@@ -1,0 +1,91 @@
+//! What is known of one replica: every batch that its log holds, as it was given to the store, and the log's watermarks.
+
+use klamm_core::id::{LeaderEpoch, Offset};
+use klamm_core::log::Log;
+use klamm_core::wire::batch::Batch;
+use std::collections::BTreeMap;
+
+/// One batch of a log.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) next: Offset,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) crc: u32,
+    /// Itself, where its records are looked at.
+    pub(super) batch: Option<Batch>,
+}
+
+impl Held {
+    /// Two batches that begin at the same offset are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (self.next, self.epoch, self.crc) == (other.next, other.epoch, other.crc)
+    }
+}
+
+/// Batches, by their first offset.
+pub(super) type Content = BTreeMap<Offset, Held>;
+
+/// One replica's log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replica {
+    pub(super) content: Content,
+    pub(super) start: Offset,
+    pub(super) end: Offset,
+    pub(super) durable: Offset,
+    /// Up to where it was compared with what is committed.
+    pub(super) compared: Offset,
+}
+
+impl Replica {
+    pub(super) fn append(&mut self, batches: &[Batch], keep: bool) {
+        for batch in batches {
+            let header = batch.header();
+            // What a crash has taken from behind the end is not there any more.
+            self.content.split_off(&header.base_offset);
+            let held = Held { next: header.next_offset(), epoch: header.leader_epoch, crc: header.crc, batch: keep.then(|| batch.clone()) };
+            self.content.insert(header.base_offset, held);
+        }
+    }
+
+    /// It is to be cut: from now on it promises no more.
+    pub(super) fn cut(&mut self, to: Offset) {
+        // A batch that is cut into goes whole.
+        let within = self.content.range(..to).next_back().filter(|(_, last)| last.next > to);
+        let to = within.map_or(to, |(base, _)| *base);
+        self.durable = self.durable.min(to);
+        self.compared = self.compared.min(to);
+    }
+
+    /// The log as its broker shows it. `may_lose`: what was durable need not be there.
+    ///
+    /// # Errors
+    /// It holds something else than what was appended to it, or has lost what was durable.
+    pub(super) fn see(&mut self, log: &Log, may_lose: bool) -> Result<(), String> {
+        let (start, end) = (log.start(), log.end());
+        while let Some((base, last)) = self.content.last_key_value().filter(|(_, last)| last.next > end) {
+            let base = *base;
+            if base < end {
+                return Err(format!("{} ends at {end}, inside of the batch {base}..{}", log.name(), last.next));
+            }
+            self.content.pop_last();
+        }
+        while self.content.first_key_value().is_some_and(|(_, first)| first.next <= start) {
+            self.content.pop_first();
+        }
+        let reach = self.content.last_key_value().map_or(start, |(_, last)| last.next);
+        if reach != end {
+            return Err(format!("{} ends at {end}, and what was appended to it ends at {reach}", log.name()));
+        }
+        if log.durable() < self.durable && !may_lose {
+            return Err(format!("{} is durable up to {}, and was up to {}", log.name(), log.durable(), self.durable));
+        }
+        (self.start, self.end, self.durable) = (start, end, log.durable());
+        self.compared = self.compared.min(end);
+        Ok(())
+    }
+
+    /// Whether it holds this batch.
+    pub(super) fn holds(&self, base: Offset, other: &Held) -> bool {
+        base < self.start || self.content.get(&base).is_some_and(|held| held.is(other))
+    }
+}

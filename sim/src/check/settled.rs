@@ -1,0 +1,98 @@
+//! What must have come about when all is healed and has had its time.
+
+use super::Oracle;
+use super::replica::Replica;
+use klamm_core::broker::View;
+use klamm_core::controller::Controller;
+use klamm_core::id::{BrokerId, Offset};
+use klamm_core::partition::PartitionId;
+use std::collections::BTreeSet;
+use std::hash::{Hash as _, Hasher as _};
+
+impl Oracle {
+    /// Whether everything that is committed is elsewhere too, should this node lose its disk: on another one that may be elected.
+    #[must_use]
+    pub fn can_spare(&self, node: u32) -> bool {
+        let image = &self.newest.1;
+        let keeps = |member: &BrokerId| {
+            let seen = self.nodes.get(&(member.0 as u32));
+            member.0 as u32 != node && seen.is_some_and(|seen| !self.has_lost(*member, seen))
+        };
+        let partitions = image.topics().flat_map(|topic| topic.partitions.values());
+        let others_lost = self.nodes.iter().any(|(id, seen)| *id != node && self.has_lost(BrokerId(*id as i32), seen));
+        !others_lost && partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32))).all(|p| p.isr.iter().chain(&p.elr).any(keeps))
+    }
+
+    /// What is not yet as it must be in the end: everybody is in, in sync, and holds the same.
+    #[must_use]
+    pub fn unsettled(&self, brokers: &[u32]) -> Vec<String> {
+        let image = &self.newest.1;
+        let mut found = Vec::new();
+        for id in brokers.iter().map(|node| BrokerId(*node as i32)).filter(|id| !image.is_active(*id)) {
+            found.push(format!("broker {id} is not in the cluster"));
+        }
+        for topic in image.topics() {
+            for (index, decided) in &topic.partitions {
+                let id = PartitionId { topic: topic.id, index: *index };
+                let is_full = decided.isr.iter().collect::<BTreeSet<_>>() == decided.replicas.iter().collect();
+                if decided.leader.is_none() || !is_full || decided.is_moving() || !decided.elr.is_empty() {
+                    found.push(format!("{}-{index} is {decided:?}", topic.name));
+                } else if let Err(what) = self.differs(id, &decided.replicas) {
+                    found.push(format!("{}-{index}: {what}", topic.name));
+                }
+            }
+        }
+        found
+    }
+
+    fn differs(&self, id: PartitionId, replicas: &[BrokerId]) -> Result<(), String> {
+        let none = Replica::default();
+        let of = |id_of: &BrokerId| self.nodes.get(&(id_of.0 as u32)).and_then(|seen| seen.replicas.get(&id)).unwrap_or(&none);
+        let first = of(&replicas[0]);
+        for other in &replicas[1..] {
+            let replica = of(other);
+            let start = first.start.max(replica.start);
+            let from =
+                |replica: &Replica| replica.content.range(start..).map(|(base, held)| (*base, held.next, held.crc)).collect::<Vec<_>>();
+            if first.end != replica.end || from(first) != from(replica) {
+                return Err(format!("{} holds up to {}, {other} up to {}, or something else", replicas[0], first.end, replica.end));
+            }
+        }
+        match self.truths.get(&id).filter(|_| !Self::may_lose(&self.newest.1, id)) {
+            Some(truth) => truth.is_held_wholly_by(first),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a replay of the committed metadata log, by itself, gives the metadata that nodes act on.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn replayed(&self) -> Result<(), String> {
+        let Some(truth) = self.truths.get(&View::METADATA) else { return Ok(()) };
+        if truth.content.first_key_value().is_none_or(|(base, _)| *base > Offset::ZERO) {
+            return Ok(());
+        }
+        let mut controller = Controller::default();
+        for batch in truth.content.values().filter_map(|held| held.batch.as_ref()) {
+            let header = batch.header();
+            if header.is_control() {
+                controller.pass(header.base_offset, header.next_offset());
+            } else {
+                controller.take_in(batch)?;
+            }
+            controller.commit(header.next_offset())?;
+            if header.next_offset() == self.newest.0 {
+                let hash = |image: &klamm_core::controller::Image| {
+                    let mut hasher = crate::trace::Trace::default();
+                    image.hash(&mut hasher);
+                    hasher.finish()
+                };
+                if hash(controller.image()) != hash(&self.newest.1) {
+                    return Err(format!("a replay of the metadata log up to {} gives other metadata than nodes have", self.newest.0));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! Each rule that needs a past is shown a state that breaks it.
+
+use super::replica::{Held, Replica};
+use super::truth::Truth;
+use klamm_core::config::Durability;
+use klamm_core::id::{LeaderEpoch, LogId, Offset};
+use klamm_core::log::{Log, Recovered};
+
+fn held(next: i64, crc: u32) -> Held {
+    Held { next: Offset(next), epoch: LeaderEpoch(1), crc, batch: None }
+}
+
+/// A log of two batches, `0..2` and `2..5`.
+fn replica() -> Replica {
+    let content = [(Offset(0), held(2, 10)), (Offset(2), held(5, 11))].into();
+    Replica { content, end: Offset(5), durable: Offset(5), ..Replica::default() }
+}
+
+fn log(end: i64) -> Log {
+    let found = Recovered { end: Offset(end), ..Recovered::empty() };
+    Log::new(LogId(0), "t-0".to_owned(), Durability::Fsync, found)
+}
+
+#[test]
+fn a_log_holds_what_was_appended_and_keeps_what_was_durable() {
+    replica().see(&log(5), false).unwrap();
+    replica().see(&log(2), false).unwrap_err();
+    replica().see(&log(2), true).unwrap();
+    replica().see(&log(3), true).unwrap_err();
+    replica().see(&log(6), false).unwrap_err();
+    let mut cut = replica();
+    cut.cut(Offset(2));
+    cut.see(&log(2), false).unwrap();
+}
+
+#[test]
+fn what_is_committed_stays_and_is_the_same_everywhere() {
+    let mut truth = Truth::default();
+    truth.compare(&mut replica(), Offset(5), false).unwrap_err();
+    truth.compare(&mut replica(), Offset(5), true).unwrap();
+    truth.compare(&mut replica(), Offset(5), false).unwrap();
+    let mut other = replica();
+    other.content.insert(Offset(2), held(5, 12));
+    truth.compare(&mut other, Offset(2), false).unwrap();
+    truth.compare(&mut other, Offset(5), false).unwrap_err();
+}
+
+#[test]
+fn whoever_may_lead_holds_everything_that_is_committed() {
+    let mut truth = Truth::default();
+    truth.compare(&mut replica(), Offset(5), true).unwrap();
+    truth.is_held_by(&replica()).unwrap();
+    truth.is_held_by(&Replica { durable: Offset(4), ..replica() }).unwrap_err();
+    let mut other = replica();
+    other.content.insert(Offset(2), held(5, 12));
+    truth.is_held_by(&other).unwrap_err();
+    let mut early = replica();
+    early.content.insert(Offset(0), held(2, 9));
+    truth.is_held_by(&early).unwrap();
+    truth.is_held_wholly_by(&early).unwrap_err();
+}

@@ -1,0 +1,230 @@
+//! The network of a mesh: how long a message takes, what is cut, slow, refused or reset.
+
+use super::{Event, Mesh};
+use crate::cluster::client::ClientId;
+use crate::cluster::link::{self, Awaited, BackToClient, Link, LinkId, ToNode};
+use crate::cluster::peers;
+use klamm_core::broker::io::Input;
+use klamm_core::client::io::Address;
+use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
+use klamm_core::rng::{self, Rng};
+use klamm_core::wire::{Request, RequestHeader};
+use rand::Rng as _;
+use std::collections::BTreeMap;
+
+/// How the network behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// A message takes between these, in ns.
+    pub delay: (u64, u64),
+    /// One message in so many is lost once and comes 200 ms later.
+    pub lost_one_in: u32,
+    /// Requests and answers go through the codec and back.
+    pub bytes: bool,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self { delay: (50_000, 500_000), lost_one_in: 2_000, bytes: false }
+    }
+}
+
+/// One way between two ends; a node is an end as the client it is to others.
+type Way = (ClientId, ClientId);
+
+/// What the network does to messages.
+#[derive(Debug)]
+pub(super) struct Net {
+    pub(super) weather: Weather,
+    rng: Rng,
+    /// Nothing passes this way before.
+    cuts: BTreeMap<Way, u64>,
+    /// Until when, and by how much at most, it takes longer.
+    slow: BTreeMap<Way, (u64, u64)>,
+    /// Until when a node refuses connections.
+    refusing: BTreeMap<u32, u64>,
+}
+
+impl Net {
+    pub(super) fn new(seed: u64, weather: Weather) -> Self {
+        let rng = rng::stream(seed, "net");
+        Self { weather, rng, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new() }
+    }
+
+    fn delay(&mut self, way: Way, now: u64) -> u64 {
+        let (least, most) = self.weather.delay;
+        let retransmitted = self.weather.lost_one_in > 0 && self.rng.random_ratio(1, self.weather.lost_one_in);
+        let longer = match self.slow.get(&way) {
+            Some((until, by)) if *until > now => self.rng.random_range(0..=*by),
+            Some(_) | None => 0,
+        };
+        self.rng.random_range(least..=most) + longer + if retransmitted { 200_000_000 } else { 0 }
+    }
+
+    /// Until when nothing passes this way.
+    pub(super) fn cut_until(&self, way: Way) -> u64 {
+        self.cuts.get(&way).copied().unwrap_or(0)
+    }
+
+    /// Whether a node refuses who wants to connect.
+    pub(super) fn is_refusing(&self, node: u32, now: u64) -> bool {
+        self.refusing.get(&node).is_some_and(|until| *until > now)
+    }
+}
+
+fn there(link: &Link) -> Way {
+    (link.client, peers::as_client(link.node))
+}
+
+fn back(link: &Link) -> Way {
+    (peers::as_client(link.node), link.client)
+}
+
+impl Mesh {
+    /// Cuts a client from a node until then; what was sent comes when the cut heals.
+    pub fn cut(&mut self, client: ClientId, node: u32, until: u64) {
+        self.net.cuts.insert((client, peers::as_client(node)), until);
+        self.net.cuts.insert((peers::as_client(node), client), until);
+    }
+
+    /// Cuts two nodes from each other until then.
+    pub fn cut_nodes(&mut self, one: u32, other: u32, until: u64) {
+        self.cut(peers::as_client(one), other, until);
+    }
+
+    /// What one node sends to another is held until then; what comes back is not.
+    pub fn cut_one_way(&mut self, from: u32, to: u32, until: u64) {
+        self.net.cuts.insert((peers::as_client(from), peers::as_client(to)), until);
+    }
+
+    /// Messages between two nodes take up to so much longer until then.
+    pub fn slow_link(&mut self, one: u32, other: u32, until: u64, by: u64) {
+        for way in [(one, other), (other, one)] {
+            self.net.slow.insert((peers::as_client(way.0), peers::as_client(way.1)), (until, by));
+        }
+    }
+
+    /// A node that lives breaks with the others, and refuses who wants to connect until then.
+    pub fn refuse(&mut self, node: u32, until: u64) {
+        self.net.refusing.insert(node, until);
+        let of_nodes = |link: &Link| link.open && link.node == node && peers::node_of(link.client).is_some();
+        let all: Vec<LinkId> = self.links.iter().filter(|(_, link)| of_nodes(link)).map(|(id, _)| *id).collect();
+        self.counts.resets += all.len() as u64;
+        all.into_iter().for_each(|id| self.end_link(id, true));
+    }
+
+    /// Resets one connection of those that are open, chosen by chance; what is under way on it is lost.
+    pub fn reset_one(&mut self) {
+        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.open).map(|(id, _)| *id).collect();
+        if open.is_empty() {
+            return;
+        }
+        let link = open[self.net.rng.random_range(0..open.len())];
+        self.counts.resets += 1;
+        self.trace.note(self.timeline.now(), 0, "reset", &link);
+        self.end_link(link, true);
+    }
+
+    // --- on the way -----------------------------------------------------------------------------------------------------------------------
+
+    pub(in crate::cluster) fn send_to_node(&mut self, id: LinkId, what: ToNode) {
+        let now = self.timeline.now();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let delay = self.net.delay(there(link), now);
+        link.last_to_node = link.last_to_node.max(now + delay);
+        self.timeline.at(link.last_to_node, Event::ToNode { link: id, what });
+    }
+
+    pub(super) fn send_to_client(&mut self, id: LinkId, what: BackToClient) {
+        let now = self.timeline.now();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let delay = self.net.delay(back(link), now);
+        link.last_to_client = link.last_to_client.max(now + delay);
+        self.timeline.at(link.last_to_client, Event::ToClient { link: id, what });
+    }
+
+    /// Until when what has come to one end of a link is not taken in there.
+    pub(super) fn held_until(&self, link: &Link, at_node: bool) -> u64 {
+        let cut = self.net.cut_until(if at_node { there(link) } else { back(link) });
+        let paused = if at_node { self.hosts[&link.node].paused_until } else { self.client_paused_until(link.client) };
+        cut.max(paused)
+    }
+
+    fn client_paused_until(&self, client: ClientId) -> u64 {
+        match peers::node_of(client) {
+            Some(node) => self.hosts.get(&node).map_or(0, |host| host.paused_until),
+            None => self.guests.get(&client).map_or(0, |guest| guest.paused_until),
+        }
+    }
+
+    // --- connections ----------------------------------------------------------------------------------------------------------------------
+
+    /// A connection on its way to the node at that address.
+    pub(in crate::cluster) fn make_link(&mut self, client: ClientId, local: ConnId, to: &Address) -> LinkId {
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        let node = to.host.strip_prefix("node-").and_then(|number| number.parse().ok()).expect("an address of this mesh");
+        let (awaited, outgoing) = (BTreeMap::new(), std::collections::VecDeque::new());
+        // A node has two: for clients, and for the metadata quorum.
+        let listener = ListenerId(u16::from(to.port != Self::address(node).port));
+        self.links.insert(id, Link { client, local, node, listener, last_to_node: 0, last_to_client: 0, open: false, awaited, outgoing });
+        self.send_to_node(id, ToNode::Connect);
+        id
+    }
+
+    pub(in crate::cluster) fn send(&mut self, id: LinkId, call: CallId, version: i16, request: Request, answered: bool) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let correlation = CorrelationId((call.0 & 0x7fff_ffff) as i32);
+        if answered {
+            link.awaited.insert(correlation, Awaited { call, api: request.api(), version });
+        }
+        let client_id = Some(format!("client-{}", link.client.0));
+        let header = RequestHeader { api: request.api(), version, correlation, client_id };
+        let what = link::departing(header, request, self.net.weather.bytes);
+        self.send_to_node(id, what);
+    }
+
+    /// A node's connections to others end with it. Of a machine without power nobody hears.
+    pub(super) fn end_calls_of(&mut self, node: u32, is_told: bool) {
+        let links = self.peers_of(node).drain();
+        if is_told {
+            links.into_iter().for_each(|link| self.send_to_node(link, ToNode::Close));
+        }
+    }
+
+    /// The process behind them is gone. What it had sent may still arrive: then clients hear of acknowledgements that were its last words.
+    pub(super) fn end_links_of(&mut self, node: u32) {
+        let arrives = self.net.rng.random_bool(0.5);
+        let all: Vec<(LinkId, bool)> = self.links.iter().filter(|(_, link)| link.node == node).map(|(id, link)| (*id, link.open)).collect();
+        for (id, open) in all {
+            if open && arrives { self.close_link(id) } else { self.end_link(id, false) }
+        }
+    }
+
+    /// The node's end is closed; the client learns of it behind what was sent before.
+    fn close_link(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.open = false;
+        link.outgoing.clear();
+        self.send_to_client(id, BackToClient::Closed);
+    }
+
+    /// The connection is gone: the client learns of it, and with `tell_node` the node too. What was under way is lost.
+    pub(super) fn end_link(&mut self, id: LinkId, tell_node: bool) {
+        let Some(link) = self.links.remove(&id) else { return };
+        let (client, conn, node, was_open) = (link.client, link.local, link.node, link.open);
+        if let Some(guest) = self.guests.get_mut(&client) {
+            guest.links.remove(&conn);
+        }
+        // The client's end stays as a link of its own, so that the news takes its time.
+        let ended = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(ended, Link { open: false, outgoing: std::collections::VecDeque::new(), awaited: BTreeMap::new(), ..link });
+        self.send_to_client(ended, BackToClient::Closed);
+        if tell_node && was_open {
+            let now = self.now_at(node);
+            self.hosts.get_mut(&node).expect("a node of this mesh").node.handle(now, Input::Closed { conn: ConnId(id.0) });
+            self.settle(node);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What goes wrong in a run, and when.
+
+use super::{LOAD, MS, SECOND, pick};
+use klamm_core::config::Durability;
+use klamm_core::rng::Rng;
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
+
+/// A clock is off by so many millionths at most.
+pub const DRIFT_MAX: i64 = 50_000;
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The process dies after so many more effects; it starts again after `down`.
+    Kill {
+        /// Effects carried out before.
+        after: u64,
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// The machine loses power after so many more effects.
+    PowerLoss {
+        /// Effects carried out before.
+        after: u64,
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// A clean stop, and a start after `down`.
+    Restart {
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// Nothing reaches the node for so long, in ns.
+    Pause(u64),
+    /// Nothing reaches one client for so long, in ns.
+    PauseClient(u64),
+    /// One client is cut from the node for so long, in ns.
+    Cut(u64),
+    /// So many connections are reset.
+    Reset(u32),
+    /// The disk is so many times as slow for so long, in ns.
+    SlowDisk {
+        /// How many times.
+        factor: u32,
+        /// For how long, in ns.
+        lasts: u64,
+    },
+    /// The next sync fails; the machine is then started anew, since what the operating system holds can no longer be trusted.
+    FailSync,
+    /// The next write fails.
+    FailWrite,
+    /// The next reads fail.
+    FailReads(u32),
+    /// The disk has only so many bytes left, for so long, in ns.
+    FillDisk {
+        /// Bytes left.
+        left: u64,
+        /// For how long, in ns.
+        lasts: u64,
+    },
+    /// The node's wall clock jumps by so many ms.
+    ClockJump(i64),
+    /// A bit of an old segment rots on that node: `pick` says which.
+    Rot {
+        /// Always the same in a run: everything has a good copy on the other nodes.
+        node: u32,
+        /// Chance.
+        pick: u64,
+    },
+    /// When the node next passes one of some rare branches of the code, or acknowledges records, it dies, or another node does, after so many more
+    /// effects.
+    Ambush {
+        /// Chooses the branches; without it, the acknowledgement is waited for.
+        salt: Option<u64>,
+        /// Effects carried out before.
+        after: u64,
+        /// How long it stays down, in ns.
+        down: u64,
+        /// It is the machine that loses power.
+        power: bool,
+    },
+    /// What one node sends to another is held for so long, in ns; not what comes back.
+    OneWay(u64),
+    /// Each node reaches only its neighbours in a ring for so long, in ns.
+    Ring(u64),
+    /// What two nodes send each other takes up to so much longer, in ns.
+    SlowLink {
+        /// Up to so much longer.
+        by: u64,
+        /// For how long.
+        lasts: u64,
+    },
+    /// The node lives, and whoever wants to connect to it is refused for so long, in ns.
+    Refuse(u64),
+    /// The node's clocks run faster, or slower, by so many millionths.
+    Drift(i64),
+    /// Several nodes die at once.
+    KillMany {
+        /// All of them.
+        all: bool,
+        /// With their machines.
+        power: bool,
+        /// How long they stay down, in ns: each for another part of it.
+        down: u64,
+    },
+    /// A broker loses its disk, and starts on another one that is formatted anew: it is no voter, so that no vote is forgotten with it.
+    Wipe {
+        /// How long it stays down, in ns.
+        down: u64,
+    },
+    /// A clean stop and a start of one node after the other.
+    Rolling {
+        /// How long each stays down, in ns.
+        down: u64,
+    },
+}
+
+impl Fault {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill { .. } => "kill",
+            Self::PowerLoss { .. } => "power-loss",
+            Self::Restart { .. } => "restart",
+            Self::Pause(_) => "pause",
+            Self::PauseClient(_) => "pause-client",
+            Self::Cut(_) => "cut",
+            Self::Reset(_) => "reset",
+            Self::SlowDisk { .. } => "slow-disk",
+            Self::FailSync => "fail-sync",
+            Self::FailWrite => "fail-write",
+            Self::FailReads(_) => "fail-reads",
+            Self::FillDisk { .. } => "fill-disk",
+            Self::ClockJump(_) => "clock-jump",
+            Self::Rot { .. } => "rot",
+            Self::Ambush { .. } => "ambush",
+            Self::OneWay(_) => "one-way",
+            Self::Ring(_) => "ring",
+            Self::SlowLink { .. } => "slow-link",
+            Self::Refuse(_) => "refuse",
+            Self::Drift(_) => "drift",
+            Self::KillMany { .. } => "kill-many",
+            Self::Wipe { .. } => "wipe",
+            Self::Rolling { .. } => "rolling-restart",
+        }
+    }
+}
+
+/// A random subset of the faults the atlas allows: with a single replica in page-cache mode no power may be lost.
+pub(super) fn faults(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    let mut kinds: Vec<u32> = (0..13).filter(|kind| durability == Durability::Fsync || ![1, 8].contains(kind)).collect();
+    kinds.shuffle(rng);
+    kinds.truncate(rng.random_range(2..=6));
+    let mut all = Vec::new();
+    for kind in kinds {
+        for _ in 0..rng.random_range(1..=4) {
+            all.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), fault(kind, rng)));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+/// In half of the clusters the disk of one of `nodes` rots. Where a power loss takes what was acknowledged, or a read that fails has another node give up
+/// its copy, the bad one might be the last: the atlas does not allow both.
+pub(super) fn with_rot(mut faults: Vec<(u64, Fault)>, durability: Durability, nodes: &[u32], rng: &mut Rng) -> Vec<(u64, Fault)> {
+    let node = *pick(rng, nodes);
+    if durability == Durability::PageCache || rng.random_ratio(1, 2) {
+        return faults;
+    }
+    faults.retain(|(_, fault)| !matches!(fault, Fault::FailReads(_)));
+    for _ in 0..rng.random_range(1..=4) {
+        faults.push((rng.random_range(8 * SECOND..LOAD - 2 * SECOND), Fault::Rot { node, pick: rng.random() }));
+    }
+    faults
+}
+
+/// What strikes only where there are several nodes. With page-cache durability the machines keep their power: see the atlas.
+pub(super) fn of_clusters(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    let mut kinds: Vec<u32> = (0..7).collect();
+    kinds.shuffle(rng);
+    kinds.truncate(rng.random_range(1..=3));
+    let mut all = Vec::new();
+    for kind in kinds {
+        for _ in 0..rng.random_range(1..=3) {
+            all.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), of_cluster(kind, durability, rng)));
+        }
+    }
+    all
+}
+
+/// One or two disks are lost. A broker that starts on a full disk cannot write down under which epoch it is registered, so that its next start counts
+/// as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. The atlas does not allow both.
+pub(super) fn with_wipes(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. }));
+    for _ in 0..rng.random_range(1..=2) {
+        faults.push((rng.random_range(4 * SECOND..LOAD - 4 * SECOND), Fault::Wipe { down: rng.random_range(10 * MS..3 * SECOND) }));
+    }
+    faults
+}
+
+fn of_cluster(kind: u32, durability: Durability, rng: &mut Rng) -> Fault {
+    let lasts = rng.random_range(50 * MS..4 * SECOND);
+    let down = rng.random_range(10 * MS..3 * SECOND);
+    match kind {
+        0 => Fault::OneWay(lasts),
+        1 => Fault::Ring(lasts),
+        2 => Fault::SlowLink { by: *pick(rng, &[20 * MS, 200 * MS, SECOND]), lasts },
+        3 => Fault::Refuse(lasts),
+        4 => Fault::Drift(*pick(rng, &[-DRIFT_MAX, -1_000, 1_000, DRIFT_MAX])),
+        5 => Fault::KillMany { all: rng.random_bool(0.5), power: durability == Durability::Fsync && rng.random_bool(0.5), down },
+        6 => Fault::Rolling { down: rng.random_range(10 * MS..SECOND) },
+        _ => unreachable!("seven kinds"),
+    }
+}
+
+fn fault(kind: u32, rng: &mut Rng) -> Fault {
+    let after = rng.random_range(0..200);
+    let down = rng.random_range(10 * MS..3 * SECOND);
+    let lasts = rng.random_range(50 * MS..4 * SECOND);
+    match kind {
+        0 => Fault::Kill { after, down },
+        1 => Fault::PowerLoss { after, down },
+        2 => Fault::Restart { down },
+        3 => Fault::Pause(lasts),
+        4 => Fault::PauseClient(lasts),
+        5 => Fault::Cut(lasts),
+        6 => Fault::Reset(rng.random_range(1..=3)),
+        7 => Fault::SlowDisk { factor: rng.random_range(3..60), lasts },
+        8 => Fault::FailSync,
+        9 => Fault::FailWrite,
+        10 => Fault::FailReads(rng.random_range(1..=3)),
+        11 => Fault::FillDisk { left: rng.random_range(0..20_000), lasts },
+        12 => Fault::ClockJump(*pick(rng, &[-3_600_000, -5_000, -50, 50, 5_000, 3_000_000])),
+        _ => unreachable!("thirteen kinds"),
+    }
+}
