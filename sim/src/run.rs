@@ -207,9 +207,10 @@ impl Runner {
         }
         let whole = stage::whole(&self.plan, &self.addresses(), &self.book);
         whole.into_iter().for_each(|(id, actor)| self.mesh.add_client(id, actor));
-        let limit = self.mesh.now() + REPLICAS_LIMIT;
-        while self.violations.is_empty() && !self.unsettled().is_empty() && self.mesh.now() < limit {
-            let until = self.mesh.now() + stage::SECOND / 10;
+        let (mut until, limit) = (self.mesh.now(), self.mesh.now() + REPLICAS_LIMIT);
+        // Nothing may happen for a while: the clock is that of the last event.
+        while self.violations.is_empty() && !self.unsettled().is_empty() && until < limit {
+            until += stage::SECOND / 10;
             while self.step(until) {}
         }
         let unsettled = self.unsettled();

@@ -9,6 +9,7 @@ use crate::partition::PartitionId;
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::time::Instant;
+use crate::wire::batch::Batch;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -81,6 +82,22 @@ impl Broker {
         self.partitions.range((from, Bound::Unbounded)).next().map(|(id, _)| (*id, Offset::ZERO))
     }
 
+    /// The first batch that does not go on where the one before ends. No checksum covers a batch's offset, since leaders write it anew. Only compaction
+    /// leaves gaps.
+    fn displaced(&self, id: PartitionId, from: Offset, batches: &[Batch]) -> Option<(Offset, String)> {
+        let may_have_gaps = self.partitions.get(&id)?.config.cleanup.compact;
+        let mut next = from;
+        for (at, header) in batches.iter().map(Batch::header).enumerate() {
+            // A read begins within a batch.
+            let is_early = header.base_offset < next && (at > 0 || header.next_offset() <= from);
+            if is_early || (header.base_offset > next && !may_have_gaps) {
+                return Some((next, format!("a batch that says to begin at {} stands there", header.base_offset)));
+            }
+            next = header.next_offset();
+        }
+        None
+    }
+
     /// A piece was read.
     pub(super) fn scrubbed(&mut self, id: PartitionId, is_current: bool, outcome: Result<Stored, StoreFault>) {
         self.scrub.is_reading = false;
@@ -88,6 +105,11 @@ impl Broker {
             Ok(Stored::Loaded(batches)) => {
                 let read: u64 = batches.iter().map(|batch| u64::from(batch.header().bytes)).sum();
                 self.scrub.left = self.scrub.left.saturating_sub(read);
+                let displaced = self.scrub.at.and_then(|(_, from)| self.displaced(id, from, &batches));
+                if let Some((at, why)) = displaced.filter(|_| is_current) {
+                    probe!("a scrub finds a batch with another offset");
+                    self.found_damaged(id, at, &why);
+                }
                 batches.last().map(|batch| batch.header().next_offset())
             }
             Err(StoreFault::Damaged { at, why }) => {

@@ -172,6 +172,18 @@ fn a_leader_whose_log_rots_gives_up_and_is_filled_anew() {
 }
 
 #[test]
+fn a_batch_whose_offset_rots_is_found_by_the_scrub() {
+    for to in [0, 3, 6] {
+        let mut trio = with_records(&[], 8);
+        let leader = trio.leader("t");
+        trio.displace(leader, "t", 4, to);
+        trio.pass(Duration::from_secs(30));
+        assert!(says(&trio, leader, "it is damaged at offset 4"), "{to}: {:?}", trio.notes);
+        assert_filled(&trio, leader, 8);
+    }
+}
+
+#[test]
 fn a_follower_whose_log_rots_is_filled_anew() {
     let mut trio = with_records(&[], 8);
     let follower = trio.followers("t")[1];

@@ -376,6 +376,13 @@ impl Trio {
         member.rotten.insert(*id, Offset(at));
     }
 
+    /// The offset of a batch of a node's replica rots, which no checksum covers.
+    pub(crate) fn displace(&mut self, node: i32, topic: &str, at: i64, to: i64) {
+        let log = self.member(node).logs.values_mut().find(|log| log.name == format!("{topic}-0")).expect("its log");
+        let batch = log.batches.iter_mut().find(|batch| batch.header().base_offset == Offset(at)).expect("the batch");
+        *batch = batch.stamp(Offset(to), batch.header().leader_epoch);
+    }
+
     /// How many logs of a partition lie on a node's disk.
     pub(crate) fn copies(&self, node: i32, topic: &str) -> usize {
         self.members[&node].logs.values().filter(|log| log.name == format!("{topic}-0")).count()
