@@ -30,6 +30,8 @@ pub(super) type Content = BTreeMap<Offset, Held>;
 pub(super) struct Replica {
     pub(super) content: Content,
     pub(super) start: Offset,
+    /// What lies below was let go when the log began later. After a crash it may begin earlier again, since a deletion is durable only after its answer.
+    pub(super) forgotten: Offset,
     pub(super) end: Offset,
     pub(super) durable: Offset,
     /// Up to where it was compared with what is committed.
@@ -69,8 +71,8 @@ impl Replica {
             }
             self.content.pop_last();
         }
-        while self.content.first_key_value().is_some_and(|(_, first)| first.next <= start) {
-            self.content.pop_first();
+        while let Some(first) = self.content.first_entry().filter(|first| first.get().next <= start) {
+            self.forgotten = self.forgotten.max(first.remove().next);
         }
         let reach = self.content.last_key_value().map_or(start, |(_, last)| last.next);
         if reach != end {
@@ -84,8 +86,13 @@ impl Replica {
         Ok(())
     }
 
+    /// From where on its content is known here.
+    pub(super) fn known_from(&self) -> Offset {
+        self.start.max(self.forgotten)
+    }
+
     /// Whether it holds this batch.
     pub(super) fn holds(&self, base: Offset, other: &Held) -> bool {
-        base < self.start || self.content.get(&base).is_some_and(|held| held.is(other))
+        base < self.known_from() || self.content.get(&base).is_some_and(|held| held.is(other))
     }
 }

@@ -51,11 +51,17 @@ impl Oracle {
         let first = of(&replicas[0]);
         for other in &replicas[1..] {
             let replica = of(other);
-            let start = first.start.max(replica.start);
+            let start = first.known_from().max(replica.known_from());
             let from =
                 |replica: &Replica| replica.content.range(start..).map(|(base, held)| (*base, held.next, held.crc)).collect::<Vec<_>>();
-            if first.end != replica.end || from(first) != from(replica) {
-                return Err(format!("{} holds up to {}, {other} up to {}, or something else", replicas[0], first.end, replica.end));
+            let (one, two) = (from(first), from(replica));
+            if first.end != replica.end || one != two {
+                let at = one.iter().zip(&two).position(|(one, two)| one != two).unwrap_or(one.len().min(two.len()));
+                let shown = format!("{:?} and {:?}", one.get(at), two.get(at));
+                return Err(format!(
+                    "{} holds up to {}, {other} up to {}: the first that differs is {shown}",
+                    replicas[0], first.end, replica.end
+                ));
             }
         }
         match self.truths.get(&id).filter(|_| !Self::may_lose(&self.newest.1, id)) {

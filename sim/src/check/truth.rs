@@ -19,7 +19,7 @@ impl Truth {
         if high > self.high && !leads {
             return Err(format!("a follower counts everything below {high} as committed, and its leaders only below {}", self.high));
         }
-        let from = replica.compared.max(replica.start);
+        let from = replica.compared.max(replica.known_from());
         if from < high {
             for (base, held) in replica.content.range(from..high) {
                 match self.content.get(base) {

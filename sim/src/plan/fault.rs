@@ -192,9 +192,10 @@ pub(super) fn of_clusters(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fa
 }
 
 /// One or two disks are lost. A broker that starts on a full disk cannot write down under which epoch it is registered, so that its next start counts
-/// as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. The atlas does not allow both.
+/// as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. One that cannot read a replica gives it up, to
+/// have it filled anew from one that the controller may not know to be lost yet. The atlas allows neither beside a wipe.
 pub(super) fn with_wipes(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
-    faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. }));
+    faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. } | Fault::FailReads(_)));
     for _ in 0..rng.random_range(1..=2) {
         faults.push((rng.random_range(4 * SECOND..LOAD - 4 * SECOND), Fault::Wipe { down: rng.random_range(10 * MS..3 * SECOND) }));
     }
