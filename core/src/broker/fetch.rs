@@ -226,6 +226,7 @@ impl Broker {
         let is_news = match answer.error_code {
             ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH => true,
             ErrorCode::UNKNOWN_LEADER_EPOCH => id == Some(METADATA),
+            ErrorCode::NONE => id == Some(METADATA),
             _ => false,
         };
         if let Some((leader, epoch)) = told.filter(|_| is_news) {
@@ -263,6 +264,10 @@ impl Broker {
         let mut answer = PartitionData { partition_index: want.partition, ..Default::default() };
         answer.records = Some(Records::default());
         let id = self.wanted(fetching, want);
+        if id == Some(METADATA) {
+            // As Kafka, in each answer: a voter is told by `BeginQuorumEpoch`; a node without a vote, which may know no more than the epoch, by nobody.
+            self.name_leader(id, &mut answer);
+        }
         let source = id.and_then(|id| self.partitions.get(&id)).and_then(|p| Source::of(p, fetching.rack.is_some()).ok());
         (answer.high_watermark, answer.last_stable_offset) = (Offset::UNKNOWN, Offset::UNKNOWN);
         let found = self.find(fetching, want);

@@ -150,6 +150,25 @@ const BROKER: i8 = 4;
 const CLIENT: ConnId = ConnId(1);
 
 #[test]
+fn a_replica_of_the_metadata_log_is_told_who_leads_whatever_it_asks() {
+    let mut pair = Pair::new(&[]);
+    let mut metadata = Uuid([0; 16]);
+    metadata.0[15] = 1;
+    let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
+    let request = FetchRequest {
+        replica_state: ReplicaState { replica_id: OTHER, replica_epoch: -1 },
+        max_bytes: 1 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic { topic_id: metadata, partitions: vec![partition], ..Default::default() }],
+        ..Default::default()
+    };
+    let response = answer!(Fetch, pair.bench.ask_by(NODE, 17, request));
+    let told = &response.responses[0].partitions[0];
+    assert_eq!((told.error_code, told.current_leader.leader_id), (E::NONE, BrokerId(1)));
+    assert_eq!(response.node_endpoints.first().map(|node| node.node_id), Some(BrokerId(1)));
+}
+
+#[test]
 fn each_listener_serves_what_kafkas_serves() {
     let mut bench = Bench::among(&[], |_| ());
     bench.notes.clear();
@@ -252,7 +271,7 @@ fn the_size_of_a_replica_is_told_whatever_its_role() {
     assert_eq!(size(&mut pair), [(led, 0)]);
 }
 
-fn reassigned(replicas: &[i32]) -> klamm_core::wire::api::alter_partition_reassignments::AlterPartitionReassignmentsRequest {
+pub(crate) fn reassigned(replicas: &[i32]) -> klamm_core::wire::api::alter_partition_reassignments::AlterPartitionReassignmentsRequest {
     use klamm_core::wire::api::alter_partition_reassignments as api;
     let partition =
         api::ReassignablePartition { partition_index: PartitionIndex(0), replicas: Some(replicas.iter().copied().map(BrokerId).collect()) };
