@@ -11,7 +11,7 @@ use super::{Broker, Timer, ms};
 use crate::client::io::Address;
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Offset, Uuid};
-use crate::log::Ops;
+use crate::log::{Log, Ops};
 use crate::partition::PartitionId;
 use crate::probe;
 use crate::time::Instant;
@@ -90,9 +90,15 @@ impl Fetcher {
 impl Broker {
     /// A partition follows `leader` from now on.
     pub(super) fn fetch_from(&mut self, leader: BrokerId, id: PartitionId) {
+        let is_durable = |log: &Log| log.durable() >= log.end();
+        let may_ask = self.partitions.get(&id).and_then(|p| p.open_log()).is_none_or(is_durable);
         let fetcher = self.fetchers.entry(leader).or_default();
         fetcher.wanted.insert(id, None);
         fetcher.resting.remove(&id);
+        if !may_ask {
+            probe!("a follower takes up another epoch before what it has is durable");
+            fetcher.busy.insert(id);
+        }
         self.fetch_next(leader);
     }
 
@@ -109,6 +115,9 @@ impl Broker {
         if fetcher.wanted.is_empty() {
             self.fetchers.remove(&leader);
             [Asker::Fetcher(leader), Asker::Begins(leader), Asker::Ends(leader)].into_iter().for_each(|asker| self.give_up(asker));
+        } else {
+            // The others may have waited for this one to be durable.
+            self.fetch_next(leader);
         }
     }
 
@@ -345,4 +354,69 @@ impl Broker {
 
 fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, RecoveredNode};
+    use super::*;
+    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
+    use crate::id::PartitionIndex;
+    use crate::log::Recovered;
+    use crate::partition::Role;
+    use crate::partition::follower::Follower;
+    use crate::time::Timestamp;
+    use crate::wire::batch::Compression;
+    use crate::wire::record::{BatchBuilder, Identity, Payload};
+    use std::sync::Arc;
+
+    const LEADER: BrokerId = BrokerId(2);
+
+    /// A broker with two partitions that follow a leader of whom it knows no address, so that each attempt to fetch ends in a rest.
+    fn followers() -> (Broker, [PartitionId; 2]) {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
+        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let topic_config = Arc::new(broker.config.broker.topic_defaults());
+        let ids = [0, 1].map(|index| PartitionId { topic: Uuid([9; 16]), index: PartitionIndex(index) });
+        for id in ids {
+            broker.create_partition(&"t".into(), id, &topic_config);
+            broker.opened(id, Recovered::empty());
+            let (log, high) = broker.step_down(id).expect("its log is open");
+            broker.partitions.get_mut(&id).expect("made").role =
+                Role::Follower(Box::new(Follower::new(LeaderEpoch(1), Some(LEADER), log, high)));
+        }
+        (broker, ids)
+    }
+
+    /// Whether it has tried to fetch since it was last asked.
+    fn tried(broker: &mut Broker) -> bool {
+        broker.fetchers.get_mut(&LEADER).expect("somebody follows").retry.take().is_some()
+    }
+
+    #[test]
+    fn others_wait_for_a_partition_only_while_it_is_fetched() {
+        let (mut broker, ids) = followers();
+        ids.into_iter().for_each(|id| broker.fetch_from(LEADER, id));
+        assert!(tried(&mut broker));
+        broker.fetchers.get_mut(&LEADER).expect("somebody follows").busy.insert(ids[0]);
+        broker.fetch_next(LEADER);
+        assert!(!tried(&mut broker));
+        broker.fetch_no_more(ids[0]);
+        assert!(tried(&mut broker));
+    }
+
+    #[test]
+    fn whoever_follows_anew_asks_from_its_durable_end() {
+        let (mut broker, [id, _]) = followers();
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        builder.push(Timestamp(1), &Payload { key: None, value: Some("x".into()), headers: Vec::new() });
+        broker.replicate(id, &builder.finish(Identity::NONE).stamp(Offset(0), LeaderEpoch(1)));
+        broker.fetch_from(LEADER, id);
+        assert!(!tried(&mut broker), "nothing of it is on the disk yet");
+        broker.wrote(id, Offset(1));
+        broker.synced(id, Offset(1));
+        assert!(tried(&mut broker));
+    }
 }
