@@ -10,7 +10,7 @@ use super::stored::Pending;
 use crate::config::{Layers, TopicConfig, broker};
 use crate::controller::image::{Resource, ResourceKind};
 use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
-use crate::id::{Offset, Uuid};
+use crate::id::{DirId, Offset, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{PartitionId, Role};
 use crate::request::Token;
@@ -33,6 +33,8 @@ pub(super) struct Admin {
     blocked: BTreeMap<String, PartitionId>,
     /// Topics that the log says were deleted: their logs may be left over from a crash.
     removed: BTreeSet<Uuid>,
+    /// Folders of logs that no topic claims, and where they lie.
+    strays: BTreeMap<String, DirId>,
     pub(super) ids: ProducerIds,
     /// Topics were asked for, and the answer is not back.
     pub(super) wants_topics: bool,
@@ -128,7 +130,7 @@ impl Broker {
         let is_ours = |found: &FoundLog| found.topic == id.topic || found.topic == Uuid::ZERO;
         match self.found.remove(&folder) {
             Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
-            Some((_, found)) => self.leave_stray(&folder, &found),
+            Some((dir, found)) => self.leave_stray(&folder, dir, &found),
             // What is created while this broker serves has no log anywhere yet.
             None if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() => return,
             None => probe!("a partition in the metadata has no log at the start"),
@@ -136,15 +138,27 @@ impl Broker {
         self.make_partition(name, id, config);
     }
 
-    /// A log that no topic claims. If the metadata says that its topic was deleted, that is finished now; else it is left alone.
-    pub(super) fn leave_stray(&mut self, folder: &str, found: &FoundLog) {
+    /// A log that no topic claims. If the metadata says that its topic was deleted, or that the replica has moved away, that is finished now; else it is
+    /// left alone. (Kafka's `LogManager.isStrayReplica`.)
+    pub(super) fn leave_stray(&mut self, folder: &str, dir: DirId, found: &FoundLog) {
         if self.admin.removed.contains(&found.topic) {
             probe!("the log of a deleted topic is found at the start");
             self.delete_log(folder.to_owned(), found.log);
+        } else if self.has_moved_away(folder, found.topic) {
+            probe!("the log of a replica that has moved away is found at the start");
+            self.delete_log(folder.to_owned(), found.log);
         } else {
+            self.admin.strays.insert(folder.to_owned(), dir);
             let text = format!("the log {folder} (topic id {}) belongs to no topic; it is left alone", found.topic);
             self.note(Level::Warn, text);
         }
+    }
+
+    /// Whether the topic has that partition, and this broker no replica of it.
+    fn has_moved_away(&self, folder: &str, topic: Uuid) -> bool {
+        let Some(topic) = self.image().topic_by_id(topic) else { return false };
+        let decided = topic.partitions.iter().find(|(index, _)| format!("{}-{index}", topic.name) == folder);
+        decided.is_some_and(|(_, decided)| !decided.replicas.contains(&self.config.broker.id))
     }
 
     /// Makes a partition's log, or waits until an older log of that name is gone.
@@ -153,6 +167,11 @@ impl Broker {
         if self.admin.deleting.contains(&folder) {
             probe!("a topic is created again while its old log is being deleted");
             self.admin.blocked.insert(folder, id);
+        } else if let Some(dir) = self.admin.strays.get(&folder).copied() {
+            probe!("a partition's folder holds the log of another topic");
+            let why = format!("{folder} holds a log that belongs to no topic. Move it elsewhere, then start the node again");
+            self.note(Level::Error, format!("{folder} is offline: {why}"));
+            self.lack_partition(name, id, config, dir, why);
         } else {
             self.create_partition(name, id, config);
         }

@@ -162,8 +162,8 @@ impl Broker {
             return;
         }
         self.phase = Phase::Running;
-        for (folder, (_, found)) in std::mem::take(&mut self.found) {
-            self.leave_stray(&folder, &found);
+        for (folder, (dir, found)) in std::mem::take(&mut self.found) {
+            self.leave_stray(&folder, dir, &found);
         }
         self.timer(self.retention_check(), Timer::Retention);
         self.timer(Duration::ZERO, Timer::Space);

@@ -63,10 +63,15 @@ impl Broker {
     pub(super) fn miss_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) -> Option<()> {
         let dir = (0..).map(DirId).zip(&self.dirs).find(|(_, known)| known.offline.is_some())?.0;
         let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
+        self.lack_partition(topic, id, config, dir, why);
+        Some(())
+    }
+
+    /// A partition that the metadata gives to this broker, and that has no log until the operator has done something.
+    pub(super) fn lack_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, why: String) {
         let log = self.new_log();
         self.add_partition(topic, id, config, dir, log);
-        self.partitions.get_mut(&id)?.role = Role::Offline { why, loss: Loss::Directory };
-        Some(())
+        self.partitions.get_mut(&id).expect("just added").role = Role::Offline { why, loss: Loss::Directory };
     }
 
     /// Takes up a partition whose log the store has found.

@@ -163,6 +163,19 @@ fn what_a_crash_left_half_done_is_finished() {
 }
 
 #[test]
+fn a_partition_whose_folder_holds_another_topics_log_is_offline_and_the_log_stays() {
+    let mut bench = Bench::new(&[]);
+    create(&mut bench, "t", 2);
+    assert_eq!(bench.produce("t", 0, 3), E::NONE);
+    bench.disown("t-0");
+    bench.crash();
+    assert!(bench.notes.iter().any(|note| note.contains("t-0 is offline")), "{:?}", bench.notes);
+    assert_eq!(bench.produce("t", 0, 1), E::KAFKA_STORAGE_ERROR);
+    assert_eq!(bench.produce("t", 1, 1), E::NONE);
+    assert_eq!(bench.folders().iter().filter(|name| *name == "t-0").count(), 1);
+}
+
+#[test]
 fn a_topic_created_again_waits_until_its_old_logs_are_gone() {
     let mut bench = Bench::new(&[]);
     let old = create(&mut bench, "t", 1);

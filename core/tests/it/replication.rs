@@ -1,6 +1,7 @@
 //! What followers do: where their logs begin and end, and how they get on after they were away.
 
 use crate::answer;
+use crate::cluster::reassigned;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, Offset, PartitionIndex};
@@ -173,6 +174,26 @@ fn a_log_that_is_found_damaged_at_the_start_is_filled_anew() {
     trio.start(follower);
     trio.pass(Duration::from_secs(20));
     assert!(says(&trio, follower, "damaged at offset 2"), "{:?}", trio.notes);
+    assert_filled(&trio, follower, 8);
+}
+
+#[test]
+fn a_replica_that_moved_away_while_its_broker_was_down_is_deleted_at_the_start_and_may_come_back() {
+    let mut trio = with_records(&[], 8);
+    let follower = trio.followers("t")[0];
+    let others: Vec<i32> = [1, 2, 3].into_iter().filter(|node| *node != follower).collect();
+    trio.kill(follower);
+    trio.pass(Duration::from_secs(40));
+    let leader = trio.leader("t");
+    trio.ask(leader, 1, reassigned(&others));
+    trio.pass(Duration::from_secs(20));
+    trio.start(follower);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.copies(follower, "t"), 0);
+    let leader = trio.leader("t");
+    trio.ask(leader, 1, reassigned(&[1, 2, 3]));
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.copies(follower, "t"), 1);
     assert_filled(&trio, follower, 8);
 }
 

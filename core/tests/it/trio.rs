@@ -376,6 +376,11 @@ impl Trio {
         member.rotten.insert(*id, Offset(at));
     }
 
+    /// How many logs of a partition lie on a node's disk.
+    pub(crate) fn copies(&self, node: i32, topic: &str) -> usize {
+        self.members[&node].logs.values().filter(|log| log.name == format!("{topic}-0")).count()
+    }
+
     /// Where the batches of a node's replica begin.
     pub(crate) fn bases(&self, node: i32, topic: &str) -> Vec<i64> {
         let log = self.members[&node].logs.values().find(|log| log.name == format!("{topic}-0")).expect("its log");
