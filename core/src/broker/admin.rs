@@ -29,7 +29,9 @@ pub(super) struct Admin {
     making: Vec<Making>,
     /// Folders that are being deleted: a new log of that name waits.
     deleting: BTreeSet<String>,
-    /// Partitions whose folder is still being deleted.
+    /// Folders of logs that are gone, but whose high watermark a file still holds: a new log of that name waits.
+    remembered: BTreeSet<String>,
+    /// Partitions whose folder has not been given free yet.
     blocked: BTreeMap<String, PartitionId>,
     /// Topics that the log says were deleted: their logs may be left over from a crash.
     removed: BTreeSet<Uuid>,
@@ -172,8 +174,22 @@ impl Broker {
             let why = format!("{folder} holds a log that belongs to no topic. Move it elsewhere, then start the node again");
             self.note(Level::Error, format!("{folder} is offline: {why}"));
             self.lack_partition(name, id, config, dir, why);
+        } else if self.is_remembered(&folder) {
+            probe!("a new log waits until the high watermark of an old one of its name is forgotten");
+            self.admin.remembered.insert(folder.clone());
+            self.admin.blocked.insert(folder.clone(), id);
+            self.forget_high(&folder);
         } else {
             self.create_partition(name, id, config);
+        }
+    }
+
+    /// Names of old logs may have been forgotten: new logs get them.
+    pub(super) fn free_names(&mut self) {
+        let free: Vec<String> = self.admin.remembered.iter().filter(|folder| !self.is_remembered(folder)).cloned().collect();
+        for folder in free {
+            self.admin.remembered.remove(&folder);
+            self.make_blocked(&folder);
         }
     }
 
@@ -192,11 +208,15 @@ impl Broker {
     pub(super) fn log_deleted(&mut self, folder: &str) {
         self.admin.deleting.remove(folder);
         self.move_is_over(folder);
+        self.make_blocked(folder);
+    }
+
+    fn make_blocked(&mut self, folder: &str) {
         let Some(id) = self.admin.blocked.remove(folder) else { return };
         let Some(topic) = self.image().topic_by_id(id.topic) else { return };
         let name = topic.name.clone();
         let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
-        self.create_partition(&name, id, &config);
+        self.make_partition(&name, id, &config);
     }
 
     /// A partition's log is there, or will not be: who waited for it is answered.

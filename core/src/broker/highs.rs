@@ -46,17 +46,44 @@ impl Broker {
 
     /// Saves the high watermarks of each directory where one has moved.
     pub(super) fn save_highs(&mut self) {
-        for at in 0..self.dirs.len() {
-            let dir = DirId(u16::try_from(at).expect("few directories"));
-            let mut highs = self.dirs[at].highs.clone();
-            let here = self.partitions.values().filter(|p| p.dir == dir && p.id != METADATA);
-            highs.extend(here.map(|p| (p.folder(), p.high())));
-            let bytes = Bytes::from(checkpoint::encode(&highs));
-            if self.dirs[at].offline.is_some() || self.dirs[at].highs_saved == bytes {
-                continue;
-            }
-            self.dirs[at].highs_saved = bytes.clone();
-            self.store(StoreOp::Save { dir, name: HIGHS_FILE.to_owned(), bytes }, Pending::Small { dir });
+        (0..self.dirs.len()).for_each(|at| self.save_highs_of(DirId(u16::try_from(at).expect("few directories"))));
+    }
+
+    fn save_highs_of(&mut self, dir: DirId) {
+        let here = self.partitions.values().filter(|p| p.dir == dir && p.id != METADATA).map(|p| (p.folder(), p.high()));
+        let known = &mut self.dirs[usize::from(dir.0)];
+        let highs: BTreeMap<String, Offset> = known.highs.clone().into_iter().chain(here).collect();
+        known.highs_moved = known.highs_saving.is_some();
+        if known.highs_moved || known.offline.is_some() || known.highs_saved.as_ref() == Some(&highs) {
+            return;
         }
+        let bytes = Bytes::from(checkpoint::encode(&highs));
+        known.highs_saving = Some(highs);
+        self.store(StoreOp::Save { dir, name: HIGHS_FILE.to_owned(), bytes }, Pending::Highs { dir });
+    }
+
+    /// The file was replaced, or was not: then the next time will, whether anything moves or not.
+    pub(super) fn highs_saved(&mut self, dir: DirId, is_saved: bool) {
+        let known = &mut self.dirs[usize::from(dir.0)];
+        known.highs_saved = known.highs_saving.take().filter(|_| is_saved);
+        if known.highs_moved {
+            self.save_highs_of(dir);
+        }
+        self.free_names();
+    }
+
+    /// Whether the next start may take a log of that name for one that was there before, and for as far committed.
+    pub(super) fn is_remembered(&self, folder: &str) -> bool {
+        let holds = |highs: &Option<BTreeMap<String, Offset>>| highs.as_ref().is_some_and(|highs| highs.contains_key(folder));
+        let online = self.dirs.iter().filter(|dir| dir.offline.is_none());
+        online.into_iter().any(|dir| dir.highs_saved.is_none() || holds(&dir.highs_saved) || holds(&dir.highs_saving))
+    }
+
+    /// Has the files forget the log of a folder that is gone, so that a new one may have its name; `free_names` is called then.
+    pub(super) fn forget_high(&mut self, folder: &str) {
+        for dir in &mut self.dirs {
+            dir.highs.remove(folder);
+        }
+        self.save_highs();
     }
 }

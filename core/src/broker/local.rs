@@ -12,7 +12,6 @@ use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
 use crate::store::StoreOp;
 use crate::time::Timestamp;
 use crate::{mutant, probe};
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +31,12 @@ pub(super) struct Dir {
     full: bool,
     /// What was known to be committed of its logs, as far as no partition has taken them up.
     pub(super) highs: BTreeMap<String, Offset>,
-    /// What its high watermarks were last saved as.
-    pub(super) highs_saved: Bytes,
+    /// The high watermarks that its file holds; `None` where that is not known, since saving them failed.
+    pub(super) highs_saved: Option<BTreeMap<String, Offset>>,
+    /// Those that are being saved.
+    pub(super) highs_saving: Option<BTreeMap<String, Offset>>,
+    /// They moved meanwhile, and are to be saved again.
+    pub(super) highs_moved: bool,
 }
 
 impl Broker {
@@ -44,7 +47,9 @@ impl Broker {
         let Some(dir) = home.or_else(|| self.emptiest_dir()) else { return };
         let log = self.new_log();
         let name = format!("{topic}-{}", id.index);
-        self.add_partition(topic, id, config, dir, log);
+        // Of a log that had its name in the life before.
+        self.known_high(&name, dir);
+        self.add_partition(topic, id, config, dir, log, Offset::ZERO);
         self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Create { partition: id });
     }
 
@@ -70,27 +75,35 @@ impl Broker {
     /// A partition that the metadata gives to this broker, and that has no log until the operator has done something.
     pub(super) fn lack_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, why: String) {
         let log = self.new_log();
-        self.add_partition(topic, id, config, dir, log);
+        self.add_partition(topic, id, config, dir, log, Offset::ZERO);
         self.partitions.get_mut(&id).expect("just added").role = Role::Offline { why, loss: Loss::Directory };
     }
 
     /// Takes up a partition whose log the store has found.
     pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, found: FoundLog) {
-        self.add_partition(topic, id, config, dir, found.log);
+        let high = self.known_high(&format!("{topic}-{}", id.index), dir);
+        self.add_partition(topic, id, config, dir, found.log, high);
         match found.state {
             Ok(recovered) => self.opened(id, recovered),
             Err(fault) => self.cannot_open(id, &fault),
         }
     }
 
-    fn add_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, log: crate::id::LogId) {
+    fn add_partition(
+        &mut self,
+        topic: &Arc<str>,
+        id: PartitionId,
+        config: &Arc<TopicConfig>,
+        dir: DirId,
+        log: crate::id::LogId,
+        high: Offset,
+    ) {
         let owner = Owner::of(topic);
         // Clients name topics; the metadata log is none.
         if owner != Owner::Controller {
             self.names.insert(topic.clone(), id.topic);
         }
         let role = Role::Opening;
-        let high = self.known_high(&format!("{topic}-{}", id.index), dir);
         let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);

@@ -244,6 +244,7 @@ impl Broker {
         for found in &recovered.dirs {
             if let Some(dir) = dirs.get_mut(usize::from(found.dir.0)) {
                 dir.highs = highs::highs_of(found);
+                dir.highs_saved = Some(dir.highs.clone());
             }
         }
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));

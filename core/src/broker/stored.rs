@@ -31,6 +31,8 @@ pub(super) enum Pending {
     Scrub { partition: PartitionId, life: u32 },
     /// A small file; nobody waits, but a fault takes the directory offline.
     Small { dir: DirId },
+    /// The high watermarks of a directory.
+    Highs { dir: DirId },
     /// A part of the metadata log.
     Metadata,
     /// A part of a partition of `__consumer_offsets`, for the load `run`.
@@ -78,6 +80,7 @@ impl Broker {
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
             (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
             (Pending::Delete { folder }, _) => self.log_deleted(&folder),
+            (Pending::Highs { dir }, outcome) => self.highs_saved(dir, outcome.is_ok()),
             (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (Pending::Write { .. } | Pending::Sync { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}

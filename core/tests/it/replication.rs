@@ -7,6 +7,7 @@ use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, Offset, PartitionIndex};
 use klamm_core::wire::Records;
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use std::time::Duration;
 
@@ -123,6 +124,21 @@ fn a_high_watermark_from_a_file_is_bounded_by_the_log_and_forgiven_if_it_is_nons
     assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 8, 8, 8]);
     let trio = alone_again(Some("0\n2\nt 0 100\n"));
     assert_eq!(trio.ends(trio.leader("t"), "t"), [0, 0, 8, 8]);
+}
+
+#[test]
+fn a_log_does_not_get_the_high_watermark_of_an_older_one_of_its_name() {
+    let mut trio = with_records(&[], 8);
+    trio.pass(Duration::from_secs(6));
+    let request = DeleteTopicsRequest { topic_names: vec!["t".to_owned()], timeout_ms: 1000, ..Default::default() };
+    let answered = answer!(DeleteTopics, trio.ask(1, 5, request));
+    assert_eq!(answered.responses[0].error_code, E::NONE);
+    // Sooner than the next checkpoint by its interval.
+    trio.create("t", 3, &[]);
+    for node in [1, 2, 3] {
+        let saved = trio.saved(node, "t", HIGHS).expect("it is saved");
+        assert!(!saved.contains("\nt 0 8\n"), "a start of node {node} would take eight records of the new log for committed");
+    }
 }
 
 fn assert_filled(trio: &Trio, node: i32, records: i64) {
