@@ -81,15 +81,20 @@ impl Isr {
         self.partition_epoch
     }
 
-    /// How many must be in sync: `min.insync.replicas`, but no more than there are replicas.
+    /// `min.insync.replicas`
     pub fn set_min(&mut self, min: usize) {
-        self.min = min.clamp(1, self.replicas.len() + 1);
+        self.min = min;
+    }
+
+    /// How many must be in sync: what is configured, but no more than there are replicas, of which a reassignment may make more.
+    fn least(&self) -> usize {
+        self.min.clamp(1, self.replicas.len() + 1)
     }
 
     /// Whether too few are in sync: nothing more is committed then, and acks=all is refused.
     #[must_use]
     pub fn is_under_min(&self) -> bool {
-        self.confirmed.len() < self.min
+        self.confirmed.len() < self.least()
     }
 
     fn is_maximal(&self, id: BrokerId) -> bool {
@@ -127,7 +132,7 @@ impl Isr {
         let members = self.replicas.iter().filter(|(id, _)| self.confirmed.contains(*id)).filter_map(|(_, replica)| replica.end);
         let mut ends: Vec<Offset> = members.chain([own]).collect();
         ends.sort_unstable_by(|one, other| other.cmp(one));
-        ends.get(self.min - 1).copied()
+        ends.get(self.least() - 1).copied()
     }
 
     /// `id` fetches from the end of what it `has`: all of that is durable. `end` is the leader's.
@@ -223,6 +228,17 @@ impl Isr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_minimum_is_what_is_configured_as_soon_as_there_are_replicas_enough() {
+        let [me, second, third] = [1, 2, 3].map(BrokerId);
+        let mut isr = Isr::new(me, &[me], &[me], 0, Instant(0));
+        isr.set_min(2);
+        assert!(!isr.is_under_min(), "a topic with one replica takes records");
+        isr.decided(&[me, second, third], &[me], 1, Instant(1));
+        assert!(isr.is_under_min());
+        assert_eq!(isr.committed(Offset(5)), None);
+    }
 
     #[test]
     fn what_a_replica_had_before_a_decision_that_left_it_out_lets_it_in_no_more() {
