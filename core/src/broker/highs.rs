@@ -42,6 +42,8 @@ impl Broker {
         let interval = ms(self.config.broker.high_watermark_checkpoint_ms).max(Duration::from_millis(1));
         self.timer(interval, Timer::Highs);
         self.save_highs();
+        // Of a directory that went offline nothing is remembered any more.
+        self.free_names();
     }
 
     /// Saves the high watermarks of each directory where one has moved.
@@ -75,8 +77,8 @@ impl Broker {
     /// Whether the next start may take a log of that name for one that was there before, and for as far committed.
     pub(super) fn is_remembered(&self, folder: &str) -> bool {
         let holds = |highs: &Option<BTreeMap<String, Offset>>| highs.as_ref().is_some_and(|highs| highs.contains_key(folder));
-        let online = self.dirs.iter().filter(|dir| dir.offline.is_none());
-        online.into_iter().any(|dir| dir.highs_saved.is_none() || holds(&dir.highs_saved) || holds(&dir.highs_saving))
+        let mut online = self.dirs.iter().filter(|dir| dir.offline.is_none());
+        online.any(|dir| dir.highs_saved.is_none() || holds(&dir.highs_saved) || holds(&dir.highs_saving))
     }
 
     /// Has the files forget the log of a folder that is gone, so that a new one may have its name; `free_names` is called then.

@@ -47,9 +47,7 @@ impl Broker {
         let Some(dir) = home.or_else(|| self.emptiest_dir()) else { return };
         let log = self.new_log();
         let name = format!("{topic}-{}", id.index);
-        // Of a log that had its name in the life before.
-        self.known_high(&name, dir);
-        self.add_partition(topic, id, config, dir, log, Offset::ZERO);
+        self.add_partition(topic, id, config, dir, log);
         self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Create { partition: id });
     }
 
@@ -75,35 +73,27 @@ impl Broker {
     /// A partition that the metadata gives to this broker, and that has no log until the operator has done something.
     pub(super) fn lack_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, why: String) {
         let log = self.new_log();
-        self.add_partition(topic, id, config, dir, log, Offset::ZERO);
+        self.add_partition(topic, id, config, dir, log);
         self.partitions.get_mut(&id).expect("just added").role = Role::Offline { why, loss: Loss::Directory };
     }
 
     /// Takes up a partition whose log the store has found.
     pub(super) fn adopt_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, found: FoundLog) {
-        let high = self.known_high(&format!("{topic}-{}", id.index), dir);
-        self.add_partition(topic, id, config, dir, found.log, high);
+        self.add_partition(topic, id, config, dir, found.log);
         match found.state {
             Ok(recovered) => self.opened(id, recovered),
             Err(fault) => self.cannot_open(id, &fault),
         }
     }
 
-    fn add_partition(
-        &mut self,
-        topic: &Arc<str>,
-        id: PartitionId,
-        config: &Arc<TopicConfig>,
-        dir: DirId,
-        log: crate::id::LogId,
-        high: Offset,
-    ) {
+    fn add_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, log: crate::id::LogId) {
         let owner = Owner::of(topic);
         // Clients name topics; the metadata log is none.
         if owner != Owner::Controller {
             self.names.insert(topic.clone(), id.topic);
         }
         let role = Role::Opening;
+        let high = self.known_high(&format!("{topic}-{}", id.index), dir);
         let partition = Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
