@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 pub(crate) const POINTS_FILE: &str = "recovery-point-offset-checkpoint";
 /// So many logs are synced at once within a round.
 const SYNCS_AT_ONCE: usize = 16;
+/// So many files of one log are: a clean stop may find thousands of segments that page-cache durability never synced.
+const FILES_AT_ONCE: usize = 8;
 /// So many folders are made at once: a topic of ten thousand partitions must not take all file descriptors of the process.
 const FOLDERS_AT_ONCE: usize = 16;
 
@@ -206,15 +208,14 @@ fn next_sealed<F: Fs>(dir: &Dir<F>) -> Option<Arc<Log<F>>> {
 }
 
 /// Syncs the sealed segments of one log; tells whether its recovery point moved.
-async fn sync_sealed<F: Fs>(shared: &Shared<F>, log: &Arc<Log<F>>) -> bool {
+async fn sync_sealed<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>) -> bool {
     // A round that has taken some of them moves the recovery point itself, when it ends.
     log.idle.until(|| !lock(&log.state).in_round).await;
     let Some(round) = lock(&log.state).begin_sealed() else { return false };
-    if make_durable(shared, log, &round).await.is_err() {
-        return false;
-    }
-    lock(&log.state).end_sealed(&round);
-    advance_point(log, &round)
+    let outcome = make_durable(shared, log, &round).await;
+    lock(&log.state).is_sealing = false;
+    log.idle.ring();
+    outcome.is_ok() && advance_point(log, &round)
 }
 
 /// Moves the recovery point to the active segment, when all sealed ones are durable; tells whether it moved.
@@ -235,7 +236,12 @@ async fn sync_log<F: Fs>(shared: &Arc<Shared<F>>, log: Arc<Log<F>>) -> bool {
     lock(&log.dir.state).pinned.remove(&log.id);
     let asked = slips.len();
     let outcome = match &round {
-        Some(round) => make_durable(shared, &log, round).await,
+        Some(round) => {
+            let outcome = make_durable(shared, &log, round).await;
+            // What was written may lie in segments that were sealed meanwhile, and are synced beside the round.
+            log.idle.until(|| !lock(&log.state).is_sealing).await;
+            outcome.and(log.dir.offline().map_or(Ok(()), Err))
+        }
         None => Ok(()),
     };
     let moved = matches!((&round, &outcome), (Some(round), Ok(())) if advance_point(&log, round));
@@ -270,30 +276,45 @@ pub(crate) struct Round<F: Fs> {
     pub(crate) names: bool,
 }
 
-pub(crate) async fn make_durable<F: Fs>(shared: &Shared<F>, log: &Arc<Log<F>>, round: &Round<F>) -> Result<(), StoreFault> {
+pub(crate) async fn make_durable<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, round: &Round<F>) -> Result<(), StoreFault> {
     if let Some(fault) = log.dir.offline() {
         return Err(fault);
     }
-    for ((base, kind), file) in &round.files {
-        let synced = async {
-            match file {
-                Some(file) => sync_file(file).await,
-                None => sync_file(&shared.files.get(log.id, *base, *kind).await?).await,
-            }
-        };
-        if let Err(error) = synced.await {
-            if error.kind() == io::ErrorKind::NotFound && !lock(&log.state).holds(*base) {
-                probe!("a segment was deleted before its sync");
-                continue;
-            }
-            probe!("a sync failed");
-            return Err(log.dir.take_offline(format!("syncing {}: {error}", kind.path(&log.folder, *base))));
-        }
-    }
+    let files: Vec<_> = round.files.iter().map(|((base, kind), file)| (*base, *kind, file.clone())).collect();
+    let syncing = files.into_iter().map(|(base, kind, file)| sync_one(Arc::clone(shared), Arc::clone(log), base, kind, file));
+    at_most(FILES_AT_ONCE, syncing).await.into_iter().collect::<Result<Vec<()>, StoreFault>>()?;
     if round.names
         && let Err(error) = sync_dir(&*log.dir.fs, &log.folder).await
     {
         return Err(log.dir.take_offline(format!("syncing folder {}: {error}", log.folder)));
     }
     Ok(())
+}
+
+/// Syncs one file of a log. Once that has failed nothing may count on a later one: the kernel forgets what it could not write.
+async fn sync_one<F: Fs>(
+    shared: Arc<Shared<F>>,
+    log: Arc<Log<F>>,
+    base: Offset,
+    kind: Kind,
+    file: Option<F::File>,
+) -> Result<(), StoreFault> {
+    let synced = match file {
+        Some(file) => sync_file(&file).await,
+        None => match shared.files.get(log.id, base, kind).await {
+            Ok(file) => sync_file(&file).await,
+            Err(error) => Err(error),
+        },
+    };
+    match synced {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !lock(&log.state).holds(base) => {
+            probe!("a segment was deleted before its sync");
+            Ok(())
+        }
+        Err(error) => {
+            probe!("a sync failed");
+            Err(log.dir.take_offline(format!("syncing {}: {error}", kind.path(&log.folder, base))))
+        }
+        Ok(()) => Ok(()),
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) struct State<F: Fs> {
     pub(crate) sync_slips: Vec<Slip>,
     /// Whether a round of group commit is syncing this log.
     pub(crate) in_round: bool,
+    /// Sealed segments are being synced beside the rounds.
+    pub(crate) is_sealing: bool,
     /// Whether files are being cut or scanned: reads wait.
     pub(crate) reshaping: bool,
     /// Grows when files were cut, so that a read knows when it saw both sides of a cut.
@@ -108,6 +110,7 @@ impl<F: Fs> Log<F> {
             syncs: 0,
             sync_slips: Vec::new(),
             in_round: false,
+            is_sealing: false,
             reshaping: false,
             cuts: 0,
             start: Offset::ZERO,
@@ -185,20 +188,16 @@ impl<F: Fs> State<F> {
         Some(Round { end: body.end, active, sealed, files, names: std::mem::take(&mut body.names_dirty) })
     }
 
-    /// What must be synced before the recovery point may move to the active segment; `None` where nothing must. A round may sync it as well.
+    /// What must be synced before the recovery point may move to the active segment; `None` where nothing must.
     pub(crate) fn begin_sealed(&mut self) -> Option<Round<F>> {
-        let body = self.body.as_ref()?;
+        let body = self.body.as_mut()?;
         let active = body.active.base;
-        let files: BTreeMap<_, _> =
-            body.dirty.iter().filter(|((base, _), _)| *base != active).map(|(key, file)| (*key, file.clone())).collect();
-        (!files.is_empty()).then_some(Round { end: active, active, sealed: true, files, names: body.names_dirty })
-    }
-
-    /// Forgets what was synced: a sealed segment is not written to again.
-    pub(crate) fn end_sealed(&mut self, round: &Round<F>) {
-        if let Some(body) = &mut self.body {
-            body.dirty.retain(|key, _| !round.files.contains_key(key));
-        }
+        // No file is synced twice at once: where the first sync fails, the second one finds nothing left to write, and succeeds.
+        let (files, rest) = std::mem::take(&mut body.dirty).into_iter().partition(|((base, _), _)| *base != active);
+        body.dirty = rest;
+        let round = Round { end: active, active, sealed: true, files, names: body.names_dirty };
+        self.is_sealing = !round.files.is_empty();
+        self.is_sealing.then_some(round)
     }
 }
 
