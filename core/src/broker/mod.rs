@@ -363,7 +363,8 @@ impl Broker {
     /// Decides what stands next on a connection, as far as its turn has come.
     fn pump(&mut self, conn: ConnId) {
         let phase = self.phase;
-        if phase == boot::Phase::Loading {
+        // Whoever goes on asking would keep a node that stops from ever being done: the end of its connection is the answer.
+        if [boot::Phase::Loading, boot::Phase::Stopping].contains(&phase) {
             return;
         }
         // The quorum's listeners serve controllers, which need not be brokers too.

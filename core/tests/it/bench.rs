@@ -59,7 +59,7 @@ pub(crate) struct Bench {
     next: i32,
 }
 
-const CLIENT: ConnId = ConnId(1);
+pub(crate) const CLIENT: ConnId = ConnId(1);
 /// Where another node comes in.
 pub(crate) const NODE: ConnId = ConnId(2);
 
@@ -278,6 +278,16 @@ impl Bench {
             Some(Response::Produce(body)) => body,
             other => panic!("another answer: {other:?}"),
         }
+    }
+
+    /// The operator wants the node to stop.
+    pub(crate) fn stop(&mut self) {
+        self.input(Input::Stop);
+    }
+
+    /// Why it has ended, if it has.
+    pub(crate) fn halted(&self) -> Option<&str> {
+        self.halted.as_deref()
     }
 
     /// The answer to a request, if it has come.

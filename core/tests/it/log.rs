@@ -1,12 +1,13 @@
 //! Produce and the requests that ask about a log's ends: what they do with repetitions and odd epochs.
 
 use crate::answer;
-use crate::bench::Bench;
+use crate::bench::{Bench, CLIENT};
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use klamm_core::time::Timestamp;
 use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic};
+use klamm_core::wire::api::metadata::MetadataRequest;
 
 fn with_topic(name: &str) -> Bench {
     let mut bench = Bench::new(&[]);
@@ -53,4 +54,16 @@ fn only_minus_one_says_nothing_of_the_epoch() {
     for (epoch, code) in [(-1, E::NONE), (0, E::NONE), (1, E::UNKNOWN_LEADER_EPOCH), (-2, E::FENCED_LEADER_EPOCH)] {
         assert_eq!(latest(&mut bench, &[0], epoch)[0].error_code, code, "epoch {epoch}");
     }
+}
+
+/// Seed 3: clients that went on kept a node from ever stopping.
+#[test]
+fn a_node_that_stops_decides_nothing_more() {
+    let mut bench = with_topic("t");
+    bench.stop();
+    assert_eq!(bench.halted(), None, "it has something to write first");
+    let asked = bench.send(CLIENT, 12, MetadataRequest::default());
+    bench.settle();
+    assert_eq!(bench.halted(), Some("Stopped"));
+    assert!(bench.answer(asked).is_none());
 }
