@@ -19,6 +19,7 @@ use crate::wire::Response;
 use crate::wire::api::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
+use crate::wire::batch::Batch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -151,6 +152,16 @@ impl Broker {
                 probe!("a leader's log has reached its follower's end");
                 self.rest(leader, id);
             }
+        }
+    }
+
+    /// The leader's log begins within `first`, of which the follower has nothing: its own must begin with that batch as a whole. It is kept until there is a
+    /// log that takes it, since the leader gives nothing to whoever asks for offsets below its start. (Kafka: `UnexpectedAppendOffsetException`.)
+    pub(super) fn begin_with(&mut self, id: PartitionId, first: &Batch) {
+        probe!("a follower begins with a batch in which its leader's log begins");
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.first = Some(first.clone());
+            self.restart(id, first.header().base_offset);
         }
     }
 

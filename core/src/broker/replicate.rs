@@ -314,6 +314,9 @@ impl Broker {
         if answer.diverging_epoch.epoch.0 >= 0 {
             return self.cut_diverged(id, answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset);
         }
+        if let Some(first) = batches.first().filter(|first| follower.log.begins_within(first)) {
+            return self.begin_with(id, first);
+        }
         batches.iter().for_each(|batch| self.replicate(id, batch));
         let bytes = batches.iter().flat_map(|batch| batch.pieces()).map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum();
         self.fetched_of_throttled(id, bytes);
@@ -329,7 +332,8 @@ impl Broker {
         }
     }
 
-    fn replicate(&mut self, id: PartitionId, batch: &Batch) {
+    /// Appends a leader's batch, if it follows.
+    pub(super) fn replicate(&mut self, id: PartitionId, batch: &Batch) {
         let wall = self.now.wall;
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (config, dir) = (partition.config.clone(), partition.dir);

@@ -25,6 +25,9 @@ impl Broker {
         if partition.owner == Owner::Controller {
             return self.metadata_opened();
         }
+        if let Some(first) = self.partitions.get_mut(&id).and_then(|partition| partition.first.take()) {
+            self.replicate(id, &first);
+        }
         self.play(id);
         self.look_at_place(id);
     }

@@ -132,6 +132,13 @@ impl Log {
         self.start
     }
 
+    /// Whether it is empty, and `batch` holds its first offset, but not as the first one of its records.
+    #[must_use]
+    pub fn begins_within(&self, batch: &Batch) -> bool {
+        let header = batch.header();
+        self.start == self.end && header.base_offset < self.end && header.next_offset() > self.end
+    }
+
     /// The log end offset: next offset to be assigned.
     #[must_use]
     pub fn end(&self) -> Offset {

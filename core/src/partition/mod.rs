@@ -9,6 +9,7 @@ use crate::config::Durability;
 use crate::config::TopicConfig;
 use crate::id::{DirId, LogId, Offset, PartitionIndex, Uuid};
 use crate::log::Log;
+use crate::wire::batch::Batch;
 use follower::Follower;
 use leader::Leader;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Partition {
     pub high: Offset,
     /// Where a bad batch was found, if this is the last copy and so stays in use.
     pub damage: Option<Offset>,
+    /// The batch with which its log is to begin, as soon as that is open.
+    pub first: Option<Batch>,
     /// What it does now.
     pub role: Role,
 }

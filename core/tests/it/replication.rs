@@ -77,6 +77,24 @@ fn a_follower_that_lacks_what_was_deleted_begins_where_its_leader_does() {
     assert_eq!(trio.ends(late, "t")[3], 13);
 }
 
+/// Seed 100 of three nodes: such a follower took nothing of what it was sent, and asked for it again and again.
+#[test]
+fn a_follower_begins_with_the_batch_in_which_its_leaders_log_begins() {
+    let mut trio = with_records(&[], 4);
+    let late = trio.followers("t")[0];
+    trio.kill(late);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce_many("t", 2, 4, -1), E::NONE);
+    let leader = trio.leader("t");
+    answer!(DeleteRecords, trio.ask(leader, 2, deletion(6, 10_000)));
+    trio.start(late);
+    trio.pass(Duration::from_secs(20));
+    assert_eq!(trio.bases(late, "t"), [4, 8]);
+    assert_eq!(trio.ends(late, "t"), [6, 12, 12, 12]);
+    let state = trio.state(leader, "t");
+    assert!(state.contains(&format!("BrokerId({late})")), "it is in sync again: {state}");
+}
+
 #[test]
 fn a_follower_of_a_log_that_is_empty_at_a_later_offset_begins_there() {
     let mut trio = with_records(&[], 4);

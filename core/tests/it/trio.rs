@@ -346,10 +346,15 @@ impl Trio {
 
     /// Produces `batches` batches of one record each with these acks; the error code.
     pub(crate) fn produce(&mut self, topic: &str, batches: usize, acks: i16) -> ErrorCode {
+        self.produce_many(topic, batches, 1, acks)
+    }
+
+    /// The same with so many records in each batch.
+    pub(crate) fn produce_many(&mut self, topic: &str, batches: usize, records: usize, acks: i16) -> ErrorCode {
         let leader = self.leader(topic);
         for _ in 0..batches {
             let mut builder = BatchBuilder::new(Compression::None, None);
-            builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] });
+            (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
             let data = PartitionProduceData { index: PartitionIndex(0), ..Default::default() };
             let data = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..Default::default() };
             let request = ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![data], ..Default::default() };
