@@ -10,6 +10,7 @@
 //! Pure: a partition, what is wanted of it, and the rules give a record or nothing.
 //! Source: Kafka's `PartitionChangeBuilder` (KIP-455, KIP-704, KIP-966).
 
+use super::draft::directory::LOST;
 use super::image::Partition;
 use crate::id::{BrokerId, Uuid};
 use crate::partition::PartitionId;
@@ -108,8 +109,11 @@ pub fn change(id: PartitionId, partition: &Partition, target: Target, rules: &Ru
         next.elr.clear();
     }
     next.last_known_elr = last_known(partition, &next, rules);
-    // KIP-455: who is no replica any more must learn that it is not, even if the leader stays.
-    let is_bumped = partition.replicas.iter().any(|replica| !next.replicas.contains(replica));
+    // KIP-455: who is no replica any more must learn that it is not, even if the leader stays. And whoever gives up its log may have asked for more
+    // before: what it asked under the older epoch tells of records that it has no more, and is refused.
+    let is_given_up = |replica: &BrokerId| next.directory(*replica) == Some(LOST) && partition.directory(*replica) != Some(LOST);
+    let leaves = |replica: &BrokerId| !next.replicas.contains(replica);
+    let is_bumped = partition.replicas.iter().any(|replica| leaves(replica) || is_given_up(replica));
     difference(id, partition, &next, is_bumped)
 }
 

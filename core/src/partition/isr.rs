@@ -220,8 +220,6 @@ impl Isr {
         // Whatever was proposed was made for an older epoch: it has been carried out, or will be refused.
         self.proposed = None;
         self.assign(replicas, now);
-        // Whoever is out must be heard of anew before it comes in: its log may have been given up since it fetched, in the same life of its broker.
-        self.replicas.iter_mut().filter(|(id, _)| !self.confirmed.contains(*id)).for_each(|(_, replica)| replica.end = None);
     }
 }
 
@@ -238,21 +236,5 @@ mod tests {
         isr.decided(&[me, second, third], &[me], 1, Instant(1));
         assert!(isr.is_under_min());
         assert_eq!(isr.committed(Offset(5)), None);
-    }
-
-    #[test]
-    fn what_a_replica_had_before_a_decision_that_left_it_out_lets_it_in_no_more() {
-        let [me, other] = [1, 2].map(BrokerId);
-        let mut isr = Isr::new(me, &[me, other], &[me], 0, Instant(0));
-        let ready = |isr: &Isr| isr.joined(Offset(40), |_, _| true).is_some();
-        isr.fetched(Instant(1), other, 7, Offset(0)..Offset(40), Offset(40));
-        assert!(ready(&isr));
-        // Its log was damaged: the controller has heard that it lies nowhere.
-        isr.decided(&[me, other], &[me], 1, Instant(2));
-        assert!(!ready(&isr));
-        isr.fetched(Instant(3), other, 7, Offset(20)..Offset(20), Offset(40));
-        assert!(!ready(&isr));
-        isr.fetched(Instant(4), other, 7, Offset(20)..Offset(40), Offset(40));
-        assert!(ready(&isr));
     }
 }

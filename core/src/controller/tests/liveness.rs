@@ -1,8 +1,10 @@
 use super::cluster::{Cluster, SESSION, dir, ids};
+use crate::controller::draft::directory;
 use crate::controller::{Liveness, Record};
 use crate::error::ErrorCode as E;
-use crate::id::{BrokerId, Offset, Uuid};
+use crate::id::{BrokerId, LeaderEpoch, Offset, Uuid};
 use crate::time::Instant;
+use crate::wire::api::assign_replicas_to_dirs as assign;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::unregister_broker::UnregisterBrokerRequest;
 use std::time::Duration;
@@ -191,20 +193,17 @@ fn a_failed_directory_takes_its_replicas_out() {
     c.register(&request);
     c.beat(3);
     let t = c.topic("t", &[3, 1, 2], &[]);
-    let topics = |id| crate::wire::api::assign_replicas_to_dirs::AssignReplicasToDirsRequest {
+    let topics = |id| assign::AssignReplicasToDirsRequest {
         broker_id: BrokerId(3),
         broker_epoch: id,
-        directories: vec![crate::wire::api::assign_replicas_to_dirs::DirectoryData {
+        directories: vec![assign::DirectoryData {
             id: dir(33),
-            topics: vec![crate::wire::api::assign_replicas_to_dirs::TopicData {
-                topic_id: t.topic,
-                partitions: vec![crate::wire::api::assign_replicas_to_dirs::PartitionData { partition_index: t.index }],
-            }],
+            topics: vec![assign::TopicData { topic_id: t.topic, partitions: vec![assign::PartitionData { partition_index: t.index }] }],
         }],
     };
     assert_eq!(c.bench.run(|p| p.assign_replicas_to_dirs(&topics(0))).error_code, E::STALE_BROKER_EPOCH);
-    let assign = topics(c.broker(3).epoch);
-    assert_eq!(c.bench.run(|p| p.assign_replicas_to_dirs(&assign)).directories[0].topics[0].partitions[0].error_code, E::NONE);
+    let request = topics(c.broker(3).epoch);
+    assert_eq!(c.bench.run(|p| p.assign_replicas_to_dirs(&request)).directories[0].topics[0].partitions[0].error_code, E::NONE);
     assert_eq!(c.partition(t).directories, [dir(33), dir(1), dir(2)]);
     c.heartbeat(&BrokerHeartbeatRequest { offline_log_dirs: vec![dir(3)], ..c.well(3) });
     assert_eq!(c.state(t), (Some(3), vec![3, 1, 2], vec![]));
@@ -247,4 +246,29 @@ fn fencing_is_quick_among_many_partitions() {
     c.bench.commit();
     assert!(!c.bench.controller.image().leads(BrokerId(1)));
     assert!(c.bench.planner().fence_broker(BrokerId(1)).is_empty());
+}
+
+/// Seed 94 of three nodes: what such a follower had asked for arrived late, its leader took it for in sync, and it held nothing.
+#[test]
+fn whoever_gives_up_its_log_is_asked_anew_under_another_leader_epoch() {
+    let mut c = Cluster::of(3);
+    let t = c.topic("t", &[1, 2, 3], &[]);
+    c.isr(t, &[1, 2]);
+    let before = c.partition(t).clone();
+    let told = |c: &mut Cluster, dir: Uuid| {
+        let partitions = vec![assign::PartitionData { partition_index: t.index }];
+        let topics = vec![assign::TopicData { topic_id: t.topic, partitions }];
+        let request = assign::AssignReplicasToDirsRequest {
+            broker_id: BrokerId(3),
+            broker_epoch: c.broker(3).epoch,
+            directories: vec![assign::DirectoryData { id: dir, topics }],
+        };
+        assert_eq!(c.bench.run(|p| p.assign_replicas_to_dirs(&request)).error_code, E::NONE);
+    };
+    told(&mut c, directory::LOST);
+    let after = c.partition(t).clone();
+    assert_eq!((after.leader, after.leader_epoch), (before.leader, LeaderEpoch(before.leader_epoch.0 + 1)));
+    // It has begun anew.
+    told(&mut c, dir(3));
+    assert_eq!(c.partition(t).leader_epoch, after.leader_epoch);
 }
