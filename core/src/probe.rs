@@ -73,6 +73,10 @@ mutants! {
     LastReplicaStanding = "last-replica-standing",
     /// A broker that may have lost records stays in ISR and ELR (KIP-966).
     UncleanKeepsIsr = "unclean-keeps-isr",
+    /// A broker that starts leads what its former life led, before it has registered (KIP-966).
+    FormerLifeLeads = "former-life-leads",
+    /// A broker that lost records and is stopped cleanly before it has registered, then counts as one that lost nothing (KIP-966).
+    LossForgotten = "loss-forgotten",
     /// A fenced or stopping broker joins an ISR (KIP-841).
     FencedInIsr = "fenced-in-isr",
     /// A follower whose end its leader does not hold drops its whole log, though it may lie behind the leader's end (KAFKA-2143).

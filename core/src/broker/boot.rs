@@ -115,6 +115,7 @@ impl Broker {
         self.timer(self.lag_max() / 2, Timer::Laggards);
         self.timer(Duration::ZERO, Timer::Introduction);
         self.configure_throttles();
+        self.withdraw_epoch();
         self.beat_now();
     }
 

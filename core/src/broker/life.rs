@@ -13,6 +13,7 @@ use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
+use crate::{mutant, probe};
 use std::time::Duration;
 
 /// The epoch of this broker's last registration, for the next process: whoever presents it has lost nothing (KIP-966).
@@ -31,6 +32,10 @@ pub(super) struct Life {
     /// The epoch that the process before presents, if it lost nothing.
     pub(super) previous: Option<i64>,
     is_open: bool,
+    /// Its epoch is on its way to the disk, and heartbeats wait for it.
+    is_keeping: bool,
+    /// Its epoch is on the disk.
+    is_kept: bool,
     next: Option<Instant>,
     backoff: Duration,
     /// It wants to stop, and the controller has not let it yet.
@@ -126,26 +131,58 @@ impl Broker {
     }
 
     pub(super) fn registered(&mut self, outcome: Result<Response, Unreachable>) {
-        self.life.is_open = false;
         match outcome {
             Ok(Response::BrokerRegistration(response)) if response.error_code == ErrorCode::NONE => {
                 self.life.epoch = Some(response.broker_epoch);
                 self.life.backoff = Duration::ZERO;
+                (self.life.is_keeping, self.life.is_kept) = (true, false);
                 self.keep_epoch(response.broker_epoch);
-                self.beat_now();
                 let leaders: Vec<_> = self.fetchers.keys().copied().collect();
                 leaders.into_iter().for_each(|leader| self.fetch_next(leader));
             }
-            Ok(_) | Err(_) => self.beat_soon(),
+            Ok(_) | Err(_) => {
+                self.life.is_open = false;
+                self.beat_soon();
+            }
         }
     }
 
-    /// What the next process may present: only where nothing can have been lost by then.
+    /// What the next process may present: only where nothing can have been lost by then. Before it is on the disk no heartbeat asks to be unfenced:
+    /// what this registration is given, the next process could not prove to have kept.
     fn keep_epoch(&mut self, epoch: i64) {
         let durability = self.config.broker.durability;
         let bytes = format!("{epoch} {durability:?}\n").into();
         let (dir, name) = (self.config.quorum.dir, EPOCH_FILE.to_owned());
-        self.store(StoreOp::Save { dir, name, bytes }, super::stored::Pending::Small { dir });
+        self.store(StoreOp::Save { dir, name, bytes }, super::stored::Pending::Epoch);
+    }
+
+    /// Something was lost since the epoch was written down: were this process stopped cleanly before it has registered, the next one would present it.
+    pub(super) fn withdraw_epoch(&mut self) {
+        if self.life.previous.is_none() && self.saved.contains_key(EPOCH_FILE) && !mutant!(LossForgotten) {
+            let (dir, name) = (self.config.quorum.dir, EPOCH_FILE.to_owned());
+            self.store(StoreOp::Save { dir, name, bytes: "none\n".into() }, super::stored::Pending::Small { dir });
+        }
+    }
+
+    /// The epoch is on the disk. Or the disk is full: so long as it is, the next process would count as one that lost something, yet without this one no
+    /// client could make room.
+    pub(super) fn epoch_kept(&mut self, is_kept: bool) {
+        self.life.is_kept = is_kept;
+        if !is_kept {
+            self.mark_full(self.config.quorum.dir);
+        }
+        if std::mem::take(&mut self.life.is_keeping) {
+            self.life.is_open = false;
+            self.beat_now();
+        }
+    }
+
+    /// A log directory has room again.
+    pub(super) fn keep_epoch_at_last(&mut self) {
+        if let Some(epoch) = self.life.epoch.filter(|_| !self.life.is_kept && !self.life.is_keeping) {
+            probe!("a broker writes down its epoch when its disk has room again");
+            self.keep_epoch(epoch);
+        }
     }
 
     pub(super) fn heartbeat_answered(&mut self, outcome: Result<Response, Unreachable>) {

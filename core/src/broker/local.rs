@@ -264,6 +264,7 @@ impl Broker {
         } else {
             probe!("produce resumes when the disk has room again");
             self.note(Level::Info, format!("log directory {} has room again: produce resumes", dir.0));
+            self.keep_epoch_at_last();
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) enum Pending {
     Scrub { partition: PartitionId, life: u32 },
     /// A small file; nobody waits, but a fault takes the directory offline.
     Small { dir: DirId },
+    /// The epoch of this broker's registration.
+    Epoch,
     /// The high watermarks of a directory.
     Highs { dir: DirId },
     /// A part of the metadata log.
@@ -64,6 +66,7 @@ impl Broker {
             (Pending::Write { partition, life } | Pending::Sync { partition, life }, Err(fault)) if self.lives(partition, life) => {
                 self.write_failed(partition, &fault);
             }
+            (Pending::Epoch, outcome) => self.epoch_kept(outcome.is_ok()),
             (Pending::Election { number }, Ok(_)) => {
                 let at = self.now.at;
                 if let Some(quorum) = &mut self.quorum {

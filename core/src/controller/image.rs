@@ -251,9 +251,11 @@ impl Image {
 
     fn register(&mut self, record: &RegisterBrokerRecord) -> Change {
         let endpoints = record.end_points.iter().map(|e| (e.name.clone(), e.host.clone(), e.port, e.security_protocol)).collect();
+        let former = self.brokers.get(&record.broker_id).and_then(|former| former.last_served);
         let registration = Registration {
             incarnation: record.incarnation_id,
             epoch: record.broker_epoch,
+            last_served: if record.fenced { former } else { Some(record.broker_epoch) },
             is_fenced: record.fenced,
             is_stopping: record.in_controlled_shutdown,
             rack: record.rack.clone(),
@@ -297,7 +299,7 @@ impl Image {
             return refuse(format!("broker {} changes under epoch {}, not {}", record.broker_id, record.broker_epoch, broker.epoch));
         }
         match record.fenced {
-            -1 => broker.is_fenced = false,
+            -1 => (broker.is_fenced, broker.last_served) = (false, Some(broker.epoch)),
             1 => broker.is_fenced = true,
             _ => {}
         }

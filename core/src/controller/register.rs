@@ -20,7 +20,7 @@ impl Planner<'_> {
     /// `is_live` says whether the broker that holds the id has a session ([`super::Liveness::has_session`]).
     ///
     /// A new process is fenced until its heartbeats say that it has caught up. What its former life held counts on only if it
-    /// presents that registration's epoch, else its records may be lost (KIP-966).
+    /// presents that registration's epoch, or the last one's that was unfenced, else its records may be lost (KIP-966).
     pub fn register_broker(&mut self, request: &BrokerRegistrationRequest, at: Offset, is_live: bool) -> Plan<BrokerRegistrationResponse> {
         if let Err(error_code) = self.judge_registration(request, is_live) {
             return Plan { records: Vec::new(), response: BrokerRegistrationResponse { error_code, ..Default::default() } };
@@ -115,7 +115,7 @@ impl Draft<'_> {
         if let Some(former) = former {
             self.count_as(id, Registration { is_fenced: true, ..former.clone() });
         }
-        let is_clean = former.is_some_and(|former| former.epoch == request.previous_broker_epoch) || mutant!(UncleanKeepsIsr);
+        let is_clean = former.is_some_and(|former| former.is_kept_by(request.previous_broker_epoch)) || mutant!(UncleanKeepsIsr);
         if is_clean {
             self.leave(id);
         } else {

@@ -11,6 +11,8 @@ pub struct Registration {
     pub incarnation: Uuid,
     /// The registration.
     pub epoch: i64,
+    /// The last registration under which it was not fenced: since then it was given nothing that it could lose. `None`: it never was.
+    pub last_served: Option<i64>,
     /// Whether it must not lead.
     pub is_fenced: bool,
     /// Whether it is on its way down.
@@ -41,6 +43,13 @@ impl Registration {
     #[must_use]
     pub fn is_active(&self) -> bool {
         !self.is_fenced && !self.is_stopping
+    }
+
+    /// Whether whoever presents the epoch `presented` has lost nothing that counts for this registration: it is its epoch, or that of the last one
+    /// that was not fenced. A broker that dies before its new epoch is on its disk presents the one before.
+    #[must_use]
+    pub fn is_kept_by(&self, presented: i64) -> bool {
+        presented == self.epoch || self.last_served == Some(presented)
     }
 
     /// Whether a replica that lies in `dir` can be read: a directory that is not told counts as there.

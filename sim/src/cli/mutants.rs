@@ -47,7 +47,13 @@ fn nodes_of(mutant: Mutant) -> u32 {
         M::DupWrongOffset | M::FetchMixedState | M::TimeIndexStale | M::EpochBumpKeepsSeq | M::RetentionPastHw => 1,
         M::StaleGenerationCommit | M::StaticNotFenced | M::OwnedOfOldGeneration | M::OffsetsExpireLive | M::LoadNotFinished => 1,
         M::VoteForgotten | M::SameEpochLeader | M::CommitOldEpoch | M::HwNotVoters | M::ActBeforeCommit => 3,
-        M::AlterpartNoEpoch | M::IsrStaleBroker | M::LastReplicaStanding | M::UncleanKeepsIsr | M::FencedInIsr => 3,
+        M::AlterpartNoEpoch
+        | M::IsrStaleBroker
+        | M::LastReplicaStanding
+        | M::UncleanKeepsIsr
+        | M::FencedInIsr
+        | M::FormerLifeLeads
+        | M::LossForgotten => 3,
         M::PreferredNotInIsr | M::TruncToHw | M::EpochUnknownFallback | M::EpochCacheNotCut | M::FetchWithoutEpoch => 3,
         M::DivergingMovesLeo | M::HwCommittedIsr | M::HwStuckAfterShrink | M::IsrJoinBelowEpochStart | M::AckMinIsrOnly => 3,
         M::AckBeforeHw | M::AckAfterStepdown | M::ElectServesLowHw | M::ReadAboveHw | M::OorCutToStart => 3,

@@ -71,6 +71,27 @@ fn who_presents_its_epoch_stays_eligible_and_who_does_not_loses_it() {
     }
 }
 
+/// Seed 76 of three nodes: such a broker counted as one that had lost its records, and the other one that could lead had a new disk.
+#[test]
+fn who_dies_before_it_was_let_in_presents_the_epoch_before_and_stays_eligible() {
+    let mut c = Cluster::of(2);
+    let t = c.topic("t", &[2, 1], &[("min.insync.replicas", "2")]);
+    let served = c.broker(2).epoch;
+    c.pass(SESSION);
+    c.beat(1);
+    c.start(2, 2, served);
+    assert!(c.broker(2).is_fenced);
+    c.start(2, 3, served);
+    assert_eq!(c.state(t), (Some(1), vec![1], vec![2]));
+    // Once let in, it may have been given what the one before has not.
+    c.beat(2);
+    assert!(!c.broker(2).is_fenced);
+    c.pass(SESSION);
+    c.beat(1);
+    c.start(2, 4, served);
+    assert_eq!(c.state(t), (Some(1), vec![1], vec![]));
+}
+
 #[test]
 fn a_broker_is_unfenced_when_it_has_replayed_its_registration() {
     let mut c = Cluster::empty();

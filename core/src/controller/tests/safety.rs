@@ -42,7 +42,9 @@ struct Life {
     is_up: bool,
     /// Counts its processes.
     number: u8,
-    /// The epoch that it will present.
+    /// The epoch of its registration.
+    epoch: i64,
+    /// The epoch that its next process will present: of its last registration that it stored, which it does before its first heartbeat.
     stored: i64,
     /// How much of each log is left when it comes back, in 256ths.
     left: Option<u8>,
@@ -95,7 +97,10 @@ impl Model {
         names.insert(c.topic(TOPICS[1], &[2, 3, 4], &[("min.insync.replicas", "1")]), TOPICS[1]);
         let loose = [("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true")];
         names.insert(c.topic(TOPICS[2], &[3, 4, 1], &loose), TOPICS[2]);
-        let life = |id: i32| (BrokerId(id), Life { is_up: true, number: 1, stored: c.broker(id).epoch, left: None });
+        let life = |id: i32| {
+            let epoch = c.broker(id).epoch;
+            (BrokerId(id), Life { is_up: true, number: 1, epoch, stored: epoch, left: None })
+        };
         let lives = (1..=BROKERS).map(life).collect();
         let logs = names.keys().map(|id| (*id, Logs::default())).collect();
         let mut model = Self { lives, logs, names, late: Vec::new(), image: Image::default(), read: 0, c };
@@ -139,7 +144,7 @@ impl Model {
 
     fn is_here(&self, broker: BrokerId) -> bool {
         let registered = self.c.bench.controller.image().brokers().get(&broker).map(|b| b.epoch);
-        self.lives[&broker].is_up && registered == Some(self.lives[&broker].stored)
+        self.lives[&broker].is_up && registered == Some(self.lives[&broker].epoch)
     }
 
     fn produce(&mut self, id: PartitionId) {
@@ -155,7 +160,7 @@ impl Model {
             return;
         }
         let leader_epoch = self.partition(id).leader_epoch;
-        let broker_epoch = self.lives[&broker].stored;
+        let broker_epoch = self.lives[&broker].epoch;
         let logs = self.logs.get_mut(&id).expect("known");
         let copy = logs.held.get(&leader).cloned().unwrap_or_default();
         logs.fetched.insert(broker, Fetched { leader_epoch, broker_epoch, end: copy.len() });
@@ -219,8 +224,8 @@ impl Model {
         if life.is_up {
             return;
         }
-        let (number, left) = (life.number + 1, life.left);
-        let previous = if left.is_some() { -1 } else { life.stored };
+        let (number, left, stored) = (life.number + 1, life.left, life.stored);
+        let previous = if left.is_some() { -1 } else { stored };
         let answer = self.c.start(broker.0, number, previous);
         if !answer.error_code.is_none() {
             return;
@@ -230,13 +235,15 @@ impl Model {
                 log.truncate(left.map_or(log.len(), |left| log.len() * usize::from(left) / 256));
             }
         }
-        self.lives.insert(broker, Life { is_up: true, number, stored: answer.broker_epoch, left: None });
+        self.lives.insert(broker, Life { is_up: true, number, epoch: answer.broker_epoch, stored, left: None });
     }
 
     fn heartbeat(&mut self, broker: BrokerId, detail: u8) {
         if !self.is_here(broker) {
             return;
         }
+        let life = self.lives.get_mut(&broker).expect("known");
+        life.stored = life.epoch;
         let request =
             BrokerHeartbeatRequest { want_fence: detail.is_multiple_of(32), want_shut_down: detail % 32 == 1, ..self.c.well(broker.0) };
         if self.c.heartbeat(&request).should_shut_down {
