@@ -88,6 +88,9 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         all.push(("default.replication.factor", plan.replication.to_string()));
         all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
         all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
+        if plan.controllers > 0 {
+            all.push(("offsets.topic.replication.factor", plan.replication.to_string()));
+        }
         all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
         all.push(("replica.high.watermark.checkpoint.interval.ms", "1000".to_owned()));
         all.push(("leader.imbalance.check.interval.seconds", plan.imbalance_s.to_string()));

@@ -57,16 +57,26 @@ impl Broker {
         self.admin.wants_topics = false;
     }
 
+    /// Kafka's default of three replicas would keep groups from ever working on one node, or on two. Where it is not set, it is bounded by the number of
+    /// brokers, as soon as all are known: each voter is a broker that has registered. A cluster that has just begun would else have one replica for good.
+    fn offsets_replication(&self) -> i16 {
+        let config = &self.config.broker;
+        let is_set = config.fixed.contains_key("offsets.topic.replication.factor");
+        let brokers = self.planned().brokers();
+        let are_known = self.quorum.as_ref().is_some_and(|quorum| quorum.voters().iter().all(|voter| brokers.contains_key(&voter.id)));
+        if is_set || !are_known {
+            return config.offsets_replication_factor;
+        }
+        config.offsets_replication_factor.min(i16::try_from(brokers.len()).unwrap_or(i16::MAX))
+    }
+
     /// A topic as the broker itself creates it.
     fn wanted_topic(&self, name: &str) -> CreatableTopic {
         let config = &self.config.broker;
         if name != name::CONSUMER_OFFSETS {
             return CreatableTopic { name: name.to_owned(), num_partitions: -1, replication_factor: -1, ..Default::default() };
         }
-        // Kafka's default of three replicas would keep groups from ever working on fewer brokers.
-        let is_set = config.fixed.contains_key("offsets.topic.replication.factor");
-        let brokers = i16::try_from(self.planned().brokers().len()).unwrap_or(i16::MAX).max(1);
-        let replication_factor = if is_set { config.offsets_replication_factor } else { config.offsets_replication_factor.min(brokers) };
+        let replication_factor = self.offsets_replication();
         let setting = |(name, value): (&str, String)| CreatableTopicConfig { name: name.to_owned(), value: Some(value) };
         let settings = [
             ("cleanup.policy", "compact".to_owned()),
