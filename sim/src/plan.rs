@@ -168,6 +168,14 @@ impl Plan {
         self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Rot { .. }))
     }
 
+    /// Whether a node may lose what it has acknowledged, so that another one must have it.
+    #[must_use]
+    pub fn loses_a_copy(&self) -> bool {
+        let is_cached = self.durability == Durability::PageCache;
+        let takes = |fault: &Fault| matches!(fault, Fault::Wipe { .. }) || (is_cached && matches!(fault, Fault::PowerLoss { .. }));
+        self.faults.iter().any(|(_, fault)| takes(fault))
+    }
+
     /// What whole nodes on madsim carry of it: of clusters, produce and reads on nodes that are all alike.
     #[must_use]
     pub fn of_whole_nodes(self) -> Self {

@@ -9,7 +9,7 @@ use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, NODE, Patience, READ_LIMIT, REPLICAS_LIMIT};
+use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, NODE, Patience, READ_LIMIT, REPLICAS_LIMIT, UP_LIMIT};
 use crate::workload::Book;
 use klamm::store::MetaProperties;
 use klamm_core::broker::io::Level;
@@ -147,8 +147,25 @@ impl Runner {
                 self.mesh.stop(node);
             }
         }
-        let until = stage::calm(self.mesh.now(), [&self.book, &self.side]);
+        let healed = self.mesh.now() + HEALED_AFTER;
+        stage::calm([&self.book, &self.side], healed);
+        while self.step(healed) {}
+        if self.are_down() {
+            // Thousands of segments take their time to be closed, and to be looked at by the next life.
+            let limit = self.mesh.now() + UP_LIMIT;
+            while self.are_down() && self.step(limit) {}
+            if self.are_down() {
+                self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
+            }
+            stage::calm([&self.book, &self.side], self.mesh.now());
+        }
+        let until = self.mesh.now().max(healed) + CALM;
         while self.step(until) {}
+    }
+
+    fn are_down(&self) -> bool {
+        self.violations.is_empty()
+            && self.plan.nodes().any(|node| self.mesh.node(node).broker().is_none_or(|broker| broker.view().is_on_its_way_down()))
     }
 
     fn drain(&mut self) {

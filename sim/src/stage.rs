@@ -43,6 +43,8 @@ pub(crate) const RESERVE_BYTES: u64 = 8_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// So long after the last fault everything is taken to be healed: connections stand again, and cuts and pauses are over.
 pub(crate) const HEALED_AFTER: u64 = 6 * SECOND;
+/// All nodes must be up within this, once all is healed: a disk may hold more than a hundred thousand segments by then.
+pub(crate) const UP_LIMIT: u64 = DRAIN_LIMIT;
 /// Then clients go on for so long; what they begin must end well.
 pub(crate) const CALM: u64 = 2 * SECOND;
 /// After the load everything must have settled within this.
@@ -86,11 +88,11 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         all.push(("controller.quorum.voters", voters.join(",")));
         all.push(("min.insync.replicas", plan.min_isr.to_string()));
         all.push(("default.replication.factor", plan.replication.to_string()));
-        all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
-        all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
         if plan.controllers > 0 {
             all.push(("offsets.topic.replication.factor", plan.replication.to_string()));
         }
+        all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
+        all.push(("broker.session.timeout.ms", plan.session_ms.to_string()));
         all.push(("replica.lag.time.max.ms", plan.lag_ms.to_string()));
         all.push(("replica.high.watermark.checkpoint.interval.ms", "1000".to_owned()));
         all.push(("leader.imbalance.check.interval.seconds", plan.imbalance_s.to_string()));
@@ -140,10 +142,10 @@ fn side_keys(plan: &Plan) -> Vec<Key> {
 
 /// The clients of a run, who find the nodes `at` those addresses. What producers do that are not idempotent is written into `side`.
 pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
-    book.borrow_mut().gone = gone(plan);
-    side.borrow_mut().gone = gone(plan);
-    book.borrow_mut().misdates = is_misdating(plan);
-    book.borrow_mut().rots = plan.rots();
+    for book in [book, side] {
+        let book = &mut *book.borrow_mut();
+        (book.gone, book.misdates, book.rots) = (gone(plan), is_misdating(plan), plan.rots());
+    }
     let at = at.to_vec();
     let mut cast: Vec<(ClientId, Player)> = Vec::new();
     cast.push((ClientId(100), Box::new(AdminActor::new(at.clone(), new_topics(plan), book.clone()))));
@@ -270,7 +272,8 @@ fn soloists(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)>
     if let Some(every) = plan.operator.map(Duration::from_nanos) {
         let topics = (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();
         cast.push((ClientId(602), solo(at, Operator::new(topics, every, book.clone(), plan.seed))));
-        cast.push((ClientId(603), solo(at, Fleeting::new(every, plan.replication, book.clone(), plan.seed))));
+        let least = if plan.loses_a_copy() { 2 } else { 1 };
+        cast.push((ClientId(603), solo(at, Fleeting::new(every, least..=plan.replication, book.clone(), plan.seed))));
     }
     cast
 }
@@ -302,10 +305,9 @@ fn member_options(plan: &Plan, knobs: &GroupKnobs, group: usize, member: u32, at
     }
 }
 
-/// Faults have ended: from when on what clients begin must end well, and until when they begin anything.
-pub(crate) fn calm(now: u64, books: [&Book; 2]) -> u64 {
-    books.into_iter().for_each(|book| book.borrow_mut().calm_from = Some(now + HEALED_AFTER));
-    now + HEALED_AFTER + CALM
+/// Faults have ended: `from` then on what clients begin must end well.
+pub(crate) fn calm(books: [&Book; 2], from: u64) {
+    books.into_iter().for_each(|book| book.borrow_mut().calm_from = Some(from));
 }
 
 /// Nothing more is begun.

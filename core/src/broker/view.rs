@@ -1,7 +1,7 @@
 //! What a broker shows of itself: for invariants over several nodes, and whoever else only looks.
 
 use super::Broker;
-use super::boot::METADATA;
+use super::boot::{METADATA, Phase};
 use crate::controller::Image;
 use crate::id::{BrokerId, LeaderEpoch, LogId, Offset};
 use crate::partition::{Partition, PartitionId};
@@ -52,6 +52,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn applied(&self) -> Offset {
         self.broker.admin.controller.applied()
+    }
+
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn is_on_its_way_down(&self) -> bool {
+        self.broker.phase == Phase::Stopping || self.broker.life.is_leaving
     }
 
     /// Its registration, once it knows it.

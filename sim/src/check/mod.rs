@@ -40,6 +40,8 @@ struct Seen {
     glances: BTreeMap<PartitionId, Glance>,
     /// Elections on their way to the disk.
     saving: BTreeMap<Ticket, Election>,
+    /// Logs that are on their way to begin anew.
+    restarting: BTreeMap<Ticket, PartitionId>,
     applied: Offset,
     /// It lost what was durable, which its next registration will say: the one that it had.
     lost_under: Option<i64>,
@@ -60,7 +62,6 @@ pub struct Oracle {
     producer_ids: Given<i64, u32>,
     /// By partition, epoch and first offset, the checksum of a batch that is durable.
     batches: Given<(PartitionId, LeaderEpoch, Offset), u32>,
-    highs: Rising<(u32, u64, PartitionId, LeaderEpoch), Offset>,
     registrations: Rising<BrokerId, i64>,
     /// By offset, the hash of the metadata up to there.
     images: Given<Offset, u64>,
@@ -83,7 +84,6 @@ impl Oracle {
             voter_epochs: Rising::new("the voter's epoch"),
             producer_ids: Given::new("producer id"),
             batches: Given::new("the batch"),
-            highs: Rising::new("high watermark"),
             registrations: Rising::new("broker epoch"),
             images: Given::new("metadata of offset"),
             newest: (Offset(-1), Image::default()),
@@ -160,7 +160,9 @@ impl Oracle {
             }
             StoreOp::Restart { log, at } => {
                 if let Some(replica) = view.by_log(*log).and_then(|partition| seen.replicas.get_mut(&partition.id)) {
-                    *replica = Replica { start: *at, end: *at, durable: *at, ..Replica::default() };
+                    replica.restart(*at);
+                    let id = view.by_log(*log).expect("found above").id;
+                    seen.restarting.insert(ticket, id);
                 }
             }
             StoreOp::Delete { log } => {
@@ -181,6 +183,9 @@ impl Oracle {
     /// A node's store has done something.
     pub fn stored(&mut self, node: u32, ticket: Ticket, is_ok: bool) {
         let seen = self.seen(node);
+        if let Some(replica) = seen.restarting.remove(&ticket).filter(|_| is_ok).and_then(|id| seen.replicas.get_mut(&id)) {
+            replica.former = None;
+        }
         let Some(election) = seen.saving.remove(&ticket).filter(|_| is_ok) else { return };
         let directory = seen.directory;
         let risen = self.voter_epochs.reach(directory, election.epoch);
@@ -200,7 +205,9 @@ impl Oracle {
             seen.logs.clear();
             seen.glances.clear();
             seen.saving.clear();
+            seen.restarting.clear();
             seen.applied = Offset(-1);
+            seen.replicas.values_mut().for_each(|replica| replica.high = Offset::ZERO);
         }
         // What it leads may follow from metadata that it has just applied.
         let applied = view.applied();
@@ -237,7 +244,7 @@ impl Oracle {
         let (id, high) = (partition.id, partition.high());
         let log = partition.open_log().expect("looked at above");
         let seen = self.seen(node);
-        let (life, has_lost) = (seen.life, seen.lost_under.is_some());
+        let has_lost = seen.lost_under.is_some();
         let replica = seen.replicas.entry(id).or_default();
         let before = replica.durable;
         replica.see(log, has_lost)?;
@@ -251,11 +258,11 @@ impl Oracle {
             return Ok(());
         }
         let replica = self.nodes.get_mut(&node).expect("just seen").replicas.get_mut(&id).expect("just seen");
+        replica.reach(high)?;
         let truth = self.truths.entry(id).or_default();
         let before = truth.high;
         truth.compare(replica, high, led)?;
         if let Some(leader) = partition.leader() {
-            self.highs.reach((node, life, id, leader.epoch), high)?;
             self.see_leader(node, partition, leader)?;
         }
         if high > before && !is_metadata { self.see_candidates(id) } else { Ok(()) }

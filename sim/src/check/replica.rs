@@ -34,6 +34,10 @@ pub(super) struct Replica {
     pub(super) forgotten: Offset,
     pub(super) end: Offset,
     pub(super) durable: Offset,
+    /// What its broker counted as committed in this life.
+    pub(super) high: Offset,
+    /// The log that it is to have no more: after a crash it may still be there, or a part of it.
+    pub(super) former: Option<Box<Self>>,
     /// Up to where it was compared with what is committed.
     pub(super) compared: Offset,
 }
@@ -56,6 +60,13 @@ impl Replica {
         let to = within.map_or(to, |(base, _)| *base);
         self.durable = self.durable.min(to);
         self.compared = self.compared.min(to);
+        self.forgotten = self.forgotten.min(to);
+    }
+
+    /// It is to begin anew, empty: from now on it promises no more.
+    pub(super) fn restart(&mut self, at: Offset) {
+        let former = Self { durable: Offset::ZERO, high: Offset::ZERO, compared: Offset::ZERO, former: None, ..std::mem::take(self) };
+        *self = Self { start: at, end: at, durable: at, former: Some(Box::new(former)), ..Self::default() };
     }
 
     /// The log as its broker shows it. `may_lose`: what was durable need not be there.
@@ -64,6 +75,12 @@ impl Replica {
     /// It holds something else than what was appended to it, or has lost what was durable.
     pub(super) fn see(&mut self, log: &Log, may_lose: bool) -> Result<(), String> {
         let (start, end) = (log.start(), log.end());
+        if let Some(former) = self.former.take().filter(|_| end != self.end) {
+            *self = *former;
+        }
+        if may_lose {
+            self.forgotten = self.forgotten.min(end);
+        }
         while let Some((base, last)) = self.content.last_key_value().filter(|(_, last)| last.next > end) {
             let base = *base;
             if base < end {
@@ -74,7 +91,7 @@ impl Replica {
         while let Some(first) = self.content.first_entry().filter(|first| first.get().next <= start) {
             self.forgotten = self.forgotten.max(first.remove().next);
         }
-        let reach = self.content.last_key_value().map_or(start, |(_, last)| last.next);
+        let reach = self.content.last_key_value().map_or(self.forgotten.max(start), |(_, last)| last.next);
         if reach != end {
             return Err(format!("{} ends at {end}, and what was appended to it ends at {reach}", log.name()));
         }
@@ -83,6 +100,18 @@ impl Replica {
         }
         (self.start, self.end, self.durable) = (start, end, log.durable());
         self.compared = self.compared.min(end);
+        Ok(())
+    }
+
+    /// Its broker counts everything below `high` as committed. A follower's copy may end below: what was not durable can still be taken back.
+    ///
+    /// # Errors
+    /// It was more before, in the same life and of the same log.
+    pub(super) fn reach(&mut self, high: Offset) -> Result<(), String> {
+        if high < self.high.min(self.end) {
+            return Err(format!("the high watermark goes back from {} to {high}", self.high));
+        }
+        self.high = high;
         Ok(())
     }
 

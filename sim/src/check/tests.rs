@@ -33,6 +33,39 @@ fn a_log_holds_what_was_appended_and_keeps_what_was_durable() {
     cut.see(&log(2), false).unwrap();
 }
 
+/// Seed 249: all of a log was deleted, and its power went before that was durable.
+#[test]
+fn what_was_let_go_of_may_be_there_again() {
+    let gone =
+        Log::new(LogId(0), "t-0".to_owned(), Durability::Fsync, Recovered { start: Offset(5), end: Offset(5), ..Recovered::empty() });
+    let mut replica = replica();
+    replica.see(&gone, false).unwrap();
+    replica.see(&log(5), false).unwrap();
+    replica.see(&log(2), false).unwrap_err();
+    replica.see(&log(2), true).unwrap();
+}
+
+/// Seed 93 of three nodes: a copy was to be filled anew, and its process died before the old one was gone.
+#[test]
+fn a_log_that_was_to_begin_anew_may_be_the_old_one_after_a_crash() {
+    let mut begun = replica();
+    begun.restart(Offset::ZERO);
+    let (mut gone, mut there, mut done) = (begun.clone(), begun.clone(), begun);
+    gone.see(&log(0), false).unwrap();
+    there.see(&log(5), false).unwrap();
+    there.see(&log(2), false).unwrap_err();
+    done.former = None;
+    done.see(&log(5), false).unwrap_err();
+}
+
+#[test]
+fn what_counts_as_committed_stays() {
+    let mut replica = replica();
+    replica.reach(Offset(3)).unwrap();
+    replica.reach(Offset(3)).unwrap();
+    replica.reach(Offset(2)).unwrap_err();
+}
+
 #[test]
 fn what_is_committed_stays_and_is_the_same_everywhere() {
     let mut truth = Truth::default();

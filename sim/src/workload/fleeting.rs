@@ -17,6 +17,7 @@ use klamm_core::wire::record::{BatchBuilder, Identity, Payload, Records};
 use klamm_core::wire::{Request, Response};
 use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const NAME: &str = "fleeting";
@@ -38,8 +39,8 @@ enum Act {
 /// Makes and deletes a topic.
 pub struct Fleeting {
     every: Duration,
-    /// Replicas of each incarnation, at most.
-    replicas: i16,
+    /// How many replicas each incarnation has.
+    replicas: RangeInclusive<i16>,
     book: Book,
     rng: Rng,
     next: Instant,
@@ -56,7 +57,7 @@ pub struct Fleeting {
 impl Fleeting {
     /// Goes once around in about that time.
     #[must_use]
-    pub fn new(every: Duration, replicas: i16, book: Book, seed: u64) -> Self {
+    pub fn new(every: Duration, replicas: RangeInclusive<i16>, book: Book, seed: u64) -> Self {
         Self {
             every,
             replicas,
@@ -117,7 +118,7 @@ impl Fleeting {
             self.violation(format!("incarnation {} of a topic shows {value} of another one at offset {offset}", self.incarnation));
         }
         let mut missing = self.acknowledged.iter().filter(|(offset, value)| seen.get(*offset) != Some(*value));
-        if let Some((offset, value)) = missing.find(|(offset, _)| self.replicas == 1 || **offset < high) {
+        if let Some((offset, value)) = missing.find(|(offset, _)| *self.replicas.end() == 1 || **offset < high) {
             self.violation(format!("{value} was acknowledged at offset {offset} of a topic that shows {:?} there", seen.get(offset)));
         }
     }
@@ -151,7 +152,7 @@ impl Task for Fleeting {
         let (version, request) = match self.act {
             Act::Create => {
                 let configs = if self.rng.random_ratio(1, 4) { vec![compacted()] } else { Vec::new() };
-                let replication_factor = if self.replicas > 1 { self.rng.random_range(1..=self.replicas) } else { 1 };
+                let replication_factor = if *self.replicas.end() > 1 { self.rng.random_range(self.replicas.clone()) } else { 1 };
                 let topic = CreatableTopic { name: NAME.to_owned(), num_partitions: 1, replication_factor, configs, ..Default::default() };
                 (7, Request::CreateTopics(CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..Default::default() }))
             }

@@ -65,7 +65,7 @@ fn whole_nodes_are_clean_and_the_same_in_another_process() {
     let binary = build();
     let (output, clean) = sim(&binary, &["sweep", "--tier", "madsim", "--seeds", &format!("0..{SEEDS}"), "--all"]);
     assert!(clean, "{output}");
-    let mut seeds = kept("madsim");
+    let mut seeds = kept("madsim", 1);
     seeds.push((8, "a second one, that must differ"));
     let mut lines: Vec<String> = seeds.into_iter().map(|(seed, why)| twice(&binary, seed, "1", why)).collect();
     let all = lines.len();

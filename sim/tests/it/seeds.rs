@@ -9,15 +9,16 @@ const SEEDS: u64 = 12;
 /// And on a cluster of three.
 const CLUSTER_SEEDS: u64 = 4;
 
-/// The seeds that are kept for `tier`, with the reason.
-pub(crate) fn kept(tier: &str) -> Vec<(u64, &'static str)> {
+/// The seeds that are kept for `tier` on so many nodes, with the reason.
+pub(crate) fn kept(tier: &str, nodes: u32) -> Vec<(u64, &'static str)> {
     let mut seeds = Vec::new();
     for line in include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let mut words = line.splitn(3, ' ');
+        let mut words = line.splitn(4, ' ');
         let seed = words.next().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| panic!("no seed in `{line}`"));
         let of = words.next().filter(|tier| ["mesh", "madsim"].contains(tier)).unwrap_or_else(|| panic!("no tier in `{line}`"));
+        let on: u32 = words.next().and_then(|nodes| nodes.parse().ok()).unwrap_or_else(|| panic!("no number of nodes in `{line}`"));
         let why = words.next().unwrap_or_else(|| panic!("no reason in `{line}`"));
-        if of == tier {
+        if of == tier && on == nodes {
             seeds.push((seed, why));
         }
     }
@@ -50,14 +51,16 @@ fn run_all(seeds: Vec<u64>, nodes: u32) -> Vec<Outcome> {
 
 #[test]
 fn the_first_seeds_and_the_kept_ones_are_clean() {
-    let kept = kept("mesh").into_iter().map(|(seed, _)| seed);
-    let outcomes = run_all((0..SEEDS).chain(kept).collect(), 1);
-    judge(&outcomes, "");
+    judge(&run_all((0..SEEDS).chain(kept_on(1)).collect(), 1), "");
 }
 
 #[test]
 fn clusters_of_three_are_clean() {
-    judge(&run_all((0..CLUSTER_SEEDS).collect(), 3), " --nodes 3");
+    judge(&run_all((0..CLUSTER_SEEDS).chain(kept_on(3)).collect(), 3), " --nodes 3");
+}
+
+fn kept_on(nodes: u32) -> impl Iterator<Item = u64> {
+    kept("mesh", nodes).into_iter().map(|(seed, _)| seed)
 }
 
 fn judge(outcomes: &[Outcome], how: &str) {

@@ -14,7 +14,7 @@ use super::mesh::Counts;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{LOAD, Plan};
-use crate::stage::{self, DRAIN_LIMIT, GROUPS_LIMIT, Ledger, Patience, READ_LIMIT, REPLICAS_LIMIT};
+use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, Patience, READ_LIMIT, REPLICAS_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
 use host::{Host, News};
@@ -207,8 +207,9 @@ impl Runner {
     }
 
     async fn calm(&mut self) {
-        let until = stage::calm(self.now(), [&self.book, &self.side]);
-        while self.step(until).await {}
+        let healed = self.now() + HEALED_AFTER;
+        stage::calm([&self.book, &self.side], healed);
+        while self.step(healed + CALM).await {}
     }
 
     async fn drain(&mut self) {

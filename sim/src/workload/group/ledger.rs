@@ -65,7 +65,7 @@ pub struct Ledger {
     owners: BTreeMap<(i32, TopicPartition), String>,
     newest: i32,
     /// By instance, the member and process that hold it.
-    holders: BTreeMap<String, (String, u64)>,
+    holders: BTreeMap<String, (i32, (String, u64))>,
     /// Those whose instance another process has taken over.
     replaced: BTreeMap<(String, u64), String>,
     commits: Vec<Commit>,
@@ -82,11 +82,8 @@ impl Ledger {
     /// Another one owns a part of it in the same generation.
     pub fn assigned(&mut self, who: &Who, parts: impl IntoIterator<Item = TopicPartition>) -> Result<(), String> {
         self.newest = self.newest.max(who.generation);
-        if let Some(instance) = &who.instance
-            && let Some(before) = self.holders.insert(instance.clone(), (who.member.clone(), who.process))
-            && before != (who.member.clone(), who.process)
-        {
-            self.replaced.insert(before, who.member.clone());
+        if let Some(instance) = &who.instance {
+            self.hold(instance, who);
         }
         // A static member keeps its partitions, and the generation, under a new member id.
         let owner = who.instance.clone().unwrap_or_else(|| who.member.clone());
@@ -101,6 +98,20 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// A static member has its instance, unless what it was told is older than what its successor was told.
+    fn hold(&mut self, instance: &str, who: &Who) {
+        let (member, process) = (who.member.clone(), who.process);
+        let (generation, before) = self.holders.entry(instance.to_owned()).or_insert_with(|| (who.generation, (member.clone(), process)));
+        if *generation > who.generation {
+            return;
+        }
+        *generation = who.generation;
+        let before = std::mem::replace(before, (member.clone(), process));
+        if before != (member.clone(), process) {
+            self.replaced.insert(before, member);
+        }
     }
 
     /// A commit is sent.
@@ -235,6 +246,17 @@ mod tests {
         ledger.answered(2, before, &part(), Fate::Taken).unwrap();
         let after = ledger.commit(3, member("a"), [(part(), 6)]);
         ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_predecessor_is_told_late_gives_it_nothing_back() {
+        let mut ledger = Ledger::default();
+        let member = |id: &str, generation| Who { instance: Some("i".to_owned()), ..who(id, generation) };
+        ledger.assigned(&member("a", 1), []).unwrap();
+        ledger.assigned(&member("b", 3), []).unwrap();
+        ledger.assigned(&member("a", 2), []).unwrap();
+        let no = ledger.commit(1, member("b", 3), [(part(), 5)]);
+        ledger.answered(2, no, &part(), Fate::Taken).unwrap();
     }
 
     #[test]
