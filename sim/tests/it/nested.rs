@@ -1,4 +1,5 @@
-//! The tier that needs `--cfg madsim`: built by a nested cargo, exactly as `cargo sim` does it and in the same folder, then run for a few seeds.
+//! What `cargo sim` runs: built by a nested cargo, exactly as `cargo sim` does it and in the same folder, then run for a few seeds of the tier that needs
+//! `--cfg madsim`, and for the kept ones of both.
 
 use crate::seeds::kept;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,18 @@ fn whole_nodes_are_clean_and_the_same_in_another_process() {
     lines.sort();
     lines.dedup();
     assert_eq!(lines.len(), all, "different seeds give different runs");
+}
+
+/// Some are of full size many times over, which takes an optimised build.
+#[test]
+fn kept_seeds_of_the_mesh_are_clean() {
+    let binary = build();
+    for nodes in [1, 3] {
+        for (seed, why) in kept("mesh", nodes) {
+            let (output, clean) = sim(&binary, &["run", "--nodes", &nodes.to_string(), "--seed", &seed.to_string()]);
+            assert!(clean, "seed {seed} ({why}):\n{output}");
+        }
+    }
 }
 
 #[test]
