@@ -119,6 +119,8 @@ mutants! {
     OffsetsExpireLive = "offsets-expire-live",
     /// A coordinator that still loads a group answers that nothing was committed.
     LoadNotFinished = "load-not-finished",
+    /// A controller that loses leadership keeps what it had planned, if a control batch was committed last (KAFKA-17608).
+    RenounceNoSnapshot = "renounce-no-snapshot",
 }
 
 #[cfg(feature = "sim")]

@@ -98,7 +98,7 @@ impl Broker {
 
     /// Metadata records up to `high` are committed: carries out what they say, and answers who waited for them.
     pub(super) fn metadata_high(&mut self, high: Offset) {
-        let Committed { changes, done } = match self.admin.controller.commit(high) {
+        let Committed { changes, done, bytes: _ } = match self.admin.controller.commit(high) {
             Ok(committed) => committed,
             Err(why) => return self.halt(Halt::Metadata { why }),
         };

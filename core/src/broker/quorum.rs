@@ -17,6 +17,7 @@ use crate::quorum::{Action, Quorum, Tail};
 use crate::store::StoreOp;
 use crate::wire::Response;
 use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState};
+use crate::wire::batch::BatchHeader;
 use crate::wire::records::control::ControlRecord;
 use crate::wire::records::raft::{LeaderChangeMessage, Voter as VoterName};
 use crate::{mutant, probe};
@@ -116,14 +117,14 @@ impl Broker {
     fn append_control(&mut self, record: ControlRecord) {
         let batch = ControlRecord::batch(std::slice::from_ref(&record), Offset::ZERO, LeaderEpoch(-1), self.now.wall);
         match self.append(METADATA, &batch) {
-            Ok(placed) => self.take_in_control(placed.base, placed.next, &[record]),
+            Ok(placed) => self.take_in_control(batch.stamp(placed.base, LeaderEpoch(-1)).header(), &[record]),
             Err(code) => self.halt(Halt::Metadata { why: format!("the metadata log takes no records: {code:?}") }),
         }
     }
 
-    fn take_in_control(&mut self, base: Offset, next: Offset, records: &[ControlRecord]) {
-        self.admin.controller.pass(base, next);
-        let at = self.now.at;
+    fn take_in_control(&mut self, header: &BatchHeader, records: &[ControlRecord]) {
+        self.admin.controller.pass(header);
+        let (at, base) = (self.now.at, header.base_offset);
         for record in records {
             if let ControlRecord::KRaftVoters(voters) = record {
                 let known = crate::quorum::Voters::from_record(voters, self.controller_listener());
@@ -306,7 +307,7 @@ impl Broker {
             return self.admin.controller.take_in(batch);
         }
         let records = ControlRecord::all(batch).map_err(|why| format!("the control batch at offset {}: {why:?}", header.base_offset))?;
-        self.take_in_control(header.base_offset, header.next_offset(), &records);
+        self.take_in_control(header, &records);
         Ok(())
     }
 }
