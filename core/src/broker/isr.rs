@@ -133,7 +133,8 @@ impl Broker {
                 self.isr_result(PartitionId { topic: topic.topic_id, index: result.partition_index }, &result);
             }
         }
-        self.alter_partitions();
+        // Not at once: a controller in this process would answer at once, and so on without end.
+        if self.altering.sent.is_empty() { self.alter_partitions() } else { self.alter_later() }
     }
 
     fn isr_result(&mut self, id: PartitionId, result: &PartitionResult) {
@@ -148,7 +149,7 @@ impl Broker {
             ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST if was_repeated => {
                 // An earlier copy of the question may still be granted: both ISRs count until the partition's epoch has moved.
                 self.altering.sent.insert(id);
-                return self.alter_later();
+                return;
             }
             ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST => isr.refused(),
             // The controller is ahead of us: the metadata will say in what.
