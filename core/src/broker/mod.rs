@@ -353,7 +353,9 @@ impl Broker {
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
         let timer = self.timers.first().map(|(at, timer)| (*at, timer.reason()));
         let groups = self.groups.deadline().map(|at| (at, "a group's session, rebalance or answer"));
-        let quorum = self.quorum.as_ref().and_then(Quorum::deadline).map(|at| (at, "the metadata quorum"));
+        // While its log is being cut the quorum is told nothing, not even the time.
+        let is_told = self.partitions.get(&boot::METADATA).is_some_and(|metadata| metadata.open_log().is_some());
+        let quorum = self.quorum.as_ref().filter(|_| is_told).and_then(Quorum::deadline).map(|at| (at, "the metadata quorum"));
         [timer, groups, quorum].into_iter().flatten().min()
     }
 
