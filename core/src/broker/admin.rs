@@ -31,11 +31,20 @@ pub(super) struct Admin {
     deleting: BTreeSet<String>,
     /// Partitions whose folder is still being deleted.
     blocked: BTreeMap<String, PartitionId>,
+    /// Partitions whose name a log has that is another topic's.
+    clashing: BTreeMap<String, PartitionId>,
     /// Topics that the log says were deleted: their logs may be left over from a crash.
     removed: BTreeSet<Uuid>,
     pub(super) ids: ProducerIds,
     /// Topics were asked for, and the answer is not back.
     pub(super) wants_topics: bool,
+}
+
+impl Admin {
+    /// Whether logs are being deleted.
+    pub(super) fn is_deleting(&self) -> bool {
+        !self.deleting.is_empty()
+    }
 }
 
 /// What follows when a proposal is committed.
@@ -98,7 +107,7 @@ impl Broker {
 
     /// Metadata records up to `high` are committed: carries out what they say, and answers who waited for them.
     pub(super) fn metadata_high(&mut self, high: Offset) {
-        let Committed { changes, done, bytes: _ } = match self.admin.controller.commit(high) {
+        let Committed { changes, done, bytes } = match self.admin.controller.commit(high) {
             Ok(committed) => committed,
             Err(why) => return self.halt(Halt::Metadata { why }),
         };
@@ -113,6 +122,7 @@ impl Broker {
             self.look_at_deletions(|_| true);
             self.look_for_myself();
         }
+        self.metadata_grew(bytes);
     }
 
     fn follow(&mut self, after: After, until: BTreeSet<PartitionId>) {
@@ -128,12 +138,38 @@ impl Broker {
         let is_ours = |found: &FoundLog| found.topic == id.topic || found.topic == Uuid::ZERO;
         match self.found.remove(&folder) {
             Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
-            Some((_, found)) => self.leave_stray(&folder, &found),
+            Some((_, found)) if self.admin.removed.contains(&found.topic) => self.leave_stray(&folder, &found),
+            Some(found) => {
+                // Which of both is the older is not yet known: this node may have lost the end of what it had read of the metadata.
+                self.found.insert(folder.clone(), found);
+                self.admin.clashing.insert(folder, id);
+                return;
+            }
             // What is created while this broker serves has no log anywhere yet.
             None if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() => return,
             None => probe!("a partition in the metadata has no log at the start"),
         }
         self.make_partition(name, id, config);
+    }
+
+    /// This node has read as much of the metadata as any process before it: where a log's name belongs to another topic, the log is of one that is
+    /// no more. (The record of its end may lie below the snapshot that this node started from.)
+    pub(super) fn settle_clashes(&mut self) {
+        for (folder, id) in std::mem::take(&mut self.admin.clashing) {
+            let me = self.config.broker.id;
+            let Some(topic) = self.image().topic_by_id(id.topic) else { continue };
+            let is_mine = topic.partitions.get(&id.index).is_some_and(|partition| partition.replicas.contains(&me));
+            if !is_mine || self.partitions.contains_key(&id) {
+                continue;
+            }
+            let name = topic.name.clone();
+            let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
+            if let Some((_, found)) = self.found.remove(&folder) {
+                probe!("the log of a topic that is no more has the name of one that is");
+                self.delete_log(folder, found.log);
+            }
+            self.make_partition(&name, id, &config);
+        }
     }
 
     /// A log that no topic claims. If the metadata says that its topic was deleted, that is finished now; else it is left alone.
@@ -288,5 +324,12 @@ impl Broker {
     /// What must hold of the metadata after every step.
     pub(super) fn check_metadata(&self) {
         self.admin.controller.check();
+        self.check_snapshots();
+    }
+
+    /// The committed metadata and where it ends: nodes that have applied as much hold the same.
+    #[must_use]
+    pub fn committed_metadata(&self) -> (Offset, &Image) {
+        (self.admin.controller.applied(), self.image())
     }
 }

@@ -112,6 +112,15 @@ impl Controller {
         self.applied_time
     }
 
+    /// What a snapshot holds, and the end of the log below.
+    #[must_use]
+    pub fn snapshot(&self) -> (&Image, Offset) {
+        match &self.active {
+            Some(active) if mutant!(SnapshotAboveHigh) => (&active.planned, self.end),
+            _ => (&self.committed, self.applied),
+        }
+    }
+
     /// Whether plans may be made here.
     #[must_use]
     pub fn is_active(&self) -> bool {

@@ -6,6 +6,7 @@ use super::image::{Change, Contradiction, Image, Registration, Resource, Topic};
 use super::record::{self, Record};
 use super::registration::ControllerRegistration;
 use crate::id::{BrokerId, LeaderEpoch, PartitionIndex};
+use crate::mutant;
 use crate::time::Timestamp;
 use crate::wire::batch::Batch;
 use crate::wire::records::control::{self, ControlRecord, QuorumOf};
@@ -32,7 +33,10 @@ pub struct Contents {
 /// A snapshot's bytes; `epoch` is that of the last record that it stands for.
 #[must_use]
 pub fn encode(image: &Image, quorum: &QuorumOf, epoch: LeaderEpoch, time: Timestamp) -> Bytes {
-    let records = image.records();
+    let mut records = image.records();
+    if mutant!(SnapshotForgetsIds) {
+        records.retain(|record| !matches!(record, Record::ProducerIds(_)));
+    }
     control::checkpoint(quorum, epoch, time, records.chunks(BATCH_RECORDS).map(|records| record::batch(records, time)))
 }
 
