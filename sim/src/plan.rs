@@ -171,6 +171,8 @@ pub struct Plan {
     pub trim: Option<Trim>,
     /// About so often an operator changes something, in ns.
     pub operator: Option<u64>,
+    /// How small the metadata log is kept, if it is.
+    pub metadata: Option<MetadataKnobs>,
     /// Consumer groups.
     pub groups: Vec<GroupKnobs>,
     /// When which fault strikes, in order.
@@ -205,6 +207,7 @@ impl Plan {
             readers: rng.random_range(1..=2),
             trim: trim(&mut rng::stream(seed, "trim")),
             operator: operator(&mut rng::stream(seed, "operator")),
+            metadata: metadata(&mut rng::stream(seed, "metadata")),
             groups: group::groups(&mut rng::stream(seed, "groups")),
             faults: faults(durability, &mut rng::stream(seed, "faults")),
         }
@@ -251,6 +254,39 @@ impl Plan {
             ..self
         }
     }
+}
+
+/// When the metadata log gets snapshots, and what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataKnobs {
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub snapshot_bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`
+    pub snapshot_ms: u64,
+    /// `metadata.max.retention.bytes`
+    pub retention_bytes: u64,
+    /// `internal.metadata.log.segment.bytes`
+    pub segment_bytes: u64,
+    /// `controller.quorum.fetch.snapshot.max.bytes`
+    pub piece_bytes: u64,
+    /// The node that has none of this: its log stays whole.
+    pub spared: Option<u32>,
+    /// Nodes die while a snapshot is written, or takes a log's place.
+    pub deadly: bool,
+}
+
+/// In half of the runs snapshots are many and logs short.
+fn metadata(rng: &mut Rng) -> Option<MetadataKnobs> {
+    let knobs = MetadataKnobs {
+        snapshot_bytes: *pick(rng, &[1, 200, 1_000, 1 << 20]),
+        snapshot_ms: *pick(rng, &[0, 500, 5_000]),
+        retention_bytes: *pick(rng, &[0, 0, 2_000, 1 << 20]),
+        segment_bytes: *pick(rng, &[200, 1_000, 1 << 20]),
+        piece_bytes: *pick(rng, &[50, 500, 1 << 20]),
+        spared: *pick(rng, &[None, Some(1), Some(2)]),
+        deadly: rng.random_bool(0.5),
+    };
+    rng.random_bool(0.5).then_some(knobs)
 }
 
 /// What deletes records.

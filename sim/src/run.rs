@@ -3,6 +3,7 @@
 use crate::cluster::mesh::{Mesh, Step, Weather};
 use crate::cluster::node::{Node, Spec};
 use crate::cluster::pace::DiskPace;
+use crate::cluster::swap::Swaps;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::{Fault, LOAD, Plan};
@@ -11,7 +12,7 @@ use crate::workload::Book;
 use klamm_core::broker::io::Level;
 use klamm_core::broker::{Broker, Config};
 use klamm_core::client::io::Address;
-use klamm_core::config::{BrokerConfig, Endpoint, LogDir};
+use klamm_core::config::{BrokerConfig, Durability, Endpoint, LogDir};
 use klamm_core::id::BrokerId;
 use klamm_core::rng;
 use rand::Rng as _;
@@ -42,6 +43,8 @@ struct Runner {
     violations: Vec<String>,
     healed: bool,
     rng: rng::Rng,
+    /// Deaths in swaps that were counted.
+    swaps: u64,
 }
 
 /// What the runner keeps of one node.
@@ -87,8 +90,13 @@ impl Runner {
             violations: Vec::new(),
             healed: false,
             rng: rng::stream(plan.seed, "runner"),
+            swaps: 0,
             plan,
         };
+        if runner.plan.metadata.is_some_and(|metadata| metadata.deadly) {
+            let power = runner.plan.durability == Durability::Fsync;
+            runner.mesh.die_in_swaps(Some(Swaps::new(rng::stream(runner.plan.seed, "swaps"), power)));
+        }
         runner.plan.nodes().for_each(|node| runner.mesh.start(node));
         runner.add_clients();
         let faults = runner.plan.faults.clone();
@@ -122,6 +130,7 @@ impl Runner {
 
     fn heal(&mut self) {
         self.healed = true;
+        self.mesh.die_in_swaps(None);
         for node in self.plan.nodes() {
             self.mesh.node(node).pace().slow_down(1.0);
             self.mesh.node(node).disk().faults(|faults| *faults = Default::default());
@@ -198,6 +207,11 @@ impl Runner {
     /// Who is down starts again in time; what bit is counted.
     fn look_at_nodes(&mut self) {
         let now = self.mesh.now();
+        for _ in std::mem::replace(&mut self.swaps, self.mesh.counts().swaps)..self.swaps {
+            let ledger = &mut self.station(NODE).ledger;
+            ledger.planned("swap");
+            ledger.bit("swap");
+        }
         for node in self.plan.nodes() {
             let (is_down, bites) = (self.mesh.node(node).is_down(), self.mesh.node(node).disk().bites());
             let station = self.station(node);
@@ -400,7 +414,7 @@ impl Runner {
 }
 
 fn spec(plan: &Plan, node: u32) -> Spec {
-    let fixed = stage::properties(plan).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let fixed = stage::properties(plan, node).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let endpoint = |name: &str, port| Endpoint { name: name.to_owned(), host: format!("node-{node}"), port, security: 0 };
     let dir = LogDir { path: "data".to_owned(), id: stage::directory(node) };
     let (id, clients) = (BrokerId(node as i32), vec![endpoint("PLAINTEXT", 9092)]);

@@ -1,11 +1,13 @@
 //! The mesh: nodes, clients and connections in one thread and in virtual time. Everything that happens is one event; the order is decided by
 //! time, then by the order in which events were made. All chance comes from named streams of the run's seed.
 
+use super::agree::Metadata;
 use super::client::{Actor, ClientId, FromClient, ToClient};
 use super::link::{self, Awaited, BackToClient, Link, LinkId, Outgoing, ToNode};
 use super::node::{Done, Node};
 use super::pace::Timeline;
 use super::peers::{self, Peers};
+use super::swap::Swaps;
 use crate::trace::Trace;
 use klamm_core::broker::io::{Effect, Halt, Input, Level, Unreachable};
 use klamm_core::client::io::Address;
@@ -117,6 +119,8 @@ pub struct Counts {
     pub crashes: u64,
     /// Connections reset by the network.
     pub resets: u64,
+    /// Deaths in the midst of a swap.
+    pub swaps: u64,
 }
 
 /// A simulated cluster.
@@ -133,6 +137,8 @@ pub struct Mesh {
     trace: Trace,
     counts: Counts,
     notes: Vec<(u64, u32, Level, String)>,
+    metadata: Metadata,
+    swaps: Option<Swaps>,
 }
 
 impl Mesh {
@@ -151,6 +157,8 @@ impl Mesh {
             trace: Trace::default(),
             counts: Counts::default(),
             notes: Vec::new(),
+            metadata: Metadata::default(),
+            swaps: None,
         }
     }
 
@@ -253,6 +261,11 @@ impl Mesh {
     /// Crashes a node in the middle of what it does: after so many more effects.
     pub fn crash_after(&mut self, id: u32, effects: u64, power: bool) {
         self.hosts.get_mut(&id).expect("a node of this mesh").crash_after = Some((effects, power));
+    }
+
+    /// From now on nodes die, or do not die any more, in the midst of swaps.
+    pub fn die_in_swaps(&mut self, swaps: Option<Swaps>) {
+        self.swaps = swaps;
     }
 
     /// Asks a node to stop cleanly; `Step::Halted` follows.
@@ -474,6 +487,7 @@ impl Mesh {
             let host = self.hosts.get_mut(&id).expect("a node of this mesh");
             if let Some(broker) = host.node.broker() {
                 broker.check();
+                self.metadata.look(id, broker);
             }
             match host.node.turn(now) {
                 None => break,
@@ -530,7 +544,12 @@ impl Mesh {
             }
             Effect::Store { ticket, op } => {
                 self.trace.note(now, id, "store", &op);
-                self.hosts.get_mut(&id).expect("a node of this mesh").node.store(ticket, op);
+                let host = self.hosts.get_mut(&id).expect("a node of this mesh");
+                if let Some(death) = self.swaps.as_mut().and_then(|swaps| swaps.strikes(&op)) {
+                    host.crash_after = Some(death);
+                    self.counts.swaps += 1;
+                }
+                host.node.store(ticket, op);
             }
             Effect::Close { conn, why } => {
                 self.trace.note(now, id, "close", &why);

@@ -1,5 +1,6 @@
 //! Simulated clusters. The mesh drives cores and stores under an event loop of its own.
 
+mod agree;
 pub mod client;
 pub mod link;
 #[cfg(madsim)]
@@ -8,3 +9,4 @@ pub mod mesh;
 pub mod node;
 pub mod pace;
 mod peers;
+pub mod swap;
