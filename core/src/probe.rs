@@ -123,6 +123,16 @@ mutants! {
     OffsetsExpireLive = "offsets-expire-live",
     /// A coordinator that still loads a group answers that nothing was committed.
     LoadNotFinished = "load-not-finished",
+    /// A controller that loses leadership keeps what it had planned, if a control batch was committed last (KAFKA-17608).
+    RenounceNoSnapshot = "renounce-no-snapshot",
+    /// An active controller's snapshot holds all that is planned, committed or not (KIP-630).
+    SnapshotAboveHigh = "snapshot-above-high",
+    /// A snapshot lacks which producer ids were given out (KIP-630).
+    SnapshotForgetsIds = "snapshot-forgets-ids",
+    /// A leader's snapshot is taken up, and the old log stays below it (KIP-630).
+    SnapshotKeepsLog = "snapshot-keeps-log",
+    /// A small file gets its name before its bytes are durable.
+    RenameNoSync = "rename-no-sync",
 }
 
 #[cfg(feature = "sim")]

@@ -145,6 +145,17 @@ pub enum StoreOp {
         /// Relative path.
         name: String,
     },
+    /// Reads a part of a small file.
+    Read {
+        /// Where.
+        dir: DirId,
+        /// Relative path.
+        name: String,
+        /// The first byte.
+        from: u64,
+        /// At most so many bytes.
+        max_bytes: u32,
+    },
     /// How many bytes are free on the directory's file system.
     Space {
         /// Which.
@@ -175,6 +186,13 @@ pub enum Stored {
     Loaded(Vec<Batch>),
     /// `FindTime`: `None` where no record is that young.
     Found(Option<FoundTime>),
+    /// `Read`
+    Read {
+        /// How long the file is.
+        size: u64,
+        /// Its bytes; none at or behind its end.
+        bytes: Bytes,
+    },
     /// `Space`
     Space {
         /// Free bytes.
@@ -225,6 +243,6 @@ pub enum StoreFault {
     Full,
     /// An append of this log failed before; it wants `Reopen`.
     Closed,
-    /// No such log (deleted meanwhile), or an offset outside of it.
+    /// No such log (deleted meanwhile), an offset outside of it, or no such small file.
     Gone,
 }

@@ -103,6 +103,8 @@ pub struct Plan {
     pub trim: Option<Trim>,
     /// About so often an operator changes something, in ns.
     pub operator: Option<u64>,
+    /// How small the metadata log is kept, if it is.
+    pub metadata: Option<MetadataKnobs>,
     /// Consumer groups.
     pub groups: Vec<GroupKnobs>,
     /// Offsets expire after a minute, and in the end groups are left alone for longer than that: they live, and so must keep theirs.
@@ -153,6 +155,7 @@ impl Plan {
             readers: rng.random_range(1..=2),
             trim: trim(&mut rng::stream(seed, "trim")),
             operator: operator(&mut rng::stream(seed, "operator")),
+            metadata: metadata(&mut rng::stream(seed, "metadata")),
             groups: group::groups(&mut rng::stream(seed, "groups")),
             idles: false,
             faults: ambush::with(fault::faults(durability, &mut rng::stream(seed, "faults")), durability, &mut rng::stream(seed, "ambush")),
@@ -234,6 +237,7 @@ impl Plan {
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
         }
         faults.sort_unstable();
+        let metadata = self.metadata.map(|knobs| MetadataKnobs { deadly: knobs.deadly && !loses_one, ..knobs });
         let moves = *pick(&mut rng::stream(self.seed, "reassign"), &[None, Some(2 * SECOND), Some(5 * SECOND)]);
         Self {
             nodes,
@@ -243,6 +247,7 @@ impl Plan {
             session_ms: *pick(&mut rng, &[1_000, 2_000, 9_000]),
             lag_ms: *pick(&mut rng, &[1_000, 5_000, 30_000]),
             topics,
+            metadata,
             imbalance_s: *pick(&mut rng, &[300, 300, 1, 4]),
             relay: if loses_one { 0 } else { *pick(&mut rng, &[0, 0, 60]) },
             reassign: moves.filter(|_| !loses_one),
@@ -251,6 +256,39 @@ impl Plan {
             ..self
         }
     }
+}
+
+/// When the metadata log gets snapshots, and what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataKnobs {
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub snapshot_bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`
+    pub snapshot_ms: u64,
+    /// `metadata.max.retention.bytes`
+    pub retention_bytes: u64,
+    /// `internal.metadata.log.segment.bytes`
+    pub segment_bytes: u64,
+    /// `controller.quorum.fetch.snapshot.max.bytes`
+    pub piece_bytes: u64,
+    /// The node that has none of this: its log stays whole.
+    pub spared: Option<u32>,
+    /// Nodes die while a snapshot is written, or takes a log's place.
+    pub deadly: bool,
+}
+
+/// In half of the runs snapshots are many and logs short.
+fn metadata(rng: &mut Rng) -> Option<MetadataKnobs> {
+    let knobs = MetadataKnobs {
+        snapshot_bytes: *pick(rng, &[1, 200, 1_000, 1 << 20]),
+        snapshot_ms: *pick(rng, &[0, 500, 5_000]),
+        retention_bytes: *pick(rng, &[0, 0, 2_000, 1 << 20]),
+        segment_bytes: *pick(rng, &[200, 1_000, 1 << 20]),
+        piece_bytes: *pick(rng, &[50, 500, 1 << 20]),
+        spared: *pick(rng, &[None, Some(1), Some(2)]),
+        deadly: rng.random_bool(0.5),
+    };
+    rng.random_bool(0.5).then_some(knobs)
 }
 
 /// What deletes records.

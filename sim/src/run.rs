@@ -3,7 +3,7 @@
 mod strike;
 
 use crate::check::Oracle;
-use crate::cluster::mesh::{Mesh, Step, Weather};
+use crate::cluster::mesh::{Mesh, Step, Swaps, Weather};
 use crate::cluster::node::{Node, Spec};
 use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
@@ -15,7 +15,7 @@ use klamm::store::MetaProperties;
 use klamm_core::broker::io::Level;
 use klamm_core::broker::{Broker, Config};
 use klamm_core::client::io::Address;
-use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
+use klamm_core::config::{BrokerConfig, Durability, Endpoint, LogDir, Properties};
 use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::rng;
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ struct Runner {
     violations: Vec<String>,
     healed: bool,
     rng: rng::Rng,
+    /// Deaths in swaps that were counted.
+    swaps: u64,
     /// Ambushes that were counted.
     ambushes: u64,
     relay: rng::Rng,
@@ -99,10 +101,15 @@ impl Runner {
             violations: Vec::new(),
             healed: false,
             rng: rng::stream(plan.seed, "runner"),
+            swaps: 0,
             ambushes: 0,
             relay: rng::stream(plan.seed, "relay"),
             plan,
         };
+        if runner.plan.metadata.is_some_and(|metadata| metadata.deadly) {
+            let power = runner.plan.durability == Durability::Fsync;
+            runner.mesh.die_in_swaps(Some(Swaps::new(rng::stream(runner.plan.seed, "swaps"), power)));
+        }
         runner.plan.nodes().for_each(|node| runner.mesh.start(node));
         runner.add_clients();
         let faults = runner.plan.faults.clone();
@@ -136,6 +143,7 @@ impl Runner {
 
     fn heal(&mut self) {
         self.healed = true;
+        self.mesh.die_in_swaps(None);
         for node in self.plan.nodes() {
             self.mesh.drift(node, 0);
             self.mesh.node(node).pace().slow_down(1.0);
@@ -284,6 +292,11 @@ impl Runner {
     /// Who is down starts again in time; what bit is counted.
     fn look_at_nodes(&mut self) {
         let now = self.mesh.now();
+        for _ in std::mem::replace(&mut self.swaps, self.mesh.counts().swaps)..self.swaps {
+            let ledger = &mut self.station(NODE).ledger;
+            ledger.planned("swap");
+            ledger.bit("swap");
+        }
         for _ in std::mem::replace(&mut self.ambushes, self.mesh.counts().ambushes)..self.ambushes {
             self.station(NODE).ledger.bit("ambush");
         }
@@ -367,7 +380,7 @@ fn blank(seed: u64, node: u32) -> (Disk, DiskPace) {
 }
 
 fn spec(plan: &Plan, node: u32, directory: Uuid) -> Spec {
-    let mut fixed: Properties = stage::properties(plan).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut fixed: Properties = stage::properties(plan, node).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let is_broker = plan.brokers().any(|broker| broker == node);
     if plan.controllers > 0 {
         fixed.insert("process.roles".to_owned(), if is_broker { "broker" } else { "controller" }.to_owned());

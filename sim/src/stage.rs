@@ -63,8 +63,8 @@ pub(crate) const HALTED_DOWN: u64 = SECOND / 5;
 /// An actor on stage.
 pub(crate) type Player = Box<dyn Actor>;
 
-/// The nodes' properties.
-pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
+/// A node's properties.
+pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> {
     let durability = match plan.durability {
         Durability::Fsync => "fsync",
         Durability::PageCache => "page-cache",
@@ -79,6 +79,14 @@ pub(crate) fn properties(plan: &Plan) -> Vec<(&'static str, String)> {
         // In a quarter of the runs some members are one too many.
         ("group.max.size", if plan.seed % 4 == 1 { "3" } else { "1000" }.to_owned()),
     ];
+    // A node alone is never spared: there it would be all of them.
+    if let Some(metadata) = plan.metadata.filter(|metadata| plan.nodes == 1 || metadata.spared != Some(node)) {
+        all.push(("metadata.log.max.record.bytes.between.snapshots", metadata.snapshot_bytes.to_string()));
+        all.push(("metadata.log.max.snapshot.interval.ms", metadata.snapshot_ms.to_string()));
+        all.push(("metadata.max.retention.bytes", metadata.retention_bytes.to_string()));
+        all.push(("internal.metadata.log.segment.bytes", metadata.segment_bytes.to_string()));
+        all.push(("controller.quorum.fetch.snapshot.max.bytes", metadata.piece_bytes.to_string()));
+    }
     if plan.idles {
         all.push(("offsets.retention.minutes", "1".to_owned()));
         all.push(("offsets.retention.check.interval.ms", "1000".to_owned()));

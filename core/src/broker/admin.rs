@@ -33,6 +33,8 @@ pub(super) struct Admin {
     remembered: BTreeSet<String>,
     /// Partitions whose folder has not been given free yet.
     blocked: BTreeMap<String, PartitionId>,
+    /// Partitions whose name a log has that is another topic's.
+    clashing: BTreeMap<String, PartitionId>,
     /// Topics that the log says were deleted: their logs may be left over from a crash.
     removed: BTreeSet<Uuid>,
     /// Folders of logs that no topic claims, and where they lie.
@@ -40,6 +42,13 @@ pub(super) struct Admin {
     pub(super) ids: ProducerIds,
     /// Topics were asked for, and the answer is not back.
     pub(super) wants_topics: bool,
+}
+
+impl Admin {
+    /// Whether logs are being deleted.
+    pub(super) fn is_deleting(&self) -> bool {
+        !self.deleting.is_empty()
+    }
 }
 
 /// What follows when a proposal is committed.
@@ -102,7 +111,7 @@ impl Broker {
 
     /// Metadata records up to `high` are committed: carries out what they say, and answers who waited for them.
     pub(super) fn metadata_high(&mut self, high: Offset) {
-        let Committed { changes, done } = match self.admin.controller.commit(high) {
+        let Committed { changes, done, bytes } = match self.admin.controller.commit(high) {
             Ok(committed) => committed,
             Err(why) => return self.halt(Halt::Metadata { why }),
         };
@@ -117,6 +126,7 @@ impl Broker {
             self.look_at_deletions(|_| true);
             self.look_for_myself();
         }
+        self.metadata_grew(bytes);
     }
 
     fn follow(&mut self, after: After, until: BTreeSet<PartitionId>) {
@@ -132,12 +142,36 @@ impl Broker {
         let is_ours = |found: &FoundLog| found.topic == id.topic || found.topic == Uuid::ZERO;
         match self.found.remove(&folder) {
             Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
-            Some((dir, found)) => self.leave_stray(&folder, dir, &found),
+            Some((dir, found)) if self.admin.removed.contains(&found.topic) => self.leave_stray(&folder, dir, &found),
+            Some(found) => {
+                // Which of both is the older is not yet known: this node may have lost the end of what it had read of the metadata.
+                self.found.insert(folder.clone(), found);
+                self.admin.clashing.insert(folder, id);
+                return;
+            }
             // What is created while this broker serves has no log anywhere yet.
             None if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() => return,
             None => probe!("a partition in the metadata has no log at the start"),
         }
         self.make_partition(name, id, config);
+    }
+
+    /// This node has read as much of the metadata as any process before it: where a log's name belongs to another topic, that one is the newer.
+    pub(super) fn settle_clashes(&mut self) {
+        for (folder, id) in std::mem::take(&mut self.admin.clashing) {
+            let me = self.config.broker.id;
+            let Some(topic) = self.image().topic_by_id(id.topic) else { continue };
+            let is_mine = topic.partitions.get(&id.index).is_some_and(|partition| partition.replicas.contains(&me));
+            if !is_mine || self.partitions.contains_key(&id) {
+                continue;
+            }
+            let name = topic.name.clone();
+            let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
+            if let Some((dir, found)) = self.found.remove(&folder) {
+                self.leave_stray(&folder, dir, &found);
+            }
+            self.make_partition(&name, id, &config);
+        }
     }
 
     /// A log that no topic claims. If the metadata says that its topic was deleted, or that the replica has moved away, that is finished now; else it is
@@ -149,11 +183,20 @@ impl Broker {
         } else if self.has_moved_away(folder, found.topic) {
             probe!("the log of a replica that has moved away is found at the start");
             self.delete_log(folder.to_owned(), found.log);
+        } else if self.was_forgotten(found.topic) {
+            probe!("the log of a topic that was deleted below a snapshot is found at the start");
+            self.delete_log(folder.to_owned(), found.log);
         } else {
             self.admin.strays.insert(folder.to_owned(), dir);
             let text = format!("the log {folder} (topic id {}) belongs to no topic; it is left alone", found.topic);
             self.note(Level::Warn, text);
         }
+    }
+
+    /// Whether the end of a topic may have been told below a snapshot. This node has read as much of the metadata as any process before it, so no
+    /// record is yet to come that makes the topic. Without a snapshot every record was read, and none told of it.
+    fn was_forgotten(&self, topic: Uuid) -> bool {
+        self.phase == Phase::Running && self.snapshots.ids().next().is_some() && self.image().topic_by_id(topic).is_none()
     }
 
     /// Whether the topic has that partition, and this broker no replica of it.
@@ -269,7 +312,9 @@ impl Broker {
             }
             (true, false) => {
                 self.take_up(&name, id, &config);
-                if self.partitions.get(&id).is_none_or(|p| matches!(p.role, Role::Opening)) {
+                // What clashes is settled only when this node serves, for which its own registration is answered first.
+                let clashes = self.admin.clashing.values().any(|clashing| *clashing == id);
+                if !clashes && self.partitions.get(&id).is_none_or(|p| matches!(p.role, Role::Opening)) {
                     until.insert(id);
                 }
             }
@@ -327,5 +372,12 @@ impl Broker {
     /// What must hold of the metadata after every step.
     pub(super) fn check_metadata(&self) {
         self.admin.controller.check();
+        self.check_snapshots();
+    }
+
+    /// The committed metadata and where it ends: nodes that have applied as much hold the same.
+    #[must_use]
+    pub fn committed_metadata(&self) -> (Offset, &Image) {
+        (self.admin.controller.applied(), self.image())
     }
 }

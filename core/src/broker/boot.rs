@@ -8,6 +8,7 @@ use super::quorum::ELECTION_FILE;
 use super::stored::Pending;
 use super::{Broker, RecoveredNode, Timer};
 use crate::client::io::Address;
+use crate::config::quorum::MetadataLog;
 use crate::config::topic::{Cleanup, TimestampType};
 use crate::config::{BrokerConfig, Durability, TopicConfig};
 use crate::id::{Offset, PartitionIndex, Uuid};
@@ -26,8 +27,6 @@ use std::time::Duration;
 pub(super) const METADATA: PartitionId =
     PartitionId { topic: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), index: PartitionIndex(0) };
 
-/// Bytes of the metadata log in one segment (`metadata.log.segment.bytes`).
-const METADATA_SEGMENT_BYTES: u32 = 1 << 30;
 /// Bytes of the metadata log replayed at a time.
 const STEP_BYTES: u32 = 1 << 20;
 
@@ -48,7 +47,8 @@ impl Broker {
     /// Takes up, or makes, the metadata log.
     pub(super) fn boot(&mut self) {
         let topic: Arc<str> = METADATA_TOPIC.into();
-        let config = Arc::new(metadata_config(&self.config.broker));
+        let config = Arc::new(metadata_config(&self.config.broker, &self.config.quorum.log));
+        self.find_snapshots();
         match self.found.remove("__cluster_metadata-0") {
             Some((dir, found)) => self.adopt_partition(&topic, METADATA, &config, dir, found),
             None => self.create_partition(&topic, METADATA, &config),
@@ -58,22 +58,28 @@ impl Broker {
     /// The metadata log is open: at the start it is read, later it was cut.
     pub(super) fn metadata_opened(&mut self) {
         let log = self.partitions[&METADATA].open_log().expect("it has just been opened");
-        let (start, end) = (log.start(), log.end());
+        let end = log.end();
         if self.phase == Phase::Loading {
-            return self.load_from(start);
+            return self.load_metadata();
         }
         let at = self.now.at;
-        self.admin.controller.cut(end);
+        let is_restoring = self.snapshots.restoring.is_some();
+        if !is_restoring {
+            self.admin.controller.cut(end);
+        }
         let Some((epoch, leader)) = self.quorum.as_ref().map(|q| (q.epoch(), q.leader().map(|(id, _)| id))) else { return };
         let follower = self.partitions.get_mut(&METADATA).and_then(|p| p.follower_mut()).expect("it has just been opened");
         (follower.epoch, follower.leader) = (epoch, leader);
+        if is_restoring {
+            return self.metadata_restored(end);
+        }
         self.tell_quorum(|quorum, tail| {
             quorum.appended(at, tail);
             quorum.truncated(at, end);
         });
     }
 
-    fn load_from(&mut self, from: Offset) {
+    pub(super) fn load_from(&mut self, from: Offset) {
         let log = self.partitions[&METADATA].open_log().expect("nothing cuts it before it is read");
         let (log, until) = (log.id(), log.end());
         if from >= until {
@@ -105,7 +111,7 @@ impl Broker {
             Some(Ok(election)) => election,
             Some(Err(bad)) => return self.halt(Halt::Metadata { why: format!("{ELECTION_FILE} cannot be read: {}", bad.why) }),
         };
-        let voters = self.formatted_voters();
+        let voters = self.first_voters.take().unwrap_or_else(|| self.formatted_voters());
         let (tail, rng) = (self.metadata_tail(), self.rng.clone());
         self.quorum = Some(Quorum::new(self.quorum_config(), election, voters, tail, self.now.at, rng));
         for (at, voters) in std::mem::take(&mut self.log_voters) {
@@ -119,17 +125,18 @@ impl Broker {
         self.beat_now();
     }
 
-    /// The voters that this node was told of when it was formatted, or by the newest snapshot.
+    /// The voters that this node was told of when it was formatted, or by its configuration.
     fn formatted_voters(&self) -> Voters {
-        let nowhere = Address { host: String::new(), port: 0 };
+        self.config.quorum.initial.voters.iter().map(|voter| self.voter_of(voter)).collect()
+    }
+
+    pub(super) fn voter_of(&self, voter: &VotersRecordVoter) -> Voter {
         let listener = self.controller_listener();
-        let voter = |voter: &VotersRecordVoter| {
-            let endpoint = voter.endpoints.iter().find(|endpoint| endpoint.name == listener).or(voter.endpoints.first());
-            // The only voter of a cluster of one has no listener for others.
-            let address = endpoint.map_or(nowhere.clone(), |e| Address { host: e.host.clone(), port: e.port });
-            Voter { id: voter.voter_id, directory: voter.voter_directory_id, address }
-        };
-        self.config.quorum.initial.voters.iter().map(voter).collect()
+        let endpoint = voter.endpoints.iter().find(|endpoint| endpoint.name == listener).or(voter.endpoints.first());
+        // The only voter of a cluster of one has no listener for others.
+        let nowhere = || Address { host: String::new(), port: 0 };
+        let address = endpoint.map_or_else(nowhere, |e| Address { host: e.host.clone(), port: e.port });
+        Voter { id: voter.voter_id, directory: voter.voter_directory_id, address }
     }
 
     /// The name of the listener by which controllers talk.
@@ -163,6 +170,7 @@ impl Broker {
             return;
         }
         self.phase = Phase::Running;
+        self.settle_clashes();
         for (folder, (dir, found)) in std::mem::take(&mut self.found) {
             self.leave_stray(&folder, dir, &found);
         }
@@ -213,13 +221,14 @@ pub(super) fn previous_epoch(config: &super::Config, saved: &BTreeMap<String, By
     (is_safe && is_whole).then(|| epoch.parse().ok()).flatten()
 }
 
-/// What holds for the metadata log, whatever the broker's defaults for topics: nothing of it is ever cleaned away or changed.
-fn metadata_config(broker: &BrokerConfig) -> TopicConfig {
+/// What holds for the metadata log, whatever the broker's defaults for topics: only what a snapshot stands for is deleted, and nothing is changed.
+fn metadata_config(broker: &BrokerConfig, log: &MetadataLog) -> TopicConfig {
     TopicConfig {
         cleanup: Cleanup::default(),
         compression: None,
         timestamp_type: TimestampType::Create,
-        segment_bytes: METADATA_SEGMENT_BYTES,
+        segment_bytes: log.segment_bytes,
+        segment_ms: log.segment_ms,
         ..broker.topic_defaults()
     }
 }

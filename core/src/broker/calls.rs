@@ -27,6 +27,8 @@ pub(super) enum Asker {
     Quorum(CallId),
     /// A fetch of the metadata log.
     Metadata,
+    /// A fetch of a snapshot of it.
+    Snapshot,
     /// A fetch of partitions that this broker leads.
     Fetcher(BrokerId),
     /// Where logs of that leader begin.
@@ -122,6 +124,7 @@ impl Broker {
         match asker {
             Asker::Quorum(number) => self.quorum_answered(number, outcome),
             Asker::Metadata => self.metadata_fetched(outcome, fetched),
+            Asker::Snapshot => self.snapshot_fetched(outcome),
             Asker::Fetcher(leader) => self.replicas_fetched(leader, outcome, fetched),
             Asker::Begins(leader) => self.begins_told(leader, outcome),
             Asker::Ends(leader) => self.ends_told(leader, outcome),

@@ -7,6 +7,8 @@ use super::stored::Pending;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::log::Log;
+use crate::log::snapshot::{SnapshotId, Standing};
 use crate::partition::leader::Leader;
 use crate::partition::{PartitionId, Role};
 use crate::store::{Located, StoreFault, StoreOp, Stored};
@@ -64,6 +66,8 @@ enum Found {
         epoch: LeaderEpoch,
         end: Offset,
     },
+    /// Records of the metadata log that are gone: the snapshot has what they said.
+    Snapshot(SnapshotId),
     /// Nothing to read yet.
     Empty,
     /// Another replica is nearer to the client.
@@ -109,7 +113,7 @@ impl Broker {
         let mut bytes = 0;
         for want in &fetching.wants {
             match self.find(fetching, want) {
-                Found::Error(_) | Found::Diverging { .. } | Found::Nearer(_) => return true,
+                Found::Error(_) | Found::Diverging { .. } | Found::Snapshot(_) | Found::Nearer(_) => return true,
                 Found::Empty if self.has_news(fetching, want) => return true,
                 Found::Empty => {}
                 Found::Some { bytes: more } => bytes += more.min(u64::from(want.max_bytes)),
@@ -136,6 +140,11 @@ impl Broker {
         if let Some(nearer) = fetching.rack.as_ref().and_then(preferred) {
             return Found::Nearer(nearer);
         }
+        if id == METADATA
+            && let Some(apart) = self.metadata_apart(want, source.log)
+        {
+            return apart;
+        }
         // Also where the epochs differ: a cut would not lead a follower to what is there.
         if want.offset < source.log.start() {
             return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -153,6 +162,15 @@ impl Broker {
         // What is no longer in memory is more than the memory holds: enough for any sensible minimum.
         let bytes = self.tails.read(source.log.id(), want.offset, until, u64::from(want.max_bytes)).map_or(u64::MAX >> 16, |f| f.bytes);
         Found::Some { bytes }
+    }
+
+    /// As `diverging`, of the metadata log: it may begin with a snapshot.
+    fn metadata_apart(&self, want: &Want, log: &Log) -> Option<Found> {
+        match self.metadata_standing(log, want.offset, want.last_fetched_epoch) {
+            Standing::Sound => None,
+            Standing::Diverging { epoch, end } => Some(Found::Diverging { epoch, end }),
+            Standing::Behind(id) => Some(Found::Snapshot(id)),
+        }
     }
 
     /// The partition that a want names.
@@ -179,11 +197,14 @@ impl Broker {
         let now = self.now;
         let newest = fetching.wants.iter().filter(|want| self.wanted(fetching, want) == Some(METADATA)).map(|want| want.leader_epoch).max();
         let sound = |want: &&Want| match self.find(fetching, want) {
-            Found::Error(_) => false,
+            Found::Error(_) | Found::Snapshot(_) => false,
             // KAFKA-13141: it is about to cut what lies behind, so its offset says nothing of what it has.
             Found::Diverging { .. } => mutant!(DivergingMovesLeo),
             Found::Empty | Found::Some { .. } | Found::Nearer(_) => true,
         };
+        let listens = |want: &&Want| matches!(self.find(fetching, want), Found::Diverging { .. } | Found::Snapshot(_));
+        let of_metadata = |want: &&Want| self.wanted(fetching, want) == Some(METADATA);
+        let listener = fetching.wants.iter().filter(of_metadata).find(listens).map(|want| (replica.id, want.directory));
         let has = |want: &Want| Some((self.wanted(fetching, want)?, want.start..want.offset, want.directory));
         let has: Vec<_> = fetching.wants.iter().filter(sound).filter_map(has).collect();
         if let Some(epoch) = newest {
@@ -193,6 +214,9 @@ impl Broker {
                     quorum.heard(now.at, epoch, None, None)
                 }
             });
+        }
+        if let Some(listener) = listener {
+            self.tell_quorum(|quorum, _| quorum.listens(now.at, listener));
         }
         for (id, held, directory) in has {
             if id == METADATA {
@@ -289,6 +313,11 @@ impl Broker {
             Found::Nearer(replica) => {
                 probe!("a client is sent to a replica in its rack");
                 answer.preferred_read_replica = replica;
+            }
+            Found::Snapshot(id) => {
+                probe!("a replica is told to take a snapshot");
+                answer.snapshot_id.end_offset = id.end;
+                answer.snapshot_id.epoch = id.epoch;
             }
             Found::Empty => {}
             Found::Some { .. } if *left == 0 && !first => {}

@@ -199,6 +199,8 @@ impl Broker {
         for id in ids {
             self.retain_one(id, wall, silent);
         }
+        self.metadata_grew(0);
+        self.clean_metadata();
     }
 
     pub(super) fn retention_check(&self) -> Duration {

@@ -35,6 +35,8 @@ mod range;
 mod replicate;
 mod roles;
 mod scrub;
+mod snapshot_fetch;
+mod snapshots;
 mod source;
 mod stored;
 mod summary;
@@ -215,6 +217,9 @@ pub struct Broker {
     quorum: Option<Quorum>,
     /// The voters that the metadata log names, as it is read.
     log_voters: Vec<(Offset, Voters)>,
+    /// And those that the snapshot names from which this node started.
+    first_voters: Option<Voters>,
+    snapshots: snapshots::Snapshots,
     metadata_fetch_open: bool,
     /// In which epoch whom.
     metadata_asked: Option<(LeaderEpoch, BrokerId)>,
@@ -276,6 +281,8 @@ impl Broker {
             calls: calls::Calls::default(),
             quorum: None,
             log_voters: Vec::new(),
+            first_voters: None,
+            snapshots: snapshots::Snapshots::default(),
             metadata_fetch_open: false,
             metadata_asked: None,
             fetchers: BTreeMap::new(),
@@ -454,7 +461,7 @@ impl Broker {
                 self.propose_reply(token, |planner| planner.alter_partition_reassignments(&body));
             }
             Request::AlterReplicaLogDirs(body) => self.alter_replica_log_dirs(token, body),
-            Request::FetchSnapshot(_) => self.close(token.conn, "a cluster's API is not served here"),
+            Request::FetchSnapshot(body) => self.fetch_snapshot(token, &body),
         }
     }
 

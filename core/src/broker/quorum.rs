@@ -7,6 +7,7 @@ use super::boot::{METADATA, Phase};
 use super::calls::{Asker, Fetched};
 use super::io::{Halt, Unreachable};
 use super::stored::Pending;
+use crate::client::io::Address;
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, CallId, LeaderEpoch, Offset, Uuid};
 use crate::log::Ops;
@@ -16,7 +17,8 @@ use crate::partition::leader::{Commit, Leader};
 use crate::quorum::{Action, Quorum, Tail};
 use crate::store::StoreOp;
 use crate::wire::Response;
-use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState};
+use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState, SnapshotId};
+use crate::wire::batch::BatchHeader;
 use crate::wire::records::control::ControlRecord;
 use crate::wire::records::raft::{LeaderChangeMessage, Voter as VoterName};
 use crate::{mutant, probe};
@@ -35,7 +37,7 @@ impl Broker {
         let log = self.partitions.get(&METADATA).and_then(|p| p.open_log());
         log.map_or_else(Tail::default, |log| Tail {
             end: log.end(),
-            epoch: log.epochs().latest().unwrap_or(LeaderEpoch(0)),
+            epoch: self.metadata_epoch_of(log).unwrap_or(LeaderEpoch(0)),
             durable: log.durable(),
         })
     }
@@ -116,14 +118,14 @@ impl Broker {
     fn append_control(&mut self, record: ControlRecord) {
         let batch = ControlRecord::batch(std::slice::from_ref(&record), Offset::ZERO, LeaderEpoch(-1), self.now.wall);
         match self.append(METADATA, &batch) {
-            Ok(placed) => self.take_in_control(placed.base, placed.next, &[record]),
+            Ok(placed) => self.take_in_control(batch.stamp(placed.base, LeaderEpoch(-1)).header(), &[record]),
             Err(code) => self.halt(Halt::Metadata { why: format!("the metadata log takes no records: {code:?}") }),
         }
     }
 
-    fn take_in_control(&mut self, base: Offset, next: Offset, records: &[ControlRecord]) {
-        self.admin.controller.pass(base, next);
-        let at = self.now.at;
+    fn take_in_control(&mut self, header: &BatchHeader, records: &[ControlRecord]) {
+        self.admin.controller.pass(header);
+        let (at, base) = (self.now.at, header.base_offset);
         for record in records {
             if let ControlRecord::KRaftVoters(voters) = record {
                 let known = crate::quorum::Voters::from_record(voters, self.controller_listener());
@@ -160,7 +162,10 @@ impl Broker {
         let partition = self.partitions.get_mut(&METADATA).expect("its log was just taken");
         partition.role = Role::Follower(Box::new(Follower::new(epoch, leader, log, high)));
         self.give_up(Asker::Metadata);
+        self.give_up(Asker::Snapshot);
         self.metadata_fetch_open = false;
+        // Another leader may not have this snapshot. One that is whole goes on to the disk.
+        self.snapshots.receiving.take_if(|receiving| !receiving.is_whole());
     }
 
     /// Asks for what follows, once everything fetched before is durable.
@@ -169,7 +174,7 @@ impl Broker {
             return;
         }
         let Some(follower) = self.partitions.get(&METADATA).and_then(|p| p.follower()) else { return };
-        if follower.log.durable() < follower.log.end() {
+        if follower.log.durable() < follower.log.end() || self.fetch_snapshot_piece() {
             return;
         }
         let at = self.now.at;
@@ -190,7 +195,7 @@ impl Broker {
             partition: METADATA.index,
             current_leader_epoch: epoch,
             fetch_offset: follower.log.end(),
-            last_fetched_epoch: follower.log.epochs().latest().unwrap_or(LeaderEpoch(-1)),
+            last_fetched_epoch: self.metadata_epoch_of(&follower.log).unwrap_or(LeaderEpoch(-1)),
             log_start_offset: follower.log.start(),
             partition_max_bytes: FETCH_BYTES,
             replica_directory_id: self.config.quorum.directory,
@@ -213,53 +218,64 @@ impl Broker {
         let at = self.now.at;
         let response = match outcome {
             Ok(Response::Fetch(response)) if response.error_code == ErrorCode::NONE => response,
-            Err(Unreachable::Refused) => {
-                let asked = self.metadata_asked.map(|(_, id)| id);
-                return self.tell_quorum(|quorum, _| {
-                    quorum.fetch_failed(at);
-                    // Nobody listens where the leader did: its process is gone.
-                    if let Some(gone) = asked {
-                        quorum.gone(at, gone);
-                    }
-                });
-            }
-            Ok(_) | Err(_) => return self.tell_quorum(|quorum, _| quorum.fetch_failed(at)),
+            Err(why) => return self.metadata_unreachable(why),
+            Ok(_) => return self.tell_quorum(|quorum, _| quorum.fetch_failed(at)),
         };
         let Some(partition) = response.responses.first().and_then(|topic| topic.partitions.first()) else {
             return self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
         };
-        let asked = self.metadata_asked;
         if partition.error_code != ErrorCode::NONE {
             self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
-            return self.tell_leader(&response, partition);
+            return self.fetch_told(&response, partition);
         }
-        self.tell_leader(&response, partition);
-        // An answer counts only if the leader that was asked is still the leader of that epoch.
-        let now = self.quorum.as_ref().map(|quorum| (quorum.epoch(), quorum.leader().map(|(id, _)| id)));
-        let (Some(epoch), true) = (asked.map(|(epoch, _)| epoch), asked.map(|(epoch, id)| (epoch, Some(id))) == now) else {
-            return self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
-        };
+        self.fetch_told(&response, partition);
+        let Some(epoch) = self.asked_who_leads() else { return self.tell_quorum(|quorum, _| quorum.fetch_failed(at)) };
         self.tell_quorum(|quorum, _| quorum.fetch_answered(at, epoch));
         if partition.diverging_epoch.epoch.0 >= 0 {
             let (epoch, end) = (partition.diverging_epoch.epoch, partition.diverging_epoch.end_offset);
             return self.cut_diverged(METADATA, epoch, end);
         }
+        if partition.snapshot_id.epoch.0 >= 0 {
+            let SnapshotId { end_offset: end, epoch: last } = partition.snapshot_id;
+            return self.told_snapshot(epoch, crate::log::snapshot::SnapshotId { end, epoch: last });
+        }
         self.take_in_metadata(partition.high_watermark, fetched);
     }
 
-    /// An answer may tell a newer epoch, or who leads.
-    fn tell_leader(&mut self, response: &FetchResponse, partition: &PartitionData) {
+    /// The epoch in which the last question was asked, if whom it went to is still the leader of that epoch: an answer counts only then.
+    pub(super) fn asked_who_leads(&self) -> Option<LeaderEpoch> {
+        let (epoch, asked) = self.metadata_asked?;
+        let quorum = self.quorum.as_ref()?;
+        let leads = quorum.epoch() == epoch && quorum.leader().is_some_and(|(id, _)| id == asked);
+        leads.then_some(epoch)
+    }
+
+    /// A question about the metadata log has no answer.
+    pub(super) fn metadata_unreachable(&mut self, why: Unreachable) {
+        let (at, asked) = (self.now.at, self.metadata_asked.map(|(_, id)| id));
+        self.tell_quorum(|quorum, _| {
+            quorum.fetch_failed(at);
+            // Nobody listens where the leader did: its process is gone.
+            if let Some(gone) = asked.filter(|_| why == Unreachable::Refused) {
+                quorum.gone(at, gone);
+            }
+        });
+    }
+
+    fn fetch_told(&mut self, response: &FetchResponse, partition: &PartitionData) {
         let told = &partition.current_leader;
-        if told.leader_epoch.0 < 0 {
-            return;
-        }
         let leader = (told.leader_id.0 >= 0).then_some(told.leader_id);
         let endpoint = response.node_endpoints.iter().find(|node| Some(node.node_id) == leader);
-        let address =
-            endpoint.and_then(|node| Some(crate::client::io::Address { host: node.host.clone(), port: u16::try_from(node.port).ok()? }));
+        let address = endpoint.and_then(|node| Some(Address { host: node.host.clone(), port: u16::try_from(node.port).ok()? }));
+        self.tell_leader(told.leader_epoch, leader, address);
+    }
+
+    /// An answer may tell a newer epoch, or who leads.
+    pub(super) fn tell_leader(&mut self, epoch: LeaderEpoch, leader: Option<BrokerId>, address: Option<Address>) {
         let at = self.now.at;
-        let epoch = told.leader_epoch;
-        self.tell_quorum(|quorum, _| quorum.heard(at, epoch, leader, address));
+        if epoch.0 >= 0 {
+            self.tell_quorum(|quorum, _| quorum.heard(at, epoch, leader, address));
+        }
     }
 
     fn take_in_metadata(&mut self, high: Offset, fetched: Fetched) {
@@ -306,7 +322,7 @@ impl Broker {
             return self.admin.controller.take_in(batch);
         }
         let records = ControlRecord::all(batch).map_err(|why| format!("the control batch at offset {}: {why:?}", header.base_offset))?;
-        self.take_in_control(header.base_offset, header.next_offset(), &records);
+        self.take_in_control(header, &records);
         Ok(())
     }
 }

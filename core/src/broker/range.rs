@@ -143,7 +143,10 @@ impl Broker {
             return;
         }
         match follower.astray(&held) {
-            Astray::Begin(at) => self.restart(id, at),
+            Astray::Begin(at) => {
+                probe!("a follower begins anew where its leader's log begins");
+                self.restart(id, at);
+            }
             Astray::Cut(to) => {
                 probe!("a follower's log ends behind its leader's");
                 self.cut(id, to);
@@ -167,7 +170,6 @@ impl Broker {
 
     /// Drops a follower's whole log: it begins where the leader's does. Everything below was committed, and then deleted.
     pub(super) fn restart(&mut self, id: PartitionId, at: Offset) {
-        probe!("a follower begins anew where its leader's log begins");
         let Some(log) = self.partitions.get(&id).map(|p| p.log) else { return };
         if self.step_down(id).is_none() {
             return;

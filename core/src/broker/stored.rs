@@ -1,11 +1,14 @@
 //! What the store says goes to whom it concerns; what it cannot do any more takes logs or directories offline.
 
-use super::boot::Phase;
+use super::boot::{METADATA, Phase};
 use super::io::{Halt, Level};
+use super::snapshots::Kept;
 use super::{Broker, Token};
+use crate::controller::snapshot::Contents;
 use crate::error::ErrorCode;
-use crate::id::{DirId, Ticket};
+use crate::id::{DirId, LeaderEpoch, Ticket};
 use crate::log::Recovered;
+use crate::log::snapshot::SnapshotId;
 use crate::partition::{Loss, Owner, PartitionId, Role};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
@@ -45,6 +48,12 @@ pub(super) enum Pending {
     Space { dir: DirId },
     /// An election of the metadata quorum.
     Election { number: u64 },
+    /// A snapshot that this node made.
+    Snapshot { id: SnapshotId, kept: Kept },
+    /// A snapshot of the leader of `epoch`.
+    Arrived { id: SnapshotId, epoch: LeaderEpoch, kept: Kept, contents: Box<Contents> },
+    /// A piece of a snapshot, for a replica.
+    Piece { token: Token, id: SnapshotId, from: u64 },
 }
 
 impl Broker {
@@ -80,6 +89,11 @@ impl Broker {
             (Pending::Scrub { partition, life }, outcome) => self.scrubbed(partition, self.lives(partition, life), outcome),
             (Pending::Locate { token, at, .. }, outcome) => self.located(token, at, outcome),
             (Pending::FindTime { token, at, .. }, outcome) => self.time_found(token, at, outcome),
+            (Pending::Snapshot { id, kept }, outcome) => self.snapshot_written(id, kept, &outcome),
+            (Pending::Arrived { id, epoch, kept, contents }, outcome) => {
+                self.snapshot_arrived(id, epoch, outcome.map(|_| (kept, contents)));
+            }
+            (Pending::Piece { token, id, from }, outcome) => self.piece_read(token, id, from, outcome),
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
             (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
             (Pending::Delete { folder }, _) => self.log_deleted(&folder),
@@ -145,6 +159,7 @@ impl Broker {
         match outcome {
             Ok(Stored::Reopened(found)) => self.opened(id, *found),
             Ok(other) => unreachable!("a reopen is answered by the log, not by {other:?}"),
+            Err(fault) if id == METADATA => self.halt(Halt::Metadata { why: format!("the metadata log cannot be cut: {fault:?}") }),
             Err(fault) => self.cannot_open(id, &fault),
         }
     }

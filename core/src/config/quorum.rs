@@ -7,6 +7,7 @@ use super::{Endpoint, Properties};
 use crate::client::io::Address;
 use crate::id::{BrokerId, DirId, Uuid};
 use crate::log::FoundDir;
+use crate::log::snapshot::SnapshotId;
 use crate::wire::records::control::{self, QuorumOf};
 use crate::wire::records::raft::{self, KRaftVersionFeature, VotersRecordVoter};
 use bytes::Bytes;
@@ -15,8 +16,6 @@ use std::time::Duration;
 
 /// The folder of the metadata log.
 pub const METADATA_FOLDER: &str = "__cluster_metadata-0";
-/// How the files of snapshots end.
-const CHECKPOINT: &str = ".checkpoint";
 /// The quorum's feature levels that klamm speaks: fixed voters, and voters that change (KIP-853).
 pub const KRAFT_VERSIONS: KRaftVersionFeature = KRaftVersionFeature { min_supported_version: 0, max_supported_version: 1 };
 
@@ -74,6 +73,41 @@ pub struct QuorumConfig {
     pub fetch_max_bytes: i32,
     /// `controller.quorum.fetch.snapshot.max.bytes`
     pub fetch_snapshot_max_bytes: i32,
+    /// What becomes of the metadata log.
+    pub log: MetadataLog,
+}
+
+/// When the metadata log gets snapshots, and what of it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MetadataLog {
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub snapshot_bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; `None` is never.
+    pub snapshot_interval: Option<Duration>,
+    /// `metadata.max.retention.bytes`; `None` is without bound.
+    pub retention_bytes: Option<u64>,
+    /// `metadata.max.retention.ms`; `None` is for ever.
+    pub retention_ms: Option<i64>,
+    /// `metadata.log.segment.bytes`; Kafka's `internal.metadata.log.segment.bytes`, for tests, takes its place and may be smaller.
+    pub segment_bytes: u32,
+    /// `metadata.log.segment.ms`
+    pub segment_ms: i64,
+}
+
+impl MetadataLog {
+    fn new(fixed: &Properties) -> Self {
+        let for_tests = fixed.get("internal.metadata.log.segment.bytes").and_then(|text| text.trim().parse().ok());
+        let usual = u32::try_from(number(fixed, "metadata.log.segment.bytes")).expect("the table bounds it");
+        let interval = u64::try_from(number(fixed, "metadata.log.max.snapshot.interval.ms")).expect("the table bounds it");
+        Self {
+            snapshot_bytes: u64::try_from(number(fixed, "metadata.log.max.record.bytes.between.snapshots")).expect("the table bounds it"),
+            snapshot_interval: (interval > 0).then(|| Duration::from_millis(interval)),
+            retention_bytes: u64::try_from(number(fixed, "metadata.max.retention.bytes")).ok(),
+            retention_ms: Some(number(fixed, "metadata.max.retention.ms")).filter(|ms| *ms >= 0),
+            segment_bytes: for_tests.unwrap_or(usual),
+            segment_ms: number(fixed, "metadata.log.segment.ms"),
+        }
+    }
 }
 
 impl QuorumConfig {
@@ -85,10 +119,7 @@ impl QuorumConfig {
         let metadata = found.iter().find(|dir| dir.logs.iter().any(|log| log.name == METADATA_FOLDER));
         let dir = metadata.map_or(dir, |found| found.dir);
         let directory = broker.dirs.get(usize::from(dir.0)).map_or(Uuid::ZERO, |dir| dir.id);
-        let saved = match metadata.and_then(|dir| newest_checkpoint(&dir.saved)) {
-            Some((name, bytes)) => control::quorum_of(bytes).map_err(|why| format!("the snapshot {name} is damaged: {why:?}"))?,
-            None => QuorumOf::default(),
-        };
+        let saved = metadata.map_or(Ok(None), |dir| newest_quorum(&dir.saved))?.unwrap_or_default();
         let fixed = &broker.fixed;
         let roles = Roles::of(fixed);
         let voters = voters(&text(fixed, "controller.quorum.voters"))?;
@@ -122,6 +153,7 @@ impl QuorumConfig {
             append_linger: ms("controller.quorum.append.linger.ms"),
             fetch_max_bytes: int("controller.quorum.fetch.max.bytes"),
             fetch_snapshot_max_bytes: int("controller.quorum.fetch.snapshot.max.bytes"),
+            log: MetadataLog::new(fixed),
         })
     }
 }
@@ -151,13 +183,16 @@ pub fn listener_names(fixed: &Properties) -> Vec<String> {
     names.split(',').map(|name| name.trim().to_ascii_uppercase()).filter(|name| !name.is_empty()).collect()
 }
 
-/// The snapshot of the metadata log with the highest end: names are padded, so that their order is that of offset and epoch.
-fn newest_checkpoint(saved: &BTreeMap<String, Bytes>) -> Option<(&str, &Bytes)> {
-    let is_snapshot = |name: &str| {
-        let file = name.strip_prefix(METADATA_FOLDER).and_then(|rest| rest.strip_prefix('/'));
-        file.and_then(|file| file.strip_suffix(CHECKPOINT)).is_some_and(|stem| stem.len() == 31)
-    };
-    saved.iter().rev().find(|(name, _)| is_snapshot(name)).map(|(name, bytes)| (name.as_str(), bytes))
+/// What the newest whole snapshot says of the quorum. An older one will do, for its voters are overtaken by those of the log.
+fn newest_quorum(saved: &BTreeMap<String, Bytes>) -> Result<Option<QuorumOf>, String> {
+    let mut damage = None;
+    for (name, bytes) in saved.iter().rev().filter(|(name, _)| SnapshotId::of_file(name).is_some()) {
+        match control::quorum_of(bytes) {
+            Ok(quorum) => return Ok(Some(quorum)),
+            Err(why) => drop(damage.get_or_insert_with(|| format!("the snapshot {name} is damaged: {why:?}"))),
+        }
+    }
+    damage.map_or(Ok(None), Err)
 }
 
 /// Reads `controller.quorum.voters`: `id@host:port,...`

@@ -47,7 +47,7 @@ pub struct Image {
 }
 
 /// What a record changed, for who acts on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A topic is there; its partitions follow.
     TopicCreated {

@@ -37,6 +37,7 @@ pub mod record;
 pub mod register;
 pub mod registration;
 pub mod resource;
+pub mod snapshot;
 
 pub use change::Election;
 pub use draft::directory;

@@ -10,8 +10,9 @@
 use super::image::{Change, Contradiction, Image};
 use super::record::{self, Record};
 use crate::id::Offset;
+use crate::mutant;
 use crate::time::Timestamp;
-use crate::wire::batch::Batch;
+use crate::wire::batch::{Batch, BatchHeader};
 use std::collections::VecDeque;
 
 /// One thing that waits to be committed; in order, and never used twice.
@@ -25,7 +26,21 @@ struct Uncommitted {
     base: Offset,
     /// Committed when the log is committed up to here.
     end: Offset,
+    size: Size,
     records: Vec<Record>,
+}
+
+/// A batch's bytes in the log, and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Size {
+    bytes: u32,
+    time: Timestamp,
+}
+
+impl Size {
+    fn of(header: &BatchHeader) -> Self {
+        Self { bytes: header.bytes, time: header.max_timestamp }
+    }
 }
 
 /// What only the active controller has.
@@ -42,6 +57,12 @@ pub struct Controller {
     committed: Image,
     /// The log is committed and replayed up to here.
     applied: Offset,
+    /// The time of the last batch that was.
+    applied_time: Timestamp,
+    /// Whether that was a control batch.
+    applied_control: bool,
+    /// What a snapshot changed, of which nobody was told yet.
+    untold: Vec<Change>,
     /// Where the log ends.
     end: Offset,
     uncommitted: VecDeque<Uncommitted>,
@@ -56,6 +77,8 @@ pub struct Committed {
     pub changes: Vec<Change>,
     /// Proposals that are committed by it.
     pub done: Vec<CommitId>,
+    /// How many bytes of the log that was.
+    pub bytes: u64,
 }
 
 impl Controller {
@@ -83,6 +106,21 @@ impl Controller {
         self.applied
     }
 
+    /// The time of the last batch below.
+    #[must_use]
+    pub fn applied_time(&self) -> Timestamp {
+        self.applied_time
+    }
+
+    /// What a snapshot holds, and the end of the log below.
+    #[must_use]
+    pub fn snapshot(&self) -> (&Image, Offset) {
+        match &self.active {
+            Some(active) if mutant!(SnapshotAboveHigh) => (&active.planned, self.end),
+            _ => (&self.committed, self.applied),
+        }
+    }
+
     /// Whether plans may be made here.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -97,15 +135,16 @@ impl Controller {
         let (base, end) = (batch.header().base_offset, batch.header().next_offset());
         assert!(base >= self.end, "a batch at {base} of a metadata log that ends at {}", self.end);
         let records = record::read(batch)?.into_iter().map(|(_, record)| record).collect();
-        self.uncommitted.push_back(Uncommitted { base, end, records });
+        self.uncommitted.push_back(Uncommitted { base, end, size: Size::of(batch.header()), records });
         self.end = end;
         Ok(())
     }
 
-    /// A control batch stands at `base..end`: it holds nothing for the image.
-    pub fn pass(&mut self, base: Offset, end: Offset) {
+    /// A control batch is in the log: it holds nothing for the image.
+    pub fn pass(&mut self, header: &BatchHeader) {
+        let (base, end) = (header.base_offset, header.next_offset());
         assert!(base >= self.end, "a control batch at {base} of a metadata log that ends at {}", self.end);
-        self.uncommitted.push_back(Uncommitted { base, end, records: Vec::new() });
+        self.uncommitted.push_back(Uncommitted { base, end, size: Size::of(header), records: Vec::new() });
         self.end = end;
     }
 
@@ -119,6 +158,17 @@ impl Controller {
         self.end = to;
     }
 
+    /// A snapshot stands for the log below `end`, whose last batch has that time: the log begins there, without a record. What it changes is told
+    /// with the next commit.
+    pub fn restore(&mut self, image: Image, end: Offset, time: Timestamp) {
+        assert!(end >= self.applied, "committed metadata goes back from {} to a snapshot at {end}", self.applied);
+        assert!(!self.is_active(), "an active controller has all that is committed");
+        self.untold.extend(self.committed.changes_to(&image));
+        self.uncommitted.clear();
+        (self.committed, self.applied, self.end) = (image, end, end);
+        (self.applied_time, self.applied_control) = (time, false);
+    }
+
     /// This node leads the quorum, and everything that was in the log when it began is committed: plans may be made.
     pub fn activate(&mut self) {
         assert!(self.uncommitted.is_empty(), "the log is committed up to {} only", self.applied);
@@ -127,8 +177,11 @@ impl Controller {
 
     /// This node does not lead any more. Returns the proposals whose fate is unknown.
     pub fn deactivate(&mut self) -> Vec<CommitId> {
-        let waiting = self.active.take().map(|active| active.waiting).unwrap_or_default();
-        waiting.into_iter().map(|(id, _)| id).collect()
+        let Some(active) = self.active.take() else { return Vec::new() };
+        if mutant!(RenounceNoSnapshot) && self.applied_control {
+            self.committed = active.planned;
+        }
+        active.waiting.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Takes a plan's records into the planned image. Returns what to wait for, and the batch to append at `end`.
@@ -150,8 +203,8 @@ impl Controller {
         let id = CommitId(self.next);
         self.next += 1;
         active.waiting.push_back((id, self.end));
-        if batch.is_some() {
-            self.uncommitted.push_back(Uncommitted { base, end: self.end, records });
+        if let Some(batch) = &batch {
+            self.uncommitted.push_back(Uncommitted { base, end: self.end, size: Size::of(batch.header()), records });
         }
         (id, batch)
     }
@@ -161,14 +214,15 @@ impl Controller {
     /// # Errors
     /// A record that does not fit what came before it: the log is not one that a controller wrote.
     pub fn commit(&mut self, high: Offset) -> Result<Committed, String> {
-        let mut committed = Committed::default();
+        let mut committed = Committed { changes: std::mem::take(&mut self.untold), ..Committed::default() };
         while self.uncommitted.front().is_some_and(|first| first.end <= high) {
             let first = self.uncommitted.pop_front().expect("looked at above");
             for (at, record) in (first.base.0..).zip(&first.records) {
                 let change = self.committed.replay(record).map_err(|Contradiction(why)| format!("at offset {at}: {why}"))?;
                 committed.changes.push(change);
             }
-            self.applied = first.end;
+            committed.bytes += u64::from(first.size.bytes);
+            (self.applied, self.applied_time, self.applied_control) = (first.end, first.size.time, first.records.is_empty());
         }
         let Some(active) = &mut self.active else { return Ok(committed) };
         while active.waiting.front().is_some_and(|(_, end)| *end <= self.applied) {

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod epochs;
 pub mod producers;
 pub mod segments;
+pub mod snapshot;
 pub mod tail;
 
 use crate::config::{Durability, TopicConfig};

@@ -6,6 +6,7 @@ use crate::client::io::Address;
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::probe;
 use crate::time::{Instant, Now};
+use std::collections::BTreeMap;
 
 impl Quorum {
     /// Time passed.
@@ -55,6 +56,17 @@ impl Quorum {
         self.advance(now.at);
     }
 
+    /// Leader only: a replica asked in this node's epoch, and what it has does not count: it is to cut its log, or takes a snapshot. It listens.
+    pub fn listens(&mut self, now: Instant, replica: Replica) {
+        let is_voter = self.voters().contains(replica);
+        if let Role::Leader(leader) = &mut self.role
+            && is_voter
+        {
+            leader.since.insert(replica.0, now);
+        }
+        self.advance(now);
+    }
+
     /// An answer or a request tells an epoch and its leader. A newer epoch is taken up.
     pub fn heard(&mut self, now: Instant, epoch: LeaderEpoch, leader: Option<BrokerId>, address: Option<Address>) {
         self.learn(now, epoch, leader, address);
@@ -100,6 +112,15 @@ impl Quorum {
         }
         probe!("a voters record was cut");
         self.voters.retain(|at, _| *at < to);
+        self.count_anew(now);
+    }
+
+    /// A leader's snapshot stands for the log below `to`, which begins there without a record; it names the voters, if they can change.
+    pub fn restored(&mut self, now: Instant, to: Offset, voters: Option<Voters>, tail: Tail) {
+        self.see(tail);
+        self.committed = self.committed.max(to);
+        let voters = voters.unwrap_or_else(|| self.voters().clone());
+        self.voters = BTreeMap::from([(Offset::UNKNOWN, voters)]);
         self.count_anew(now);
     }
 

@@ -14,6 +14,7 @@
 //! - a fetch is sent in `epoch()`, and its answer is of use only if it comes from `leader()` in that same epoch;
 //! - a fetch in a newer epoch than this node's is told by `heard` (without a leader), by whomever: else its sender could never fetch again;
 //! - `fetch_failed` comes before the `heard` of the same answer, since a leader that is named there is asked at once;
+//! - a snapshot takes the log's place by `restored` alone, while this node follows;
 //! - after a cut first `appended`, then `truncated`; after an append first `appended`, then `voters_changed` for each voters record in it.
 
 mod ballot;
@@ -188,6 +189,12 @@ impl Quorum {
     #[must_use]
     pub fn voters(&self) -> &Voters {
         self.voters.values().next_back().expect("the first voters are never cut")
+    }
+
+    /// The voters by what is below `end`, where that is committed; `None` if it is no longer known.
+    #[must_use]
+    pub fn voters_below(&self, end: Offset) -> Option<&Voters> {
+        self.voters.range(..end).next_back().map(|(_, voters)| voters)
     }
 
     /// Whether no call is outstanding: a node that resigned may stop now.

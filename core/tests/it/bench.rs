@@ -23,15 +23,18 @@ struct MemoryLog {
     batches: Vec<Batch>,
     /// Batches that survive a crash.
     synced: usize,
+    /// Where it begins: what is below was deleted.
+    start: Offset,
 }
 
 impl MemoryLog {
     fn end(&self) -> Offset {
-        self.batches.last().map_or(Offset::ZERO, |b| b.header().next_offset())
+        self.batches.last().map_or(self.start, |b| b.header().next_offset())
     }
 
     fn recovered(&self) -> Recovered {
-        let mut found = Recovered::empty();
+        let mut found = Recovered { start: self.start, ..Recovered::empty() };
+        found.segments[0].base = self.start;
         for batch in &self.batches {
             let header = batch.header();
             found.epochs.assign(header.leader_epoch, header.base_offset);
@@ -183,7 +186,7 @@ impl Bench {
         match op {
             StoreOp::Create { log, dir, name, topic } => {
                 assert!(self.logs.values().all(|l| (l.dir, &l.name) != (dir, &name)), "{name} is there already");
-                self.logs.insert(log, MemoryLog { dir, name, topic, batches: Vec::new(), synced: 0 });
+                self.logs.insert(log, MemoryLog { dir, name, topic, batches: Vec::new(), synced: 0, start: Offset::ZERO });
                 Stored::Done
             }
             StoreOp::Delete { log } => {
@@ -206,19 +209,38 @@ impl Bench {
                 // One at a time, so that whoever loads must go on.
                 Stored::Loaded(self.logs[&log].batches.iter().filter(inside).take(1).cloned().collect())
             }
-            StoreOp::Discard { log, .. } => {
-                assert_ne!(self.logs[&log].name, "__cluster_metadata-0", "metadata is never cleaned away");
+            StoreOp::Discard { log, below } => {
+                let log = self.logs.get_mut(&log).expect("made before");
+                let gone = log.batches.iter().take_while(|b| b.header().next_offset() <= below).count();
+                log.batches.drain(..gone);
+                log.synced = log.synced.saturating_sub(gone);
+                log.start = below;
                 Stored::Done
+            }
+            StoreOp::Restart { log, at } => {
+                let log = self.logs.get_mut(&log).expect("made before");
+                (log.start, log.synced) = (at, 0);
+                log.batches.clear();
+                Stored::Reopened(Box::new(log.recovered()))
+            }
+            StoreOp::Remove { name, .. } => {
+                self.saved.remove(&name);
+                Stored::Done
+            }
+            StoreOp::Read { name, from, max_bytes, .. } => {
+                let bytes = &self.saved[&name];
+                let (size, from) = (bytes.len(), usize::try_from(from).expect("small").min(bytes.len()));
+                let until = size.min(from + max_bytes as usize);
+                Stored::Read { size: size as u64, bytes: bytes.slice(from..until) }
             }
             StoreOp::Save { name, bytes, .. } => {
                 self.saved.insert(name, bytes);
                 Stored::Done
             }
-            StoreOp::Roll { .. } | StoreOp::Remove { .. } => Stored::Done,
+            StoreOp::Roll { .. } => Stored::Done,
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
-            StoreOp::Restart { .. } => unreachable!("a broker alone follows nobody"),
             StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered())),
         }
     }
@@ -311,6 +333,38 @@ impl Bench {
         let mut names: Vec<String> = self.logs.values().map(|l| l.name.clone()).collect();
         names.sort();
         names
+    }
+
+    /// The paths of the small files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.saved.keys().map(String::as_str)
+    }
+
+    /// What a small file holds.
+    pub(crate) fn file(&self, path: &str) -> &Bytes {
+        &self.saved[path]
+    }
+
+    /// A byte in the midst of a small file rots.
+    pub(crate) fn damage(&mut self, path: &str) {
+        let mut bytes = self.saved[path].to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        self.saved.insert(path.to_owned(), bytes.into());
+    }
+
+    fn named(&mut self, folder: &str) -> &mut MemoryLog {
+        self.logs.values_mut().find(|log| log.name == folder).expect("a log of that name")
+    }
+
+    /// Where a log begins.
+    pub(crate) fn start_of(&mut self, folder: &str) -> Offset {
+        self.named(folder).start
+    }
+
+    /// Only so many batches of a log were on the disk.
+    pub(crate) fn cut(&mut self, folder: &str, batches: usize) {
+        self.named(folder).synced = batches;
     }
 
     /// The process dies and starts again; what was not synced is gone, and operations under way never happen.

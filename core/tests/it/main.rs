@@ -7,4 +7,5 @@ mod frames;
 mod groups;
 mod log;
 mod replication;
+mod snapshots;
 mod trio;

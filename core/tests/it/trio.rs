@@ -328,6 +328,11 @@ impl Trio {
         NODES.iter().copied().filter(|node| *node != leader).collect()
     }
 
+    /// Where a node's metadata log begins.
+    pub(crate) fn metadata_start(&self, node: i32) -> Offset {
+        self.members[&node].logs.values().find(|log| log.name == "__cluster_metadata-0").expect("it has one").base
+    }
+
     /// What a node says of its replica.
     pub(crate) fn state(&self, node: i32, topic: &str) -> String {
         let summary = self.broker(node).summary();
@@ -434,7 +439,11 @@ impl Member {
     /// The directory that an operation works in.
     fn dir_of(&self, op: &StoreOp) -> Option<DirId> {
         match op {
-            StoreOp::Create { dir, .. } | StoreOp::Save { dir, .. } | StoreOp::Remove { dir, .. } | StoreOp::Space { dir } => Some(*dir),
+            StoreOp::Create { dir, .. }
+            | StoreOp::Save { dir, .. }
+            | StoreOp::Read { dir, .. }
+            | StoreOp::Remove { dir, .. }
+            | StoreOp::Space { dir } => Some(*dir),
             StoreOp::Delete { log }
             | StoreOp::Append { log, .. }
             | StoreOp::Roll { log, .. }
@@ -512,6 +521,11 @@ impl Member {
             StoreOp::Remove { dir, name } => {
                 self.saved.remove(&(dir, name));
                 Stored::Done
+            }
+            StoreOp::Read { dir, name, from, max_bytes } => {
+                let bytes = self.saved.get(&(dir, name)).ok_or(StoreFault::Gone)?;
+                let (size, from) = (bytes.len(), usize::try_from(from).expect("small").min(bytes.len()));
+                Stored::Read { size: size as u64, bytes: bytes.slice(from..size.min(from + max_bytes as usize)) }
             }
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
         })

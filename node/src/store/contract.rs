@@ -337,6 +337,13 @@ async fn small_files_are_replaced<F: Fs + Clone>(fs: &F) {
             [("t-0/quorum-state", bytes.as_bytes()), ("top", bytes.as_bytes())]
         );
     }
+    s.done(StoreOp::Save { dir: DIR, name: "t-0/parts".into(), bytes: "0123456789".into() }).await;
+    for (from, max_bytes, expected) in [(0, 4, "0123"), (8, 4, "89"), (10, 4, ""), (99, 4, ""), (3, 0, "")] {
+        let read = s.ask(StoreOp::Read { dir: DIR, name: "t-0/parts".into(), from, max_bytes }).await;
+        assert_eq!(read, Ok(Stored::Read { size: 10, bytes: expected.into() }), "from {from}");
+    }
+    let nothing = StoreOp::Read { dir: DIR, name: "t-0/nothing".into(), from: 0, max_bytes: 1 };
+    assert_eq!(s.ask(nothing).await, Err(StoreFault::Gone));
     s.done(StoreOp::Remove { dir: DIR, name: "top".into() }).await;
     s.done(StoreOp::Remove { dir: DIR, name: "top".into() }).await;
     let gone = s.ask(StoreOp::Save { dir: DIR, name: "nowhere-0/x".into(), bytes: Bytes::new() }).await;

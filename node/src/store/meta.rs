@@ -116,7 +116,9 @@ pub(crate) async fn replace<F: Fs>(fs: &F, path: &str, bytes: Bytes) -> io::Resu
         let _ = fs.remove_file(&temporary).await;
         return Err(error);
     }
-    sync_file(&file).await?;
+    if !mutant!(RenameNoSync) {
+        sync_file(&file).await?;
+    }
     drop(file);
     fs.rename(&temporary, path).await?;
     sync_dir(fs, parent(path)).await

@@ -213,6 +213,7 @@ fn bytes_of(op: &StoreOp) -> u64 {
         | StoreOp::Sync { .. }
         | StoreOp::Truncate { .. }
         | StoreOp::Restart { .. }
+        | StoreOp::Read { .. }
         | StoreOp::Discard { .. }
         | StoreOp::Reopen { .. }
         | StoreOp::Locate { .. }
@@ -239,6 +240,7 @@ fn route<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, op: StoreOp) {
         StoreOp::FindTime { log, time, from, until } => read(shared, log, slip, Query::FindTime { time, from, until }),
         StoreOp::Save { dir, name, bytes } => chore(shared, slip, dir, &name.clone(), |slip| Chore::Save { slip, path: name, bytes }),
         StoreOp::Remove { dir, name } => chore(shared, slip, dir, &name.clone(), |slip| Chore::Remove { slip, path: name }),
+        StoreOp::Read { dir, name, from, max_bytes } => read_file(shared, slip, dir, name, from, max_bytes),
         StoreOp::Space { dir } => space(shared, slip, dir),
     }
 }
@@ -304,6 +306,16 @@ fn chore<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, dir: DirId, path: &str, cho
         Some(log) => log::enqueue(shared, &log, Job::Chore(chore(slip))),
         None => shared.answer(slip, Err(StoreFault::Gone)),
     }
+}
+
+fn read_file<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, dir: DirId, path: String, from: u64, max_bytes: u32) {
+    let Some(dir) = shared.dirs.get(&dir).cloned() else { return shared.answer(slip, Err(no_dir(dir))) };
+    let shared = Arc::clone(shared);
+    let spawner = shared.spawner.clone();
+    spawner.spawn(async move {
+        let outcome = side::read_part(&dir, &path, from, max_bytes).await;
+        shared.finish(slip, &dir, outcome);
+    });
 }
 
 fn space<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, dir: DirId) {

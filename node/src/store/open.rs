@@ -14,6 +14,7 @@ use bytes::Bytes;
 use klamm_core::config::quorum::METADATA_FOLDER;
 use klamm_core::id::{DirId, LogId, Offset, Uuid};
 use klamm_core::log::checkpoint::{self, STARTS_FILE};
+use klamm_core::log::snapshot::CHECKPOINT;
 use klamm_core::log::{FoundDir, FoundLog};
 use klamm_core::probe;
 use klamm_core::store::StoreFault;
@@ -29,7 +30,6 @@ use std::task::Poll;
 pub const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const LOCK_FILE: &str = ".lock";
 /// How snapshots of the metadata log end. They are small files that may be large: a cluster's whole metadata.
-const CHECKPOINT: &str = ".checkpoint";
 const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 
 /// Why a log directory cannot be used.

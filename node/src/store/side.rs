@@ -6,7 +6,7 @@ use super::log::Log;
 use super::meta::{parent, remove_if_there, replace, sync_dir};
 use super::tasks::lock;
 use super::{Outcome, Shared, Slip};
-use crate::fs::Fs;
+use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
 use klamm_core::id::Offset;
 use klamm_core::probe;
@@ -136,6 +136,20 @@ fn outcome<F: Fs>(dir: &Dir<F>, doing: &str, path: &str, result: io::Result<()>)
         }
         Err(error) => Err(dir.fault(doing, path, &error)),
     }
+}
+
+/// A part of a small file.
+pub(crate) async fn read_part<F: Fs>(dir: &Dir<F>, path: &str, from: u64, max_bytes: u32) -> Outcome {
+    let read = async {
+        let file = dir.fs.open(path, Open::Existing).await?;
+        let size = file.size().await?;
+        let len = size.saturating_sub(from).min(max_bytes.into());
+        let bytes = if len == 0 { Bytes::new() } else { file.read_at(from, usize::try_from(len).expect("32 bits")).await? };
+        Ok(Stored::Read { size, bytes })
+    };
+    read.await.map_err(|error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound { StoreFault::Gone } else { dir.take_offline(format!("reading {path}: {error}")) }
+    })
 }
 
 async fn remove<F: Fs>(fs: &F, path: &str) -> io::Result<()> {

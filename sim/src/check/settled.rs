@@ -83,7 +83,7 @@ impl Oracle {
         for batch in truth.content.values().filter_map(|held| held.batch.as_ref()) {
             let header = batch.header();
             if header.is_control() {
-                controller.pass(header.base_offset, header.next_offset());
+                controller.pass(header);
             } else {
                 controller.take_in(batch)?;
             }

@@ -46,6 +46,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         M::TornTailKept | M::FlushAckNone | M::WindowOne | M::SnapshotLostNoReplay | M::FsyncErrorIgnored | M::RenameNoDirsync => 1,
         M::DupWrongOffset | M::FetchMixedState | M::TimeIndexStale | M::EpochBumpKeepsSeq | M::RetentionPastHw => 1,
         M::StaleGenerationCommit | M::StaticNotFenced | M::OwnedOfOldGeneration | M::OffsetsExpireLive | M::LoadNotFinished => 1,
+        M::RenameNoSync => 1,
         M::VoteForgotten | M::SameEpochLeader | M::CommitOldEpoch | M::HwNotVoters | M::ActBeforeCommit => 3,
         M::AlterpartNoEpoch
         | M::IsrStaleBroker
@@ -57,6 +58,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         M::PreferredNotInIsr | M::TruncToHw | M::EpochUnknownFallback | M::EpochCacheNotCut | M::FetchWithoutEpoch => 3,
         M::DivergingMovesLeo | M::HwCommittedIsr | M::HwStuckAfterShrink | M::IsrJoinBelowEpochStart | M::AckMinIsrOnly => 3,
         M::AckBeforeHw | M::AckAfterStepdown | M::ElectServesLowHw | M::ReadAboveHw | M::OorCutToStart => 3,
+        M::RenounceNoSnapshot | M::SnapshotAboveHigh | M::SnapshotForgetsIds | M::SnapshotKeepsLog => 3,
     }
 }
 

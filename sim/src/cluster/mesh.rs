@@ -6,9 +6,11 @@ mod clients;
 mod clock;
 mod net;
 mod nodes;
+mod swap;
 
 pub use ambush::Ambush;
 pub use net::Weather;
+pub use swap::Swaps;
 
 use super::client::{Actor, ClientId};
 use super::link::{BackToClient, Link, LinkId, ToNode};
@@ -108,6 +110,8 @@ pub struct Counts {
     pub resets: u64,
     /// Ambushes that found what they waited for.
     pub ambushes: u64,
+    /// Deaths in the midst of a swap.
+    pub swaps: u64,
 }
 
 /// A simulated cluster.
@@ -122,6 +126,7 @@ pub struct Mesh {
     counts: Counts,
     notes: Vec<(u64, u32, Level, String)>,
     oracle: Oracle,
+    swaps: Option<Swaps>,
 }
 
 impl Mesh {
@@ -139,6 +144,7 @@ impl Mesh {
             counts: Counts::default(),
             notes: Vec::new(),
             oracle,
+            swaps: None,
         }
     }
 
@@ -261,6 +267,11 @@ impl Mesh {
     /// Crashes a node in the middle of what it does: after so many more effects.
     pub fn crash_after(&mut self, id: u32, effects: u64, power: bool) {
         self.hosts.get_mut(&id).expect("a node of this mesh").crash_after = Some((effects, power));
+    }
+
+    /// From now on nodes die, or do not die any more, in the midst of swaps.
+    pub fn die_in_swaps(&mut self, swaps: Option<Swaps>) {
+        self.swaps = swaps;
     }
 
     /// Asks a node to stop cleanly; `Step::Halted` follows.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod pace;
+mod restart;
 
 use klamm::store::contract;
 use klamm_sim::disk::Disk;
@@ -27,6 +28,24 @@ fn what_was_acknowledged_survives_crashes() {
     assert!(total.crashes > 200, "{total:?}");
     assert!(total.lost_writes > 100 && total.torn_writes > 30 && total.lost_names > 30, "{total:?}");
     assert!(total.truncations > 50 && total.rolls > 100 && total.synced_records > 2000, "{total:?}");
+}
+
+#[test]
+fn a_restart_that_is_cut_short_leaves_no_damage() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        for power in [false, true] {
+            for completions in 0.. {
+                let (left, acknowledged) = restart::run(seed, completions, power);
+                seen.insert(left);
+                if acknowledged {
+                    assert_eq!(left, restart::Left::New, "seed {seed}");
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
 /// Each guard that belongs to the store, when it is taken away, is missed.

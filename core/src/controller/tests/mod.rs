@@ -4,18 +4,30 @@ mod cluster;
 mod configs;
 mod isr;
 mod liveness;
+mod lives;
 mod moves;
 mod properties;
 mod safety;
 mod topics;
 
 use super::plan::{Plan, Planner};
-use super::{Controller, Record};
+use super::snapshot::{Contents, decode, encode};
+use super::{Controller, Image, Record};
 use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
-use crate::id::{BrokerId, Uuid};
+use crate::id::{BrokerId, LeaderEpoch, Uuid};
 use crate::rng::{self, Rng};
 use crate::time::Timestamp;
 use crate::wire::batch::Batch;
+use crate::wire::records::control::QuorumOf;
+
+/// A snapshot of an image holds all of it.
+pub(super) fn comes_back(image: &Image) {
+    let quorum = QuorumOf { version: 1, voters: Vec::new() };
+    let bytes = encode(image, &quorum, LeaderEpoch(7), Timestamp(9));
+    let contents = decode(&bytes).expect("our own snapshot");
+    assert!(contents == Contents { time: Timestamp(9), quorum, image: image.clone() }, "{image:?} comes back as {:?}", contents.image);
+    contents.image.check_all();
+}
 
 /// A controller over a log that never fails, and is committed when the test says so.
 pub(super) struct Bench {
@@ -59,7 +71,7 @@ impl Bench {
     pub(super) fn propose(&mut self, records: Vec<Record>) {
         let end = self.controller.end();
         let (_, batch) = self.controller.propose(records, Timestamp(1));
-        self.log.extend(batch.map(|batch| batch.stamp(end, crate::id::LeaderEpoch(1))));
+        self.log.extend(batch.map(|batch| batch.stamp(end, LeaderEpoch(1))));
     }
 
     pub(super) fn commit(&mut self) {

@@ -126,6 +126,7 @@ proptest! {
         again.commit(again.end()).expect("a log that a controller wrote");
         prop_assert_eq!(again.image(), bench.controller.image());
         prop_assert_eq!(again.end(), bench.controller.end());
+        super::comes_back(again.image());
         for topic in again.image().topics() {
             prop_assert!(topic.partitions.keys().enumerate().all(|(at, index)| i32::try_from(at) == Ok(index.0)), "partitions have a gap");
             // What was judged good once still means something: no setting is passed over.

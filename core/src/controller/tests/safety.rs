@@ -438,6 +438,7 @@ pub(super) fn run(words: &[u32]) -> Outcome {
         again.take_in(batch)?;
     }
     again.commit(again.end())?;
+    super::comes_back(again.image());
     ensure(again.image() == model.c.bench.controller.image(), || "a replay of the log gives another image".to_owned())
 }
 

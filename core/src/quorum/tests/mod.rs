@@ -6,4 +6,5 @@ mod files;
 mod help;
 mod leading;
 mod schedule;
+mod snapshots;
 mod world;

@@ -126,15 +126,27 @@ pub const FIRST_CHECKPOINT: &str = "00000000000000000000-0000000000.checkpoint";
 /// What `FIRST_CHECKPOINT` holds: the first voters, and the feature level at which they can change (KIP-853).
 #[must_use]
 pub fn first_checkpoint(voters: Vec<VotersRecordVoter>, time: Timestamp) -> Bytes {
-    let start = [
-        ControlRecord::SnapshotHeader(SnapshotHeaderRecord { version: 0, last_contained_log_timestamp: time }),
-        ControlRecord::KRaftVersion(KRaftVersionRecord { version: 0, k_raft_version: 1 }),
-        ControlRecord::KRaftVoters(VotersRecord { version: 0, voters }),
-    ];
+    checkpoint(&QuorumOf { version: 1, voters }, LeaderEpoch(0), time, [])
+}
+
+/// A snapshot's bytes: what it says of the quorum, then `contents`, each batch behind the one before. `time` is that of the last record it holds.
+#[must_use]
+pub fn checkpoint(quorum: &QuorumOf, epoch: LeaderEpoch, time: Timestamp, contents: impl IntoIterator<Item = Batch>) -> Bytes {
+    let mut start = vec![ControlRecord::SnapshotHeader(SnapshotHeaderRecord { version: 0, last_contained_log_timestamp: time })];
+    if quorum.version > 0 {
+        start.push(ControlRecord::KRaftVersion(KRaftVersionRecord { version: 0, k_raft_version: quorum.version }));
+        start.push(ControlRecord::KRaftVoters(VotersRecord { version: 0, voters: quorum.voters.clone() }));
+    }
     let end = [ControlRecord::SnapshotFooter(SnapshotFooterRecord { version: 0 })];
-    let epoch = LeaderEpoch(0);
-    let batches = [ControlRecord::batch(&start, Offset(0), epoch, time), ControlRecord::batch(&end, Offset(3), epoch, time)];
-    batches.iter().flat_map(Batch::pieces).flatten().copied().collect()
+    let mut bytes = BytesMut::new();
+    let mut at = Offset::ZERO;
+    let unplaced = |records: &[ControlRecord]| ControlRecord::batch(records, Offset::ZERO, epoch, time);
+    for batch in [unplaced(&start)].into_iter().chain(contents).chain([unplaced(&end)]) {
+        let batch = batch.stamp(at, epoch);
+        batch.pieces().for_each(|piece| bytes.extend_from_slice(piece));
+        at = batch.header().next_offset();
+    }
+    bytes.freeze()
 }
 
 /// What a snapshot says of the quorum itself.

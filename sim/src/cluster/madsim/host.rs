@@ -166,7 +166,7 @@ fn configure(plan: &Plan, node: u32) -> Config {
         ("log.dirs", "data".to_owned()),
         ("listeners", format!("PLAINTEXT://{host}:9092{quorum}")),
     ];
-    let of_plan = stage::properties(plan);
+    let of_plan = stage::properties(plan, node);
     for (key, value) in own.into_iter().chain(of_plan) {
         given.option(&format!("{key}={value}")).expect("it has an equals sign");
     }

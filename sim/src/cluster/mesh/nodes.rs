@@ -181,7 +181,12 @@ impl Mesh {
             }
             Effect::Store { ticket, op } => {
                 self.trace.note(now, id, "store", &op);
-                self.hosts.get_mut(&id).expect("a node of this mesh").node.store(ticket, op);
+                let host = self.hosts.get_mut(&id).expect("a node of this mesh");
+                if let Some(death) = self.swaps.as_mut().and_then(|swaps| swaps.strikes(&op)) {
+                    host.crash_after = Some(death);
+                    self.counts.swaps += 1;
+                }
+                host.node.store(ticket, op);
             }
             Effect::Close { conn, why } => {
                 self.trace.note(now, id, "close", &why);
