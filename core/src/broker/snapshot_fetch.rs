@@ -227,6 +227,7 @@ impl Broker {
         let Ok(from) = u64::try_from(asked.position) else {
             return self.reply_piece(token, asked.partition, |piece| piece.error_code = ErrorCode::POSITION_OUT_OF_RANGE);
         };
+        self.snapshots.lease(id, at);
         let max_bytes = body.max_bytes.clamp(1, PIECE_BYTES_MAX).unsigned_abs();
         let op = StoreOp::Read { dir: self.config.quorum.dir, name: id.file(), from, max_bytes };
         self.store(op, Pending::Piece { token, id, from });

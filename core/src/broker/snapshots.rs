@@ -21,6 +21,11 @@ use crate::time::{Instant, Timestamp};
 use crate::wire::records::control::QuorumOf;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// So long a snapshot stays after somebody has fetched a piece of it: whoever is far behind would else have to begin with a newer one each time. (Kafka
+/// keeps the file of every snapshot for a minute: `file.delete.delay.ms`.)
+const LEASE: Duration = Duration::from_secs(60);
 
 /// A snapshot that is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,11 +33,13 @@ pub(super) struct Kept {
     bytes: u64,
     /// The time of the last record in it.
     time: Timestamp,
+    /// When a piece of it was last fetched.
+    fetched: Option<Instant>,
 }
 
 impl Kept {
     pub(super) fn new(bytes: &Bytes, time: Timestamp) -> Self {
-        Self { bytes: bytes.len() as u64, time }
+        Self { bytes: bytes.len() as u64, time, fetched: None }
     }
 }
 
@@ -65,6 +72,13 @@ impl Snapshots {
 
     pub(super) fn has(&self, id: SnapshotId) -> bool {
         self.kept.contains_key(&id)
+    }
+
+    /// A piece of it is fetched.
+    pub(super) fn lease(&mut self, id: SnapshotId, now: Instant) {
+        if let Some(kept) = self.kept.get_mut(&id) {
+            kept.fetched = Some(now);
+        }
     }
 
     fn newest(&self) -> Option<SnapshotId> {
@@ -229,7 +243,8 @@ impl Broker {
             let Some(log) = partition.open_log() else { return };
             let is_old = retention_ms.is_some_and(|keep| self.now.wall.0.saturating_sub(kept.time.0) > keep);
             let is_much = retention_bytes.is_some_and(|keep| log.segments().bytes() + self.snapshots.bytes() > keep);
-            if !(is_old || is_much) || next.end > partition.high() {
+            let is_leased = kept.fetched.is_some_and(|at| self.now.at.since(at) < LEASE);
+            if !(is_old || is_much) || is_leased || next.end > partition.high() {
                 return;
             }
             let next = next.end;

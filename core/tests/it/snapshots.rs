@@ -121,6 +121,23 @@ fn piece(bench: &mut Bench, change: impl FnOnce(&mut FetchSnapshotRequest, &mut 
     response.topics.remove(0).partitions.remove(0)
 }
 
+/// Seed 183 of three nodes: whoever was far behind had to begin with a newer one each time.
+#[test]
+fn a_snapshot_that_somebody_fetches_stays_for_a_while() {
+    let mut bench = Bench::among(TINY, |_| ());
+    create(&mut bench, "a");
+    let id = *snapshots(&bench).last().expect("a snapshot");
+    assert_eq!(piece(&mut bench, |_, _| ()).error_code, ErrorCode::NONE);
+    for name in ["b", "c"] {
+        create(&mut bench, name);
+    }
+    assert!(snapshots(&bench).contains(&id), "its reader must come to its end");
+    (0..61).for_each(|_| bench.later(Duration::from_secs(1)));
+    create(&mut bench, "d");
+    create(&mut bench, "e");
+    assert!(!snapshots(&bench).contains(&id), "nobody reads it any more");
+}
+
 #[test]
 fn pieces_are_bounded_and_their_bounds_are_checked() {
     let mut bench = Bench::among(&[("metadata.log.max.record.bytes.between.snapshots", "1")], |_| ());
