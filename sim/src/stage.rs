@@ -196,7 +196,9 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
             let options = member_options(plan, knobs, number, member, at.clone());
             cast.push((ClientId(id), Box::new(MemberActor::new(options, book.clone(), plan.seed ^ u64::from(id)))));
         }
-        book.borrow_mut().groups.entry(group_name(number)).or_default().may_be_behind = plan.nodes > 1;
+        let mut book = book.borrow_mut();
+        let ledger = book.groups.entry(group_name(number)).or_default();
+        (ledger.may_be_behind, ledger.may_begin_anew) = (plan.nodes > 1, plan.idles);
     }
     cast
 }

@@ -113,6 +113,9 @@ impl ReaderActor {
         if self.options.from.len() > 1 {
             // Another leader, or the same in a new life, may not know yet how much is committed; it never knows less than what it showed.
             self.positions.values_mut().for_each(|position| position.high = 0);
+        } else {
+            // After a crash a log may begin earlier again: whoever is out of range now is told so anew.
+            self.lost.clear();
         }
         self.state = State::Connecting { since: now.at };
         self.out.push_back(FromClient::Connect { conn: self.conn, to: self.options.from[self.at].clone() });

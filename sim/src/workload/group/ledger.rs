@@ -73,6 +73,8 @@ pub struct Ledger {
     processed: BTreeMap<TopicPartition, Spans>,
     /// A coordinator that was deposed and has not heard of it may still answer: what it shows was true once.
     pub may_be_behind: bool,
+    /// An empty group that never had an offset is soon forgotten (Kafka's `cleanupGroupMetadata`): the next one of its name begins with generation 1.
+    pub may_begin_anew: bool,
 }
 
 impl Ledger {
@@ -81,12 +83,18 @@ impl Ledger {
     /// # Errors
     /// Another one owns a part of it in the same generation.
     pub fn assigned(&mut self, who: &Who, parts: impl IntoIterator<Item = TopicPartition>) -> Result<(), String> {
+        // A static member keeps its partitions, and the generation, under a new member id.
+        let owner = who.instance.clone().unwrap_or_else(|| who.member.clone());
+        let parts: Vec<TopicPartition> = parts.into_iter().collect();
+        if self.has_begun_anew(who.generation, &owner, &parts) {
+            self.owners.clear();
+            self.holders.clear();
+            self.newest = 0;
+        }
         self.newest = self.newest.max(who.generation);
         if let Some(instance) = &who.instance {
             self.hold(instance, who);
         }
-        // A static member keeps its partitions, and the generation, under a new member id.
-        let owner = who.instance.clone().unwrap_or_else(|| who.member.clone());
         for part in parts {
             let place = (who.generation, part);
             match self.owners.get(&place) {
@@ -98,6 +106,12 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Whether a group of which no commit was ever taken is another one than before: its first generation is older than the last one, or has another owner.
+    fn has_begun_anew(&self, generation: i32, owner: &str, parts: &[TopicPartition]) -> bool {
+        let is_owned = |part: &TopicPartition| self.owners.get(&(generation, part.clone())).is_some_and(|other| other != owner);
+        self.may_begin_anew && generation == 1 && self.taken() == 0 && (self.newest > 1 || parts.iter().any(is_owned))
     }
 
     /// A static member has its instance, unless what it was told is older than what its successor was told.
@@ -246,6 +260,19 @@ mod tests {
         ledger.answered(2, before, &part(), Fate::Taken).unwrap();
         let after = ledger.commit(3, member("a"), [(part(), 6)]);
         ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
+    }
+
+    /// Seed 863.
+    #[test]
+    fn a_group_that_was_forgotten_begins_anew_unless_it_had_offsets() {
+        let mut ledger = Ledger { may_begin_anew: true, ..Ledger::default() };
+        ledger.assigned(&who("a", 1), []).unwrap();
+        ledger.assigned(&who("a", 2), [part()]).unwrap();
+        ledger.assigned(&who("b", 1), [part()]).unwrap();
+        ledger.assigned(&who("c", 1), [part()]).unwrap();
+        let no = ledger.commit(1, who("c", 1), [(part(), 5)]);
+        ledger.answered(2, no, &part(), Fate::Taken).unwrap();
+        ledger.assigned(&who("d", 1), [part()]).unwrap_err();
     }
 
     #[test]
