@@ -75,10 +75,12 @@ impl Replica {
     /// It holds something else than what was appended to it, or has lost what was durable.
     pub(super) fn see(&mut self, log: &Log, may_lose: bool) -> Result<(), String> {
         let (start, end) = (log.start(), log.end());
-        if let Some(former) = self.former.take().filter(|_| end != self.end) {
+        let former = self.former.take().filter(|_| end != self.end);
+        let is_partial = former.is_some();
+        if let Some(former) = former {
             *self = *former;
         }
-        if may_lose {
+        if may_lose || is_partial {
             self.forgotten = self.forgotten.min(end);
         }
         while let Some((base, last)) = self.content.last_key_value().filter(|(_, last)| last.next > end) {

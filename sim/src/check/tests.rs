@@ -58,6 +58,16 @@ fn a_log_that_was_to_begin_anew_may_be_the_old_one_after_a_crash() {
     done.see(&log(5), false).unwrap_err();
 }
 
+/// Seed 204 of three nodes: nothing of it was left, not even where it had begun.
+#[test]
+fn of_a_log_that_was_to_begin_anew_later_nothing_may_be_left() {
+    let mut begun = replica();
+    begun.forgotten = Offset(5);
+    begun.content.clear();
+    begun.restart(Offset(5));
+    begun.see(&log(0), false).unwrap();
+}
+
 #[test]
 fn what_counts_as_committed_stays() {
     let mut replica = replica();
