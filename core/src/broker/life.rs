@@ -8,7 +8,7 @@ use super::{Broker, Timer, ms};
 use crate::controller::features::SUPPORTED;
 use crate::error::ErrorCode;
 use crate::id::Uuid;
-use crate::store::StoreOp;
+use crate::store::{StoreFault, StoreOp, Stored};
 use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
@@ -166,9 +166,9 @@ impl Broker {
 
     /// The epoch is on the disk. Or the disk is full: so long as it is, the next process would count as one that lost something, yet without this one no
     /// client could make room.
-    pub(super) fn epoch_kept(&mut self, is_kept: bool) {
-        self.life.is_kept = is_kept;
-        if !is_kept {
+    pub(super) fn epoch_kept(&mut self, outcome: &Result<Stored, StoreFault>) {
+        self.life.is_kept = outcome.is_ok();
+        if *outcome == Err(StoreFault::Full) {
             self.mark_full(self.config.quorum.dir);
         }
         if std::mem::take(&mut self.life.is_keeping) {

@@ -318,6 +318,7 @@ impl Broker {
                 log.check(partition.high());
                 // Only the quorum may commit what this disk has not: a majority has it.
                 if let Some(isr_leader) = partition.leader().filter(|leader| leader.isr().is_some()) {
+                    assert!(self.has_come_in(), "{} is led for a process that has ended", log.name());
                     assert!(isr_leader.high() <= log.durable(), "high {} passed the durable end of {}", isr_leader.high(), log.name());
                     let is_due = isr_leader.isr().and_then(|isr| isr.committed(log.durable())).filter(|due| *due > isr_leader.high());
                     assert!(is_due.is_none(), "high {} of {} lags behind what its ISR has: {is_due:?}", isr_leader.high(), log.name());

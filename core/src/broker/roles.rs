@@ -39,16 +39,16 @@ impl Broker {
 
     /// Whether the metadata knows of this process. What it says before was decided of one that has ended: had that one lost the tail of a log, this one
     /// would write other records of the same leader epoch there, which nobody could tell apart. Its registration ends all leadership (KIP-966).
-    fn has_come_in(&self) -> bool {
+    pub(super) fn has_come_in(&self) -> bool {
         let known = self.image().brokers().get(&self.config.broker.id);
-        known.is_some_and(|known| known.incarnation == self.life.incarnation) || mutant!(FormerLifeLeads)
+        known.is_some_and(|known| known.incarnation == self.life.incarnation)
     }
 
     /// Takes up what the metadata says, as far as it is news.
     pub(super) fn play(&mut self, id: PartitionId) {
         let Some(mut decided) = self.decided(id).cloned() else { return };
         let me = self.config.broker.id;
-        if decided.leader == Some(me) && !self.has_come_in() {
+        if decided.leader == Some(me) && !self.has_come_in() && !mutant!(FormerLifeLeads) {
             decided.leader = None;
         }
         let Some(partition) = self.partitions.get(&id) else { return };

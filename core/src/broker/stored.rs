@@ -75,7 +75,7 @@ impl Broker {
             (Pending::Write { partition, life } | Pending::Sync { partition, life }, Err(fault)) if self.lives(partition, life) => {
                 self.write_failed(partition, &fault);
             }
-            (Pending::Epoch, outcome) => self.epoch_kept(outcome.is_ok()),
+            (Pending::Epoch, outcome) => self.epoch_kept(&outcome),
             (Pending::Election { number }, Ok(_)) => {
                 let at = self.now.at;
                 if let Some(quorum) = &mut self.quorum {

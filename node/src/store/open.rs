@@ -29,7 +29,7 @@ use std::task::Poll;
 /// The mark of a clean shutdown.
 pub const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const LOCK_FILE: &str = ".lock";
-/// How snapshots of the metadata log end. They are small files that may be large: a cluster's whole metadata.
+/// Snapshots of the metadata log are small files that may be large: a cluster's whole metadata.
 const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 
 /// Why a log directory cannot be used.
