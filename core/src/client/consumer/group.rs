@@ -96,7 +96,8 @@ impl Group {
         let phase = match &self.member.phase {
             Phase::Unjoined { from } => Some((*from, "join the group again")),
             Phase::Leaving { until, .. } => Some((*until, "leave without an answer")),
-            Phase::Out | Phase::Joining | Phase::Leading { .. } | Phase::Syncing | Phase::Given { .. } | Phase::Stable => None,
+            Phase::Stable => self.member.ask_again.map(|at| (at, "ask for what was withheld")),
+            Phase::Out | Phase::Joining | Phase::Leading { .. } | Phase::Syncing | Phase::Given { .. } => None,
         };
         let coordinator = match self.coordinator {
             Coordinator::Unknown { from, .. } => Some((from, "look for the coordinator again")),
@@ -446,8 +447,15 @@ impl Consumer {
             Phase::Stable => {
                 let metadata = self.cluster.metadata();
                 let count = |topic: &Topic| metadata.topic(topic).map(|info| u32::try_from(info.partitions.len()).unwrap_or(u32::MAX));
-                if group.member.is_outdated(count) {
+                let outdated = group.member.is_outdated(count);
+                if outdated {
                     probe!("member: the leader sees that topics have changed");
+                }
+                let waited = group.member.has_waited_enough(now);
+                if waited {
+                    probe!("member: the leader asks again for what it withheld");
+                }
+                if outdated || waited {
                     group.member.rejoin(now);
                     self.join(now, peer);
                 }

@@ -38,10 +38,12 @@ pub(super) enum Phase {
         from: Instant,
     },
     Joining,
-    /// It is the leader, and waits until it knows every topic that anyone wants.
+    /// It waits until it knows every topic that any of `members` wants. Only the leader is told who is in the group.
     Leading {
         assignor: Assignor,
         members: BTreeMap<MemberId, Described>,
+        /// It takes a static leader's place: the group has its assignment already, and it is only to watch the topics (KIP-814).
+        assigned: bool,
     },
     Syncing,
     /// Assigned, and not told to the application yet.
@@ -84,6 +86,10 @@ pub(super) struct Member {
     sticky: Option<Sticky>,
     /// The partition counts that its assignment was computed from, if it is the leader.
     counted: Option<BTreeMap<Topic, u32>>,
+    /// It is the leader, and has withheld partitions until those who had them give them up.
+    withholds: bool,
+    /// When it joins again, should nobody else have done so for what is withheld.
+    pub(super) ask_again: Option<Instant>,
     pub(super) heartbeat_at: Instant,
     pub(super) beating: bool,
     failures: u32,
@@ -104,6 +110,8 @@ impl Member {
             protocol: None,
             sticky: None,
             counted: None,
+            withholds: false,
+            ask_again: None,
             heartbeat_at: Instant::default(),
             beating: false,
             failures: 0,
@@ -133,7 +141,7 @@ impl Member {
     pub(super) fn join(&mut self) -> JoinGroupRequest {
         self.phase = Phase::Joining;
         self.again = false;
-        self.counted = None;
+        (self.counted, self.withholds, self.ask_again) = (None, false, None);
         let protocols = self.config.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
             name: assignor.name().to_owned(),
             metadata: subscription::encode(*assignor, &self.topics, &self.owned, self.generation, self.sticky.as_ref()),
@@ -169,11 +177,11 @@ impl Member {
         self.failures = 0;
         (self.id, self.generation, self.protocol) = (response.member_id.clone(), response.generation_id, Some(assignor));
         self.heartbeat_at = now.after(self.config.heartbeat_interval);
-        let members = response.members.iter().filter(|_| !response.skip_assignment).map(|member| {
+        let members = response.members.iter().map(|member| {
             let described = subscription::decode(assignor, member.metadata.clone(), member.group_instance_id.clone());
             (member.member_id.clone(), described)
         });
-        self.phase = Phase::Leading { assignor, members: members.collect() };
+        self.phase = Phase::Leading { assignor, members: members.collect(), assigned: response.skip_assignment };
         Verdict::Fine
     }
 
@@ -194,14 +202,21 @@ impl Member {
     /// Asks for its assignment, and as the leader says everyone's. `counts`: the partitions of the topics to assign, as far as they exist.
     pub(super) fn sync(&mut self, counts: BTreeMap<Topic, u32>) -> SyncGroupRequest {
         let mut assignments = Vec::new();
-        if let Phase::Leading { assignor, members } = &self.phase
+        if let Phase::Leading { assignor, members, assigned } = &self.phase
             && !members.is_empty()
         {
-            let assigned = assignor.assign(&counts, members);
-            assignments = assigned
-                .iter()
-                .map(|(id, parts)| SyncGroupRequestAssignment { member_id: id.clone(), assignment: subscription::encode_assignment(parts) })
-                .collect();
+            // What its predecessor withheld, who takes a static leader's place cannot know.
+            self.withholds = assignor.is_cooperative();
+            if !assigned {
+                let owners = assignor.assign(&counts, members);
+                let all: usize = counts.values().map(|count| *count as usize).sum();
+                self.withholds &= owners.values().map(Vec::len).sum::<usize>() < all;
+                let assignment = |(id, parts): (&MemberId, &Vec<_>)| SyncGroupRequestAssignment {
+                    member_id: id.clone(),
+                    assignment: subscription::encode_assignment(parts),
+                };
+                assignments = owners.iter().map(assignment).collect();
+            }
             self.counted = Some(counts);
         }
         self.phase = Phase::Syncing;
@@ -237,6 +252,7 @@ impl Member {
         let added = parts.difference(&self.owned).cloned().collect();
         self.sticky = Some(Sticky { parts: parts.iter().cloned().collect(), generation: self.generation });
         self.owned = parts;
+        self.ask_again = self.withholds.then(|| now.after(self.config.session_timeout));
         if std::mem::take(&mut self.again) {
             self.rejoin(now);
         }
@@ -255,6 +271,13 @@ impl Member {
             // It joins as soon as it has left.
             Phase::Leaving { .. } => {}
         }
+    }
+
+    /// It is the leader, and what it withheld from its new owner still waits, for longer than any member can be missing unnoticed. Whoever
+    /// had it was to give it up and join again (KIP-429). A static member that has been replaced meanwhile has nothing to give up, and the
+    /// coordinator hands it its assignment without a rebalance (KIP-345): nobody else would ever ask for another one.
+    pub(super) fn has_waited_enough(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Stable) && self.ask_again.is_some_and(|at| at <= now)
     }
 
     /// Joins again from `from` on.

@@ -543,3 +543,95 @@ fn a_replica_that_answers_no_longer_is_left_for_the_leader() {
     assert_eq!(values(&world, "t", 0), ["a", "b"]);
     assert!(world.cluster.logs[&part("t", 0)].read_from.contains_key(&1));
 }
+
+mod leader {
+    //! The group's leader, without a network.
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::client::consumer::member::{Member, Phase, Verdict};
+    use crate::client::consumer::subscription;
+    use crate::wire::api::join_group::{JoinGroupResponse, JoinGroupResponseMember};
+    use crate::wire::api::sync_group::SyncGroupResponse;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default().after(Duration::from_secs(seconds))
+    }
+
+    fn topics() -> BTreeSet<Topic> {
+        [Topic::from("t")].into()
+    }
+
+    /// The leader `a` of a group with `b`, from the join on: each with the parts that it says it owns. It is given what it had.
+    fn lead(member: &mut Member, a: &[i32], b: &[i32], skip_assignment: bool) -> BTreeMap<String, usize> {
+        let described = |id: &str, owned: &[i32]| JoinGroupResponseMember {
+            member_id: id.to_owned(),
+            metadata: subscription::encode(
+                Assignor::CooperativeSticky,
+                &topics(),
+                &owned.iter().map(|number| part("t", *number)).collect(),
+                1,
+                None,
+            ),
+            ..Default::default()
+        };
+        member.topics = topics();
+        member.subscribed(at(0));
+        member.join();
+        let joined = JoinGroupResponse {
+            generation_id: 2,
+            protocol_name: Some("cooperative-sticky".into()),
+            member_id: "a".into(),
+            leader: "a".into(),
+            members: vec![described("a", a), described("b", b)],
+            skip_assignment,
+            ..Default::default()
+        };
+        assert_eq!(member.joined(at(0), at(0), &joined), Verdict::Fine);
+        assert_eq!(member.topics_to_assign(), topics());
+        let sync = member.sync([(Topic::from("t"), 4)].into());
+        let parts: Vec<TopicPartition> = a.iter().map(|number| part("t", *number)).collect();
+        let synced = SyncGroupResponse { assignment: subscription::encode_assignment(&parts), ..Default::default() };
+        assert_eq!(member.synced(at(0), 2, &synced), Verdict::Fine);
+        member.owned = parts.into_iter().collect();
+        member.apply(at(0));
+        assert!(matches!(member.phase, Phase::Stable));
+        let count = |given: &Bytes| subscription::decode_assignment(given.clone()).unwrap().len();
+        sync.assignments.iter().map(|given| (given.member_id.clone(), count(&given.assignment))).collect()
+    }
+
+    fn cooperative() -> Member {
+        Member::new(GroupConfig { assignors: vec![Assignor::CooperativeSticky], ..GroupConfig::new("g") })
+    }
+
+    #[test]
+    fn asks_again_for_what_it_withheld_when_nobody_else_does() {
+        let mut member = cooperative();
+        let given = lead(&mut member, &[], &[0, 1, 2, 3], false);
+        assert_eq!(given, [("a".to_owned(), 0), ("b".to_owned(), 2)].into(), "two are withheld until b has given them up");
+        assert!(!member.has_waited_enough(at(44)), "b may still be there, busy with their records");
+        assert!(member.has_waited_enough(at(45)));
+        member.rejoin(at(45));
+        member.join();
+        assert!(!member.has_waited_enough(at(100)), "it has asked");
+    }
+
+    #[test]
+    fn that_has_withheld_nothing_asks_for_nothing() {
+        let mut member = cooperative();
+        let given = lead(&mut member, &[0, 1], &[2, 3], false);
+        assert_eq!(given, [("a".to_owned(), 2), ("b".to_owned(), 2)].into());
+        assert!(!member.has_waited_enough(at(1000)));
+    }
+
+    #[test]
+    fn in_the_place_of_another_process_assigns_nothing_watches_the_topics_and_asks_once_more() {
+        let mut member = cooperative();
+        let given = lead(&mut member, &[0, 1], &[2, 3], true);
+        assert_eq!(given, BTreeMap::new(), "the group has its assignment (KIP-814)");
+        assert!(!member.is_outdated(|_| Some(4)));
+        assert!(member.is_outdated(|_| Some(5)), "the topic has grown");
+        assert!(member.has_waited_enough(at(45)), "it cannot know what its predecessor withheld");
+    }
+}
