@@ -195,18 +195,25 @@ impl Broker {
         let Some(fetching) = self.fetching.get(&token) else { return };
         let Some(replica) = fetching.replica else { return };
         let now = self.now;
-        let newest = fetching.wants.iter().filter(|want| self.wanted(fetching, want) == Some(METADATA)).map(|want| want.leader_epoch).max();
-        let sound = |want: &&Want| match self.find(fetching, want) {
-            Found::Error(_) | Found::Snapshot(_) => false,
-            // KAFKA-13141: it is about to cut what lies behind, so its offset says nothing of what it has.
-            Found::Diverging { .. } => mutant!(DivergingMovesLeo),
-            Found::Empty | Found::Some { .. } | Found::Nearer(_) => true,
-        };
-        let listens = |want: &&Want| matches!(self.find(fetching, want), Found::Diverging { .. } | Found::Snapshot(_));
-        let of_metadata = |want: &&Want| self.wanted(fetching, want) == Some(METADATA);
-        let listener = fetching.wants.iter().filter(of_metadata).find(listens).map(|want| (replica.id, want.directory));
-        let has = |want: &Want| Some((self.wanted(fetching, want)?, want.start..want.offset, want.directory));
-        let has: Vec<_> = fetching.wants.iter().filter(sound).filter_map(has).collect();
+        let (mut newest, mut listener, mut has) = (None, None, Vec::new());
+        for want in &fetching.wants {
+            let Some(id) = self.wanted(fetching, want) else { continue };
+            let found = self.find(fetching, want);
+            if id == METADATA {
+                newest = newest.max(Some(want.leader_epoch));
+                let listens = matches!(found, Found::Diverging { .. } | Found::Snapshot(_));
+                listener = listener.or(listens.then_some((replica.id, want.directory)));
+            }
+            let is_sound = match found {
+                Found::Error(_) | Found::Snapshot(_) => false,
+                // KAFKA-13141: it is about to cut what lies behind, so its offset says nothing of what it has.
+                Found::Diverging { .. } => mutant!(DivergingMovesLeo),
+                Found::Empty | Found::Some { .. } | Found::Nearer(_) => true,
+            };
+            if is_sound {
+                has.push((id, want.start..want.offset, want.directory));
+            }
+        }
         if let Some(epoch) = newest {
             // Whoever asks in a newer epoch tells that there is one.
             self.tell_quorum(|quorum, _| {

@@ -31,6 +31,8 @@ pub(super) struct Want {
     pub(super) high: Offset,
     /// The replica's directory.
     pub(super) directory: Uuid,
+    /// Its place in the session, if it comes from one.
+    turn: u64,
 }
 
 /// How a fetch's answer is to be written.
@@ -60,8 +62,9 @@ struct Session {
     by_id: bool,
     used: Instant,
     /// In the order in which they are served: who got records goes to the back, so that none starves.
-    order: Vec<Key>,
-    cached: BTreeMap<Key, Cached>,
+    cached: BTreeMap<u64, Cached>,
+    turns: BTreeMap<Key, u64>,
+    next_turn: u64,
 }
 
 /// All fetch sessions of a broker.
@@ -92,14 +95,14 @@ impl Sessions {
             // A full request ends the session it names.
             self.sessions.remove(&id);
         }
-        let wants = wants_of(&request);
+        let mut wants = wants_of(&request);
         if epoch != 0 || id != 0 && epoch == -1 {
             return Ok((Context::Sessionless, wants));
         }
-        Ok((self.begin(version, &wants, now, rng), wants))
+        Ok((self.begin(version, &mut wants, now, rng), wants))
     }
 
-    fn begin(&mut self, version: i16, wants: &[Want], now: Instant, rng: &mut Rng) -> Context {
+    fn begin(&mut self, version: i16, wants: &mut [Want], now: Instant, rng: &mut Rng) -> Context {
         if wants.is_empty() || !self.make_room(now) {
             return Context::Sessionless;
         }
@@ -109,8 +112,9 @@ impl Sessions {
                 break id;
             }
         };
-        let mut session = Session { epoch: 1, by_id: version >= 13, used: now, order: Vec::new(), cached: BTreeMap::new() };
-        wants.iter().for_each(|want| session.put(want.clone()));
+        let mut session =
+            Session { epoch: 1, by_id: version >= 13, used: now, cached: BTreeMap::new(), turns: BTreeMap::new(), next_turn: 0 };
+        wants.iter_mut().for_each(|want| want.turn = session.put(want.clone()));
         self.sessions.insert(id, session);
         Context::New(id)
     }
@@ -151,8 +155,10 @@ impl Sessions {
                 session.forget(&(topic.topic_id, topic.topic.clone(), PartitionIndex(partition.0)));
             }
         }
-        wants_of(request).into_iter().for_each(|want| session.put(want));
-        let wants = session.order.iter().map(|key| session.cached[key].want.clone()).collect();
+        for want in wants_of(request) {
+            session.put(want);
+        }
+        let wants = session.cached.values().map(|cached| cached.want.clone()).collect();
         if session.cached.is_empty() {
             self.sessions.remove(&id);
         }
@@ -180,37 +186,47 @@ impl Sessions {
 }
 
 impl Session {
-    fn put(&mut self, want: Want) {
-        let key = key_of(&want);
-        match self.cached.get_mut(&key) {
+    /// What is wanted of a partition from now on. Answers its turn.
+    fn put(&mut self, mut want: Want) -> u64 {
+        let turn = *self.turns.entry(key_of(&want)).or_insert(self.next_turn);
+        want.turn = turn;
+        match self.cached.get_mut(&turn) {
             Some(cached) => cached.want = want,
             None => {
-                self.order.push(key.clone());
+                self.next_turn += 1;
                 // The first answer always says something, whatever the bounds are.
-                self.cached.insert(key, Cached { want, high: Offset::UNKNOWN, start: Offset::UNKNOWN, failed: false });
+                self.cached.insert(turn, Cached { want, high: Offset::UNKNOWN, start: Offset::UNKNOWN, failed: false });
             }
         }
+        turn
     }
 
     fn forget(&mut self, key: &Key) {
-        if self.cached.remove(key).is_some() {
-            self.order.retain(|other| other != key);
+        if let Some(turn) = self.turns.remove(key) {
+            self.cached.remove(&turn);
         }
+    }
+
+    fn go_to_the_back(&mut self, turn: u64) {
+        let Some(mut cached) = self.cached.remove(&turn) else { return };
+        let last = self.next_turn;
+        self.next_turn += 1;
+        cached.want.turn = last;
+        self.turns.insert(key_of(&cached.want), last);
+        self.cached.insert(last, cached);
     }
 
     /// Remembers what is said of a partition, and tells whether it is news.
     fn note(&mut self, want: &Want, answer: &PartitionData) -> bool {
-        let key = key_of(want);
-        let Some(cached) = self.cached.get_mut(&key) else { return true };
+        let Some(cached) = self.cached.get_mut(&want.turn) else { return true };
         let records = answer.records.as_ref().is_some_and(|records| !records.0.is_empty());
         let failed = answer.error_code != ErrorCode::NONE;
         let diverging = answer.diverging_epoch.epoch.0 >= 0;
         let moved = cached.high != answer.high_watermark || cached.start != answer.log_start_offset;
         let healed = cached.failed && !failed;
         (cached.high, cached.start, cached.failed) = (answer.high_watermark, answer.log_start_offset, failed);
-        if records && let Some(at) = self.order.iter().position(|other| *other == key) {
-            let key = self.order.remove(at);
-            self.order.push(key);
+        if records {
+            self.go_to_the_back(want.turn);
         }
         let is_sent_on = answer.preferred_read_replica.0 >= 0;
         records || failed || diverging || moved || healed || is_sent_on
@@ -237,6 +253,7 @@ fn wants_of(request: &FetchRequest) -> Vec<Want> {
                 last_fetched_epoch: partition.last_fetched_epoch,
                 high: partition.high_watermark,
                 directory: partition.replica_directory_id,
+                turn: 0,
             });
         }
     }
@@ -253,5 +270,60 @@ fn push(topics: &mut Vec<FetchableTopicResponse>, version: i16, want: Want, answ
             partitions: vec![answer],
             ..Default::default()
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+    use crate::wire::api::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
+    use crate::wire::{Chunk, Records};
+    use bytes::Bytes;
+
+    const TOPIC: Uuid = Uuid([1; 16]);
+
+    fn request(session_id: i32, session_epoch: i32, partitions: &[i32], forgotten: &[i32]) -> FetchRequest {
+        let partition = |number: &i32| FetchPartition { partition: PartitionIndex(*number), ..Default::default() };
+        let topic = FetchTopic { topic_id: TOPIC, partitions: partitions.iter().map(partition).collect(), ..Default::default() };
+        let forgotten = ForgottenTopic {
+            topic_id: TOPIC,
+            partitions: forgotten.iter().map(|number| PartitionIndex(*number)).collect(),
+            ..Default::default()
+        };
+        FetchRequest { session_id, session_epoch, topics: vec![topic], forgotten_topics_data: vec![forgotten], ..Default::default() }
+    }
+
+    fn numbers(wants: &[Want]) -> Vec<i32> {
+        wants.iter().map(|want| want.partition.0).collect()
+    }
+
+    /// Answers of the wants, of which those of `full` have records; which partitions are told.
+    fn answer(sessions: &mut Sessions, (context, wants): (Context, Vec<Want>), full: &[i32]) -> Vec<i32> {
+        let records = |want: &Want| full.contains(&want.partition.0).then(|| Records(vec![Chunk::Bytes(Bytes::from_static(b"x"))]));
+        let data = |want: &Want| PartitionData { partition_index: want.partition, records: records(want), ..Default::default() };
+        let answers = wants.iter().map(data).collect();
+        let response = sessions.answer(13, context, wants, answers);
+        response.responses.iter().flat_map(|topic| &topic.partitions).map(|answer| answer.partition_index.0).collect()
+    }
+
+    #[test]
+    fn who_got_records_is_served_last_and_only_news_are_told() {
+        let mut sessions = Sessions::new(1);
+        let mut rng = rng::stream(7, "fetch sessions");
+        let mut open = |sessions: &mut Sessions, request| sessions.open(13, request, Instant::default(), &mut rng).expect("a session");
+        let (context, wants) = open(&mut sessions, request(0, 0, &[0, 1, 2], &[]));
+        let Context::New(id) = context else { panic!("{context:?}") };
+        assert_eq!(numbers(&wants), [0, 1, 2]);
+        assert_eq!(answer(&mut sessions, (context, wants), &[0]), [0, 1, 2], "the first answer tells all");
+        let opened = open(&mut sessions, request(id, 1, &[], &[]));
+        assert_eq!(numbers(&opened.1), [1, 2, 0]);
+        assert_eq!(answer(&mut sessions, opened, &[1, 0]), [1, 0]);
+        let opened = open(&mut sessions, request(id, 2, &[2], &[1]));
+        assert_eq!(numbers(&opened.1), [2, 0], "it wants no more of 1, and what it says anew of 2 moves nothing");
+        assert_eq!(answer(&mut sessions, opened, &[]), [0; 0]);
+        let opened = open(&mut sessions, request(id, 3, &[1], &[]));
+        assert_eq!(numbers(&opened.1), [2, 0, 1]);
+        assert_eq!(answer(&mut sessions, opened, &[]), [1], "to a new one the first answer is news");
     }
 }
