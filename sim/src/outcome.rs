@@ -47,8 +47,8 @@ pub(crate) struct Ending {
     pub(crate) book: Shared,
     /// The same of clients whose sends may be lost or doubled.
     pub(crate) side: Shared,
-    /// What was acknowledged without acks=all may be lost with its leader.
-    pub(crate) is_cluster: bool,
+    /// What was acknowledged without acks=all may be lost: with its leader where there are others, or with a machine's power before it was synced.
+    pub(crate) may_lose_unsynced: bool,
     pub(crate) trace: Trace,
     pub(crate) virtual_ns: u64,
     pub(crate) counts: Counts,
@@ -59,13 +59,13 @@ pub(crate) struct Ending {
 impl Outcome {
     /// Judges what the clients saw, unless worse was found already.
     pub(crate) fn of(ending: Ending) -> Self {
-        let Ending { seed, mut violations, book, side, is_cluster, trace, virtual_ns, counts, faults, notes } = ending;
+        let Ending { seed, mut violations, book, side, may_lose_unsynced, trace, virtual_ns, counts, faults, notes } = ending;
         let history = book.recorder.finish();
         violations.extend(book.violations);
         violations.extend(side.violations);
         if violations.is_empty() {
             violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes));
-            violations.extend(judge_reads(&side.recorder.finish(), is_cluster));
+            violations.extend(judge_reads(&side.recorder.finish(), may_lose_unsynced));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
         Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, probes: probes(), history, notes }
@@ -147,8 +147,8 @@ fn judge(history: &History, members: &BTreeSet<Process>) -> Vec<String> {
     found
 }
 
-/// Of records that may be lost or doubled on their way in: once they were read, all see the same. Where they `may_be_lost` with the leader that
-/// acknowledged them, the next one gives their offsets anew: then only what was read counts.
+/// Of records that may be lost or doubled on their way in: once they were read, all see the same. Where they `may_be_lost` after they
+/// were acknowledged, their offsets are given anew: then only what was read counts.
 fn judge_reads(history: &History, may_be_lost: bool) -> Vec<String> {
     let report = if may_be_lost {
         check::check(&without_places(history), &check::Options::default())
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_record_may_be_lost_only_where_another_node_may_lead() {
+    fn what_was_acknowledged_before_it_was_synced_may_be_lost_only_where_something_was() {
         assert!(judge_reads(&history(Some(1), &[2, 2]), true).is_empty());
         assert_eq!(judge_reads(&history(Some(1), &[2, 2]), false).len(), 1);
     }

@@ -362,7 +362,7 @@ impl Runner {
             violations: self.violations,
             book,
             side,
-            is_cluster: self.plan.nodes > 1,
+            may_lose_unsynced: self.plan.nodes > 1 || self.plan.nodes().any(|node| self.mesh.node(node).disk().bites().has_lost()),
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),

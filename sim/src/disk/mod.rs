@@ -68,6 +68,14 @@ pub struct Bites {
     pub rotten: u64,
 }
 
+impl Bites {
+    /// Whether a crash took something with it that was not synced.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.lost_writes > 0 || self.torn_writes > 0 || self.lost_names > 0
+    }
+}
+
 type Ino = u64;
 
 /// A change of a folder's names that is not durable yet.

@@ -355,6 +355,7 @@ impl Runner {
         let virtual_ns = self.now();
         let log = std::mem::take(&mut *self.log.lock().expect("nothing panics holding it"));
         let crashes = self.stations.values().map(|station| station.host.lives() - 1).sum();
+        let may_lose_unsynced = self.plan.nodes > 1 || self.stations.values().any(|station| station.host.disk().bites().has_lost());
         let counts = Counts { resets: self.torn, crashes, ..log.counts };
         let book = std::mem::take(&mut *self.book.borrow_mut());
         let side = std::mem::take(&mut *self.side.borrow_mut());
@@ -363,7 +364,7 @@ impl Runner {
             violations: self.violations,
             book,
             side,
-            is_cluster: self.plan.nodes > 1,
+            may_lose_unsynced,
             trace: log.trace,
             virtual_ns,
             counts,
