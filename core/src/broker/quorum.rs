@@ -166,6 +166,10 @@ impl Broker {
         self.metadata_fetch_open = false;
         // Another leader may not have this snapshot. One that is whole goes on to the disk.
         self.snapshots.receiving.take_if(|receiving| !receiving.is_whole());
+        if leader.is_some() {
+            // A new controller learns of a broker's death by the connection on which it was heard: it hears every one at once.
+            self.beat_now();
+        }
     }
 
     /// Asks for what follows, once everything fetched before is durable.

@@ -354,3 +354,27 @@ fn a_disk_that_fails_takes_only_its_own_replicas_offline() {
     trio.pass(Duration::from_secs(2));
     assert_eq!(trio.ends(leader, "u"), [0, 6, 6, 6]);
 }
+
+/// Who is the active controller, by what it told its operator last.
+fn controller(trio: &Trio) -> i32 {
+    let told = trio.notes.iter().rev().find(|(_, text)| text.contains("is the active controller, in epoch"));
+    told.expect("there is one").0
+}
+
+#[test]
+fn a_new_controller_hears_of_each_brokers_death_by_its_connection() {
+    // Between two heartbeats there is time enough for everything.
+    let mut trio = Trio::new(&[("broker.heartbeat.interval.ms", "30000"), ("broker.session.timeout.ms", "100000")]);
+    let first = controller(&trio);
+    trio.kill(first);
+    trio.pass(Duration::from_secs(5));
+    trio.start(first);
+    trio.pass(Duration::from_secs(3));
+    let second = controller(&trio);
+    assert_ne!(first, second);
+    let third = 6 - first - second;
+    trio.kill(third);
+    trio.pass(Duration::from_secs(1));
+    let fenced = format!("broker {third} is fenced: its connection closed");
+    assert!(trio.notes.iter().any(|(_, text)| text.starts_with(&fenced)), "{:?}", trio.notes);
+}

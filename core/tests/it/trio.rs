@@ -170,6 +170,13 @@ impl Trio {
         for (from, call) in lost.into_values() {
             self.inputs.push_back((from, Input::Answer { call, outcome: Err(Unreachable::Lost), batches: Vec::new() }));
         }
+        // Its connections close; those of its next process have the same numbers.
+        let first = u64::try_from(node).expect("positive") * 100;
+        let conns = (first..first + 100).flat_map(|at| [(ListenerId(0), ConnId(10_000 + at)), (ListenerId(1), ConnId(QUORUM.0 + at))]);
+        for ((listener, conn), other) in conns.flat_map(|conn| NODES.iter().map(move |other| (conn, *other))) {
+            self.inputs.push_back((other, Input::Closed { conn }));
+            self.inputs.push_back((other, Input::Opened { conn, listener, peer: ([127, 0, 0, 1], 5).into() }));
+        }
         self.settle();
     }
 
