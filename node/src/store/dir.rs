@@ -30,6 +30,7 @@ pub(crate) struct Dir<F: Fs> {
     pub(crate) fs: Arc<F>,
     pub(crate) state: Mutex<DirState<F>>,
     saved: Signal,
+    named: Signal,
     /// Turns to make a folder.
     pub(crate) turns: Semaphore,
 }
@@ -53,6 +54,28 @@ pub(crate) struct DirState<F: Fs> {
     pub(crate) chores_running: bool,
     /// Logs that keep unsynced files open.
     pub(crate) pinned: BTreeMap<LogId, Arc<Log<F>>>,
+    names: Names,
+}
+
+/// Rounds in which the names of folders become durable: who asks while one runs shares the next. A topic of a thousand partitions is as many new names.
+#[derive(Default)]
+struct Names {
+    /// Who asks takes the next number, when its name is changed.
+    asked: u64,
+    durable: u64,
+    running: bool,
+    /// What the last round that failed ended with, for the numbers after the first and up to the second. All of them see it before another round ends:
+    /// tasks that were woken are polled before any that are woken later.
+    failed: Option<(u64, u64, io::ErrorKind, String)>,
+}
+
+impl Names {
+    fn outcome_of(&self, number: u64) -> Option<io::Result<()>> {
+        match &self.failed {
+            Some((after, until, kind, why)) if *after < number && number <= *until => Some(Err(io::Error::new(*kind, why.clone()))),
+            _ => (number <= self.durable).then_some(Ok(())),
+        }
+    }
 }
 
 impl<F: Fs> Dir<F> {
@@ -69,8 +92,10 @@ impl<F: Fs> Dir<F> {
             chores: VecDeque::new(),
             chores_running: false,
             pinned: BTreeMap::new(),
+            names: Names::default(),
         };
-        Self { id, fs, state: Mutex::new(state), saved: Signal::default(), turns: Semaphore::new(FOLDERS_AT_ONCE) }
+        let (saved, named) = (Signal::default(), Signal::default());
+        Self { id, fs, state: Mutex::new(state), saved, named, turns: Semaphore::new(FOLDERS_AT_ONCE) }
     }
 
     /// Lets go of the logs that hold on to it, and of the lock.
@@ -118,6 +143,40 @@ impl<F: Fs> Dir<F> {
     /// Forgets the points of logs that are not there.
     pub(crate) fn keep_points(&self, folders: &[String]) {
         lock(&self.state).points.retain(|folder, _| folders.contains(folder));
+    }
+
+    /// Makes every change of a folder's name durable that was made before.
+    pub(crate) async fn sync_names(&self) -> io::Result<()> {
+        let number = {
+            let names = &mut lock(&self.state).names;
+            names.asked += 1;
+            names.asked
+        };
+        let mut outcome = None;
+        let ready = || {
+            let names = &mut lock(&self.state).names;
+            outcome = names.outcome_of(number);
+            outcome.is_some() || !std::mem::replace(&mut names.running, true)
+        };
+        self.named.until(ready).await;
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+        let (before, until) = {
+            let names = &lock(&self.state).names;
+            (names.durable, names.asked)
+        };
+        let outcome = sync_dir(&*self.fs, "").await;
+        {
+            let names = &mut lock(&self.state).names;
+            names.running = false;
+            match &outcome {
+                Ok(()) => names.durable = until,
+                Err(error) => names.failed = Some((before, until, error.kind(), error.to_string())),
+            }
+        }
+        self.named.ring();
+        outcome
     }
 
     /// Writes the recovery points as they are now.

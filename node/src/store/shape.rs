@@ -1,5 +1,6 @@
 //! What changes a log's files other than at their end: create, delete, truncate, restart, discard, reopen.
 
+use super::dir::Dir;
 use super::files::Kind;
 use super::index::{OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, Tail, TimeEntry, search};
 use super::inventory::Inventory;
@@ -41,7 +42,7 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
     let hidden = hidden_name(&log.folder, &format!("{:032x}", log.id.0));
     let turn = log.dir.turns.acquire().await;
     let made = match log.dir.offline() {
-        None => make_folder(&*log.dir.fs, &log.folder, &hidden, topic).await.map_err(|error| log.dir.fault("making", &log.folder, &error)),
+        None => make_folder(&log.dir, &log.folder, &hidden, topic).await.map_err(|error| log.dir.fault("making", &log.folder, &error)),
         Some(fault) => Err(fault),
     };
     drop(turn);
@@ -78,7 +79,8 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
     shared.finish(slip, &log.dir, Ok(Stored::Done));
 }
 
-async fn make_folder<F: Fs>(fs: &F, folder: &str, hidden: &str, topic: Uuid) -> io::Result<()> {
+async fn make_folder<F: Fs>(dir: &Dir<F>, folder: &str, hidden: &str, topic: Uuid) -> io::Result<()> {
+    let fs = &*dir.fs;
     fs.create_dir(hidden).await?;
     let metadata = fs.open(&format!("{hidden}/partition.metadata"), Open::New).await?;
     metadata.write_at(0, &[encode_topic(topic).into()]).await?;
@@ -87,7 +89,7 @@ async fn make_folder<F: Fs>(fs: &F, folder: &str, hidden: &str, topic: Uuid) -> 
     sync_file(&segment).await?;
     sync_dir(fs, hidden).await?;
     fs.rename(hidden, folder).await?;
-    sync_dir(fs, "").await
+    dir.sync_names().await
 }
 
 /// Removes a folder of files.
@@ -124,7 +126,7 @@ async fn take_name<F: Fs>(log: &Arc<Log<F>>, hidden: &str) -> Outcome {
     let fs = &*log.dir.fs;
     let renamed = async {
         fs.rename(&log.folder, hidden).await?;
-        sync_dir(fs, "").await
+        log.dir.sync_names().await
     };
     renamed.await.map_err(|error| log.dir.take_offline(format!("renaming {}: {error}", log.folder)))?;
     // A recovery point of the old log must not be taken for one of a new log of that name.

@@ -1,6 +1,7 @@
 //! The store on the faulty disk: its contract, and random operations with crashes against a model of what must survive.
 
 mod crash;
+mod names;
 mod pace;
 mod restart;
 
@@ -61,4 +62,19 @@ fn each_missing_guard_is_noticed() {
         switch(None);
         assert!(caught.is_some(), "{} went unnoticed", mutant.name());
     }
+}
+
+#[test]
+fn names_that_share_a_sync_are_there_once_acknowledged() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..6 {
+        for completions in 0.. {
+            let (acknowledged, is_done) = names::run(seed, completions);
+            seen.insert(acknowledged);
+            if is_done {
+                break;
+            }
+        }
+    }
+    assert!(seen.len() > 4, "crashes fell between acknowledgements: {seen:?}");
 }
