@@ -312,12 +312,16 @@ impl Consumer {
 
     fn send_commit(&mut self, now: Instant, peer: Peer) {
         let Some(group) = &self.group else { return };
+        // Whoever is no member has nothing to say about the group's offsets. All of that ends at once: no input would come back to the rest.
+        let is_void = |group: &Group| !group.committing && !group.member.is_in() && group.commits.front().is_some_and(|c| !c.by_hand);
+        if is_void(group) {
+            while self.group.as_ref().is_some_and(is_void) {
+                self.commit_failed(ErrorCode::UNKNOWN_MEMBER_ID);
+            }
+            return self.send_commit(now, peer);
+        }
         let Some(commit) = group.commits.front().filter(|commit| !group.committing && commit.from <= now) else { return };
         let by_hand = commit.by_hand;
-        if !by_hand && !group.member.is_in() {
-            // Whoever is no member has nothing to say about the group's offsets.
-            return self.commit_failed(ErrorCode::UNKNOWN_MEMBER_ID);
-        }
         let request = commit_request(&group.member, by_hand, &commit.offsets);
         let sent = self.tell(now, peer, Versions::OFFSET_COMMIT, Ask::Commit, Duration::ZERO, |_| Request::OffsetCommit(request));
         if let Some(group) = &mut self.group {

@@ -399,6 +399,32 @@ fn what_a_member_asked_to_commit_does_not_outlive_it() {
     assert!(world.cluster.group.offsets.is_empty(), "an empty group takes what comes without a member");
 }
 
+/// Seed 2349: one commit ended with each step, and the last one had no deadline left that would have brought it another.
+#[test]
+fn closing_ends_whatever_is_left_to_commit() {
+    let config = in_group(&[Assignor::Range]);
+    let patience = u64::try_from(config.common.request_timeout.as_millis()).unwrap();
+    let mut cluster = Fake::new(1, &[("t", 1)]);
+    cluster.write("t", 0, 1, &["a"]);
+    let mut world = world(vec![config], cluster);
+    world.app(subscribe(&["t"]));
+    drain(&mut world, 0);
+    world.faults = Faults { lost_request: 1000, ..Faults::default() };
+    for token in 1..=3 {
+        world.app(Command::Commit { token: Token(token), offsets: None });
+        world.run(10);
+    }
+    world.app(Command::Close);
+    world.run(patience + 1);
+    world.faults = Faults::default();
+    world.run(3 * patience);
+    let told = |event: &Event| world.events.contains(&(0, event.clone()));
+    for token in 1..=3 {
+        assert!(told(&Event::Committed { token: Token(token), outcome: Err(ErrorCode::UNKNOWN_MEMBER_ID) }), "{token}");
+    }
+    assert!(told(&Event::Closed));
+}
+
 #[test]
 fn leaving_and_assigning_by_hand() {
     let mut cluster = Fake::new(1, &[("t", 2)]);
