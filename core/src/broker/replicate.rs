@@ -322,7 +322,9 @@ impl Broker {
         self.fetched_of_throttled(id, bytes);
         let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
         let is_news = follower.told_high(answer.high_watermark);
-        let (is_busy, start) = (follower.log.durable() < follower.log.end(), answer.log_start_offset.min(follower.high()));
+        // A start behind what is durable would, after a crash, leave an empty log that remembers no producer.
+        let durable = follower.log.durable();
+        let (is_busy, start) = (durable < follower.log.end(), answer.log_start_offset.min(follower.high()).min(durable));
         if is_busy && let Some(fetcher) = self.fetchers.get_mut(&leader) {
             fetcher.busy.insert(id);
         }
