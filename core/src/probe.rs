@@ -111,6 +111,8 @@ mutants! {
     ReadAboveHw = "read-above-hw",
     /// Retention deletes records that are not committed yet.
     RetentionPastHw = "retention-past-hw",
+    /// No producer snapshot is saved, and segments go all the same.
+    DiscardUnremembered = "discard-unremembered",
     /// A node carries out metadata as soon as it is in its log, committed or not.
     ActBeforeCommit = "act-before-commit",
     /// A commit of an older generation is stored.

@@ -6,8 +6,8 @@ use super::{Broker, Token};
 use crate::config::topic::TimestampType;
 use crate::error::ErrorCode;
 use crate::id::Offset;
-use crate::log::Ops;
 use crate::log::producers::Verdict;
+use crate::log::{Ops, SmallFile};
 use crate::mutant;
 use crate::partition::PartitionId;
 use crate::partition::leader::ProduceWait;
@@ -58,8 +58,9 @@ impl Broker {
         for op in ops.writes {
             self.store(op, Pending::Write { partition: id, life });
         }
-        for (name, bytes) in ops.saves {
-            self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
+        for SmallFile { name, bytes, producers } in ops.saves {
+            let pending = producers.map_or(Pending::Small { dir }, |at| Pending::Producers { partition: id, life, at });
+            self.store(StoreOp::Save { dir, name, bytes }, pending);
         }
         self.sync_if_due(id);
     }

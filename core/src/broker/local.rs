@@ -170,8 +170,33 @@ impl Broker {
         assert!(to <= high, "the start {to} would pass the high watermark {high}");
         let mut ops = Ops::default();
         log.advance_start(to, &mut ops);
+        if id == super::boot::METADATA {
+            // No producer writes to it.
+            log.discard_below(to, &mut ops);
+        } else {
+            log.discard(high, &mut ops);
+        }
         self.carry_out(id, dir, ops);
         self.save_starts(dir);
+    }
+
+    /// Discards what lies below a log's start, as far as its producers are saved.
+    fn discard(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (dir, high) = (partition.dir, partition.high());
+        let Some(log) = partition.open_log_mut() else { return };
+        let mut ops = Ops::default();
+        log.discard(high, &mut ops);
+        self.carry_out(id, dir, ops);
+    }
+
+    /// The store has saved a log's producers as of `at`, or could not: retention comes back to what waits for that.
+    pub(super) fn producers_saved(&mut self, id: PartitionId, at: Offset, is_saved: bool) {
+        let Some(log) = self.partitions.get_mut(&id).and_then(|p| p.open_log_mut()) else { return };
+        log.producers_saved(at, is_saved);
+        if is_saved {
+            self.discard(id);
+        }
     }
 
     /// A follower's log starts where its leader's does.
@@ -198,6 +223,9 @@ impl Broker {
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
             self.retain_one(id, wall, silent);
+            if id != super::boot::METADATA {
+                self.discard(id);
+            }
         }
         self.metadata_grew(0);
         self.clean_metadata();

@@ -13,7 +13,7 @@ use super::stored::Pending;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
 use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex, Uuid};
-use crate::log::{FoundDir, FoundLog, Log, Ops, Recovered};
+use crate::log::{FoundDir, FoundLog, Log, Ops, Recovered, SmallFile};
 use crate::partition::follower::Follower;
 use crate::partition::{PartitionId, Role};
 use crate::probe;
@@ -369,7 +369,7 @@ impl Broker {
         for op in ops.writes {
             self.store(op, Pending::Copy { partition: id, number, step: Step::Written });
         }
-        for (name, bytes) in ops.saves {
+        for SmallFile { name, bytes, .. } in ops.saves {
             self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
         }
         self.moved_bytes(bytes);
@@ -392,7 +392,7 @@ impl Broker {
         for op in ops.writes {
             self.store(op, Pending::Copy { partition: id, number, step: Step::Written });
         }
-        for (name, bytes) in ops.saves {
+        for SmallFile { name, bytes, .. } in ops.saves {
             self.store(StoreOp::Save { dir: to, name, bytes }, Pending::Small { dir: to });
         }
         self.note_move(folder, to, Stage::Moved, Pending::Copy { partition: id, number, step: Step::Switched });
@@ -404,7 +404,8 @@ impl Broker {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (old, from, folder) = (partition.log, partition.dir, partition.folder());
         (partition.log, partition.dir) = (copy.id, copy.to);
-        let log = copy.log.expect("only a copy that was made becomes the log");
+        let mut log = copy.log.expect("only a copy that was made becomes the log");
+        log.forget_snapshots();
         partition.role = Role::Follower(Box::new(Follower::new(LeaderEpoch(-1), None, log, partition.high)));
         self.tails.forget(old);
         self.note(Level::Info, format!("{folder} lies in {} now", self.config.broker.dirs[usize::from(copy.to.0)].path));

@@ -6,7 +6,7 @@ use super::snapshots::Kept;
 use super::{Broker, Token};
 use crate::controller::snapshot::Contents;
 use crate::error::ErrorCode;
-use crate::id::{DirId, LeaderEpoch, Ticket};
+use crate::id::{DirId, LeaderEpoch, Offset, Ticket};
 use crate::log::Recovered;
 use crate::log::snapshot::SnapshotId;
 use crate::partition::{Loss, Owner, PartitionId, Role};
@@ -34,6 +34,8 @@ pub(super) enum Pending {
     Scrub { partition: PartitionId, life: u32 },
     /// A small file; nobody waits, but a fault takes the directory offline.
     Small { dir: DirId },
+    /// The producers of a log as of an offset.
+    Producers { partition: PartitionId, life: u32, at: Offset },
     /// The epoch of this broker's registration.
     Epoch,
     /// The high watermarks of a directory.
@@ -75,6 +77,9 @@ impl Broker {
             (Pending::Write { partition, life } | Pending::Sync { partition, life }, Err(fault)) if self.lives(partition, life) => {
                 self.write_failed(partition, &fault);
             }
+            (Pending::Producers { partition, life, at }, outcome) if self.lives(partition, life) => {
+                self.producers_saved(partition, at, outcome.is_ok());
+            }
             (Pending::Epoch, outcome) => self.epoch_kept(&outcome),
             (Pending::Election { number }, Ok(_)) => {
                 let at = self.now.at;
@@ -100,7 +105,10 @@ impl Broker {
             (Pending::Highs { dir }, outcome) => self.highs_saved(dir, outcome.is_ok()),
             (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
-            (Pending::Write { .. } | Pending::Sync { .. } | Pending::Small { .. } | Pending::Space { .. }, _) => {}
+            (
+                Pending::Write { .. } | Pending::Sync { .. } | Pending::Producers { .. } | Pending::Small { .. } | Pending::Space { .. },
+                _,
+            ) => {}
         }
         if self.phase == Phase::Stopping {
             self.stop_when_quiet();

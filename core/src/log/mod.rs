@@ -17,6 +17,7 @@ use crate::id::{DirId, LeaderEpoch, LogId, Offset, Uuid};
 use crate::store::{StoreFault, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::batch::Batch;
+use crate::{mutant, probe};
 use bytes::Bytes;
 use epochs::Epochs;
 use producers::Producers;
@@ -94,6 +95,8 @@ pub struct Log {
     segments: Segments,
     epochs: Epochs,
     producers: Producers,
+    /// The producer snapshots that this process has saved, or (`false`) given to the store to be saved.
+    snapshots: BTreeMap<Offset, bool>,
 }
 
 impl Log {
@@ -112,6 +115,7 @@ impl Log {
             segments: Segments::new(found.segments),
             epochs: found.epochs,
             producers: found.producers,
+            snapshots: BTreeMap::new(),
         }
     }
 
@@ -208,7 +212,7 @@ impl Log {
         let before = self.epochs.latest();
         self.epochs.assign(header.leader_epoch, self.end);
         if self.epochs.latest() != before {
-            ops.saves.push((format!("{}/leader-epoch-checkpoint", self.name), self.epochs.encode().into()));
+            ops.saves.push(self.epoch_checkpoint());
         }
         self.segments.append(&header);
         self.producers.replay(&header);
@@ -220,7 +224,31 @@ impl Log {
     pub fn roll(&mut self, ops: &mut Ops) {
         self.segments.roll(self.end);
         ops.writes.push(StoreOp::Roll { log: self.id, at: self.end });
-        ops.saves.push(self.snapshot());
+        self.save_producers(ops);
+    }
+
+    fn save_producers(&mut self, ops: &mut Ops) {
+        if mutant!(DiscardUnremembered) {
+            return;
+        }
+        self.snapshots.insert(self.end, false);
+        let (name, bytes) = self.snapshot();
+        ops.saves.push(SmallFile { name, bytes, producers: Some(self.end) });
+    }
+
+    /// Whether the store has saved the producers as of `at`.
+    pub fn producers_saved(&mut self, at: Offset, is_saved: bool) {
+        if is_saved {
+            self.snapshots.insert(at, true);
+        } else {
+            probe!("a producer snapshot could not be saved");
+            self.snapshots.remove(&at);
+        }
+    }
+
+    /// Nothing is known any more of snapshots that were saved.
+    pub fn forget_snapshots(&mut self) {
+        self.snapshots.clear();
     }
 
     /// The snapshot file of the producers as of the log's end.
@@ -249,7 +277,7 @@ impl Log {
         self.synced = self.synced.max(end);
     }
 
-    /// Moves the start up to `to` (retention, `DeleteRecords`): segments wholly below go.
+    /// Moves the start up to `to` (retention, `DeleteRecords`). The segments below stay until they are discarded.
     pub fn advance_start(&mut self, to: Offset, ops: &mut Ops) {
         if to <= self.start {
             return;
@@ -259,11 +287,39 @@ impl Log {
         let before = self.epochs.clone();
         self.epochs.cut_start(to);
         if self.epochs != before {
-            ops.saves.push((format!("{}/leader-epoch-checkpoint", self.name), self.epochs.encode().into()));
+            ops.saves.push(self.epoch_checkpoint());
         }
-        if self.segments.discard(to) {
-            ops.writes.push(StoreOp::Discard { log: self.id, below: to });
+    }
+
+    /// Discards the segments below the start whose producers a durable snapshot holds: after a crash nothing else would tell what a producer's next
+    /// batch is. Where none does, one is taken now, and the segments go another time. A snapshot that is not committed, or lies above what is durable
+    /// here, may be cut off, and does not count.
+    pub fn discard(&mut self, high: Offset, ops: &mut Ops) {
+        let saved = self.snapshots.range(..=high.min(self.durable())).rev().find(|(_, is_saved)| **is_saved).map(|(at, _)| *at);
+        if let Some(at) = saved {
+            self.discard_below(at, ops);
         }
+        if mutant!(DiscardUnremembered) {
+            return self.discard_below(self.end, ops);
+        }
+        let Some(base) = self.segments.all().get(1).map(|next| next.base).filter(|base| *base <= self.start) else { return };
+        if self.snapshots.range(base..).next().is_none() {
+            probe!("a producer snapshot is taken so that segments can go");
+            self.save_producers(ops);
+        }
+    }
+
+    /// Discards the segments below the start that end at or below `limit`.
+    pub fn discard_below(&mut self, limit: Offset, ops: &mut Ops) {
+        let below = self.start.min(limit);
+        if self.segments.discard(below) {
+            ops.writes.push(StoreOp::Discard { log: self.id, below });
+            self.snapshots = self.snapshots.split_off(&below);
+        }
+    }
+
+    fn epoch_checkpoint(&self) -> SmallFile {
+        SmallFile { name: format!("{}/leader-epoch-checkpoint", self.name), bytes: self.epochs.encode().into(), producers: None }
     }
 
     /// What must hold of it after every step.
@@ -282,6 +338,90 @@ impl Log {
 pub struct Ops {
     /// In this order.
     pub writes: Vec<StoreOp>,
-    /// Name and content; in any order.
-    pub saves: Vec<(String, Bytes)>,
+    /// In any order.
+    pub saves: Vec<SmallFile>,
+}
+
+/// A small file of a log's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallFile {
+    /// Its path below the log directory.
+    pub name: String,
+    /// What it shall hold.
+    pub bytes: Bytes,
+    /// Where it is a producer snapshot: as of which offset.
+    pub producers: Option<Offset>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Properties;
+    use crate::config::layers::Layers;
+    use crate::id::{ProducerEpoch, ProducerId, Sequence};
+    use crate::wire::batch::{BatchHeader, build};
+
+    fn batch() -> Batch {
+        let header = BatchHeader {
+            base_offset: Offset::ZERO,
+            bytes: 0,
+            leader_epoch: LeaderEpoch(0),
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: 0,
+            base_timestamp: Timestamp(1000),
+            max_timestamp: Timestamp(1000),
+            producer_id: ProducerId(7),
+            producer_epoch: ProducerEpoch(0),
+            base_sequence: Sequence(0),
+            records: 1,
+        };
+        build(header, b"one")
+    }
+
+    /// A log that ends at 1, where it was rolled, durable up to there. All of it may go.
+    fn rolled() -> Log {
+        let mut log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, Recovered::empty());
+        let none = Properties::new();
+        let config = TopicConfig::new(&none, Layers { broker: &none, cluster: &none, fixed: &none });
+        let mut ops = Ops::default();
+        log.append(&batch(), LeaderEpoch(0), &config, Timestamp(1000), &mut ops);
+        log.roll(&mut ops);
+        log.wrote(Offset(1));
+        log.synced_to(Offset(1));
+        log.advance_start(Offset(1), &mut ops);
+        log
+    }
+
+    fn discard(log: &mut Log, high: i64) -> Ops {
+        let mut ops = Ops::default();
+        log.discard(Offset(high), &mut ops);
+        ops
+    }
+
+    const GOES: StoreOp = StoreOp::Discard { log: LogId(1), below: Offset(1) };
+
+    #[test]
+    fn segments_go_when_a_snapshot_holds_their_producers() {
+        let mut log = rolled();
+        assert_eq!(discard(&mut log, 1), Ops::default(), "the snapshot of the roll is on its way");
+        log.producers_saved(Offset(1), true);
+        assert_eq!(discard(&mut log, 0), Ops::default(), "it may be cut off yet");
+        assert_eq!(discard(&mut log, 1).writes, [GOES]);
+        assert_eq!(log.segments().all().len(), 1);
+    }
+
+    /// Seed 2159: the disk was full.
+    #[test]
+    fn a_snapshot_that_could_not_be_saved_is_taken_again() {
+        let mut log = rolled();
+        log.producers_saved(Offset(1), false);
+        let again = discard(&mut log, 1);
+        assert!(again.writes.is_empty(), "{again:?}");
+        let [SmallFile { name, producers: Some(Offset(1)), .. }] = &again.saves[..] else { panic!("{again:?}") };
+        assert_eq!(name, "t-0/00000000000000000001.snapshot");
+        assert_eq!(discard(&mut log, 1), Ops::default(), "once at a time");
+        log.producers_saved(Offset(1), true);
+        assert_eq!(discard(&mut log, 1).writes, [GOES]);
+    }
 }

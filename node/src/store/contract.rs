@@ -6,6 +6,7 @@ use super::{Identity, MetaProperties, Opened, Options, Outcome, Store, format, o
 use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
 use klamm_core::id::{BrokerId, DirId, LeaderEpoch, LogId, Offset, ProducerId, Ticket, Uuid};
+use klamm_core::log::checkpoint::{self, STARTS_FILE};
 use klamm_core::log::producers::Producers;
 use klamm_core::log::segments::Segment;
 use klamm_core::log::{FoundDir, Recovered};
@@ -13,6 +14,7 @@ use klamm_core::store::{FoundTime, Located, StoreFault, StoreOp, Stored};
 use klamm_core::time::Timestamp;
 use klamm_core::wire::batch::{Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity as Producer, Payload};
+use std::collections::BTreeMap;
 
 const DIR: DirId = DirId(0);
 const LOG: LogId = LogId(77);
@@ -169,6 +171,8 @@ pub async fn suite<F: Fs + Clone>(mut fresh: impl FnMut(&str) -> F) {
     deleted_logs_free_their_name(&fresh("delete")).await;
     discarded_segments_stay_readable_for_a_while(&fresh("discard")).await;
     a_segment_may_go_before_its_sync(&fresh("early")).await;
+    segments_below_the_start_stay_until_they_are_discarded(&fresh("below")).await;
+    a_batch_astray_is_not_taken_for_the_next(&fresh("astray")).await;
     truncation_cuts_to_a_batch(&fresh("truncate")).await;
     a_restart_drops_everything(&fresh("restart")).await;
     a_clean_end_needs_no_scan(&fresh("clean")).await;
@@ -396,6 +400,45 @@ async fn discarded_segments_stay_readable_for_a_while<F: Fs + Clone>(fs: &F) {
     assert_eq!(s.locate(LOG, 30, ALL, 1).await, None, "the active segment stays");
     s.fill(LOG, 30, 32, 2).await;
     assert_eq!(s.end_by_load(LOG).await, 32);
+}
+
+/// Only the core knows whether the producers of what lies below a log's start are saved.
+async fn segments_below_the_start_stay_until_they_are_discarded<F: Fs + Clone>(fs: &F) {
+    let mut s = Subject::first(fs).await;
+    s.fill(LOG, 0, 10, 5).await;
+    s.done(StoreOp::Roll { log: LOG, at: Offset(10) }).await;
+    s.fill(LOG, 10, 20, 5).await;
+    s.sync(LOG).await;
+    for at in [5, 10, 20] {
+        let name = format!("t-0/{at:020}.snapshot");
+        s.done(StoreOp::Save { dir: DIR, name, bytes: Producers::default().encode() }).await;
+    }
+    let starts = checkpoint::encode(&BTreeMap::from([("t-0".to_owned(), Offset(15))]));
+    s.done(StoreOp::Save { dir: DIR, name: STARTS_FILE.to_owned(), bytes: starts.into() }).await;
+    drop(s);
+    let (mut s, found) = Subject::again(fs).await;
+    let (log, state) = (found.logs[0].log, found.logs[0].state.as_ref().expect("whole"));
+    assert_eq!((state.start, state.end, state.segments.len()), (Offset(15), Offset(20), 2));
+    s.done(StoreOp::Discard { log, below: Offset(10) }).await;
+    let mut names: Vec<String> = fs.list("t-0").await.expect("its folder").into_iter().map(|entry| entry.name).collect();
+    names.retain(|name| name.starts_with("0"));
+    names.sort_unstable();
+    let left = ["10.index", "10.log", "10.snapshot", "10.timeindex", "20.snapshot"].map(|end| "0".repeat(18) + end);
+    assert_eq!(names, left);
+}
+
+/// No checksum covers the base offset of a batch.
+async fn a_batch_astray_is_not_taken_for_the_next<F: Fs + Clone>(fs: &F) {
+    let mut s = Subject::first(fs).await;
+    s.fill(LOG, 0, 10, 2).await;
+    drop(s);
+    let file = fs.open("t-0/00000000000000000000.log", Open::Existing).await.expect("its segment");
+    let size = file.size().await.expect("known");
+    // A fifth of it each; the offset's third byte from the end.
+    file.write_at(size / 5 * 4 + 5, &[Bytes::from_static(&[1])]).await.expect("written");
+    let (mut s, found) = Subject::again(fs).await;
+    assert_eq!(found.logs[0].state.as_ref().expect("a tail that is cut").end, Offset(8));
+    assert_eq!(s.end_by_load(found.logs[0].log).await, 8);
 }
 
 /// Sealed segments are synced beside other work, and no file is kept open here: what is to be synced next may be gone by then.

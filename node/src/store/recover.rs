@@ -84,7 +84,6 @@ struct Loader<'a, F: Fs> {
 impl<F: Fs> Loader<'_, F> {
     async fn run(&mut self, start: Offset) -> Result<Loaded<F>, StoreFault> {
         let mut inventory = self.inventory().await?;
-        self.drop_below(&mut inventory, start).await?;
         if inventory.logs.is_empty() {
             self.begin(&mut inventory, start).await?;
         }
@@ -124,17 +123,6 @@ impl<F: Fs> Loader<'_, F> {
             self.remove(&path).await?;
         }
         Ok(inventory)
-    }
-
-    /// Removes the segments that lie wholly below the log start.
-    async fn drop_below(&mut self, inventory: &mut Inventory, start: Offset) -> Result<(), StoreFault> {
-        let ends = inventory.logs.keys().skip(1).copied();
-        let below: Vec<Offset> = inventory.logs.keys().copied().zip(ends).filter(|(_, end)| *end <= start).map(|(base, _)| base).collect();
-        for base in below {
-            probe!("recovery went on with a discard");
-            self.unlink(inventory, base).await?;
-        }
-        Ok(())
     }
 
     /// An empty segment at `base`.

@@ -158,7 +158,7 @@ pub(crate) fn discard<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: S
     if bases.is_empty() {
         return shared.finish(slip, &log.dir, Ok(Stored::Done));
     }
-    side::enqueue_for_log(shared, log, Chore::Unlink { slip, folder: log.folder.clone(), bases });
+    side::enqueue_for_log(shared, log, Chore::Unlink { slip, folder: log.folder.clone(), bases, below });
 }
 
 /// Recovers the log from its files.

@@ -2,8 +2,10 @@
 
 use super::dir::Dir;
 use super::files::Kind;
+use super::inventory::Inventory;
 use super::log::Log;
 use super::meta::{parent, remove_if_there, replace, sync_dir};
+use super::recover::snapshot_path;
 use super::tasks::lock;
 use super::{Outcome, Shared, Slip};
 use crate::fs::{File, Fs, Open};
@@ -21,8 +23,8 @@ pub(crate) enum Chore {
     Save { slip: Slip, path: String, bytes: Bytes },
     /// Removes a small file.
     Remove { slip: Slip, path: String },
-    /// Unlinks segments, oldest first.
-    Unlink { slip: Slip, folder: String, bases: Vec<Offset> },
+    /// Unlinks segments, oldest first, and the producer snapshots below.
+    Unlink { slip: Slip, folder: String, bases: Vec<Offset>, below: Offset },
 }
 
 /// Whose chores.
@@ -117,9 +119,9 @@ async fn run<F: Fs>(shared: &Arc<Shared<F>>, dir: &Arc<Dir<F>>, chore: Chore) {
             };
             shared.finish(slip, dir, outcome);
         }
-        Chore::Unlink { slip, folder, bases } => {
+        Chore::Unlink { slip, folder, bases, below } => {
             let outcome = match online {
-                Ok(()) => outcome(dir, "unlinking segments of", &folder, unlink(&*dir.fs, &folder, &bases).await),
+                Ok(()) => outcome(dir, "unlinking segments of", &folder, discard(&*dir.fs, &folder, &bases, below).await),
                 Err(fault) => Err(fault),
             };
             shared.finish(slip, dir, outcome);
@@ -155,6 +157,15 @@ pub(crate) async fn read_part<F: Fs>(dir: &Dir<F>, path: &str, from: u64, max_by
 async fn remove<F: Fs>(fs: &F, path: &str) -> io::Result<()> {
     remove_if_there(fs, path).await?;
     sync_dir(fs, parent(path)).await
+}
+
+async fn discard<F: Fs>(fs: &F, folder: &str, bases: &[Offset], below: Offset) -> io::Result<()> {
+    unlink(fs, folder, bases).await?;
+    // Those of clean stops do not begin a segment.
+    for snapshot in Inventory::of(fs.list(folder).await?).snapshots.range(..below) {
+        remove_if_there(fs, &snapshot_path(folder, *snapshot)).await?;
+    }
+    Ok(())
 }
 
 /// Removes segments one by one, each durably before the next: a crash leaves no hole in the middle of a log.
