@@ -84,11 +84,13 @@ pub enum StoreOp {
         /// Its only offset.
         at: Offset,
     },
-    /// Unlinks the segments that end at or below `below`; never the active one.
+    /// Moves the log start up, and unlinks the segments that end at or below `below`; never the active one.
     Discard {
         /// Which.
         log: LogId,
-        /// The new log start offset.
+        /// The log start offset.
+        start: Offset,
+        /// At most `start`.
         below: Offset,
     },
     /// Closes the log and recovers it from its files, as at start.

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a directory's file says; nothing where there is none, or it is no good.
-pub(super) fn highs_of(found: &FoundDir) -> BTreeMap<String, Offset> {
-    let text = found.saved.get(HIGHS_FILE).map(|bytes| String::from_utf8_lossy(bytes));
+pub(super) fn offsets_of(found: &FoundDir, file: &str) -> BTreeMap<String, Offset> {
+    let text = found.saved.get(file).map(|bytes| String::from_utf8_lossy(bytes));
     text.and_then(|text| checkpoint::decode(&text)).unwrap_or_default()
 }
 
@@ -42,6 +42,7 @@ impl Broker {
         let interval = ms(self.config.broker.high_watermark_checkpoint_ms).max(Duration::from_millis(1));
         self.timer(interval, Timer::Highs);
         self.save_highs();
+        self.save_starts_where(|dir| dir.starts_unsaved);
         // Of a directory that went offline nothing is remembered any more.
         self.free_names();
     }
@@ -74,11 +75,14 @@ impl Broker {
         self.free_names();
     }
 
-    /// Whether the next start may take a log of that name for one that was there before, and for as far committed.
+    /// Whether the next start may take a log of that name for one that was there before, for as far committed, and for beginning where that did.
     pub(super) fn is_remembered(&self, folder: &str) -> bool {
         let holds = |highs: &Option<BTreeMap<String, Offset>>| highs.as_ref().is_some_and(|highs| highs.contains_key(folder));
         let mut online = self.dirs.iter().filter(|dir| dir.offline.is_none());
-        online.any(|dir| dir.highs_saved.is_none() || holds(&dir.highs_saved) || holds(&dir.highs_saving))
+        online.any(|dir| {
+            let has_start = dir.starts_unsaved || dir.starts_saved.contains_key(folder) || holds(&dir.starts_saving);
+            has_start || dir.highs_saved.is_none() || holds(&dir.highs_saved) || holds(&dir.highs_saving)
+        })
     }
 
     /// Has the files forget the log of a folder that is gone, so that a new one may have its name; `free_names` is called then.
@@ -87,5 +91,11 @@ impl Broker {
             dir.highs.remove(folder);
         }
         self.save_highs();
+        self.save_starts_where(|_| true);
+    }
+
+    fn save_starts_where(&mut self, is_due: impl Fn(&super::local::Dir) -> bool) {
+        let due = (0..).map(DirId).zip(&self.dirs).filter(|(_, dir)| is_due(dir)).map(|(id, _)| id);
+        due.collect::<Vec<_>>().into_iter().for_each(|dir| self.save_starts(dir));
     }
 }

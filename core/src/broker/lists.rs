@@ -128,7 +128,7 @@ impl Broker {
             special::EARLIEST_LOCAL if version >= 8 => Listed::Now(epoch_at(start), Timestamp::NONE, start),
             special::LATEST_TIERED if version >= 9 => none,
             special::EARLIEST_PENDING_UPLOAD if version >= 11 => none,
-            special::MAX_TIMESTAMP if version >= 7 => match leader.log.segments().youngest() {
+            special::MAX_TIMESTAMP if version >= 7 => match leader.log.segments().youngest(start) {
                 // Where the youngest record is not readable yet, or there is none, the answer is nothing.
                 Some((time, offset)) if offset < leader.high() && offset >= start => {
                     Listed::Ask(StoreOp::FindTime { log: leader.log.id(), from: start, time, until: leader.high() })

@@ -37,6 +37,14 @@ pub(super) struct Dir {
     pub(super) highs_saving: Option<BTreeMap<String, Offset>>,
     /// They moved meanwhile, and are to be saved again.
     pub(super) highs_moved: bool,
+    /// The log starts that its file holds, as far as is known.
+    pub(super) starts_saved: BTreeMap<String, Offset>,
+    /// Those that are being saved.
+    pub(super) starts_saving: Option<BTreeMap<String, Offset>>,
+    /// They moved meanwhile, and are to be saved again.
+    pub(super) starts_moved: bool,
+    /// Saving them failed, so that the file may hold the older ones or the newer ones.
+    pub(super) starts_unsaved: bool,
 }
 
 impl Broker {
@@ -170,13 +178,8 @@ impl Broker {
         assert!(to <= high, "the start {to} would pass the high watermark {high}");
         let mut ops = Ops::default();
         log.advance_start(to, &mut ops);
-        if id == super::boot::METADATA {
-            // No producer writes to it.
-            log.discard_below(to, &mut ops);
-        } else {
-            log.discard(high, &mut ops);
-        }
         self.carry_out(id, dir, ops);
+        self.discard(id);
         self.save_starts(dir);
     }
 
@@ -186,7 +189,12 @@ impl Broker {
         let (dir, high) = (partition.dir, partition.high());
         let Some(log) = partition.open_log_mut() else { return };
         let mut ops = Ops::default();
-        log.discard(high, &mut ops);
+        if id == super::boot::METADATA {
+            // No producer writes to it.
+            log.discard_below(log.start(), &mut ops);
+        } else {
+            log.discard(high, &mut ops);
+        }
         self.carry_out(id, dir, ops);
     }
 
@@ -206,13 +214,42 @@ impl Broker {
         }
     }
 
-    /// Only logs whose start is not where their first segment begins.
+    /// Saves the log starts of a directory where one has moved: of logs whose start is not where their first segment begins. Of one that is not open
+    /// the file keeps what it says.
     pub(super) fn save_starts(&mut self, dir: DirId) {
         let start = |log: &Log| (log.start() > log.segments().all()[0].base).then(|| log.start());
+        let known = &self.dirs[usize::from(dir.0)];
+        let before = known.starts_saving.as_ref().unwrap_or(&known.starts_saved);
         let here = self.partitions.values().filter(|p| p.dir == dir);
-        let starts = here.filter_map(|p| Some((p.folder(), start(p.open_log()?)?))).collect();
+        let starts: BTreeMap<String, Offset> = here
+            .filter_map(|p| {
+                let folder = p.folder();
+                let at = p.open_log().map_or_else(|| before.get(&folder).copied(), start);
+                Some((folder, at?))
+            })
+            .collect();
+        let known = &mut self.dirs[usize::from(dir.0)];
+        known.starts_moved = known.starts_saving.is_some();
+        if known.starts_moved || known.offline.is_some() || (known.starts_saved == starts && !known.starts_unsaved) {
+            return;
+        }
         let bytes = checkpoint::encode(&starts).into();
-        self.store(StoreOp::Save { dir, name: STARTS_FILE.to_owned(), bytes }, Pending::Small { dir });
+        known.starts_saving = Some(starts);
+        self.store(StoreOp::Save { dir, name: STARTS_FILE.to_owned(), bytes }, Pending::Starts { dir });
+    }
+
+    /// The file was replaced, or was not: then the next time will, whether a start moves or not.
+    pub(super) fn starts_saved(&mut self, dir: DirId, is_saved: bool) {
+        let known = &mut self.dirs[usize::from(dir.0)];
+        let saving = known.starts_saving.take();
+        known.starts_unsaved = !is_saved;
+        if let Some(starts) = saving.filter(|_| is_saved) {
+            known.starts_saved = starts;
+        }
+        if known.starts_moved {
+            self.save_starts(dir);
+        }
+        self.free_names();
     }
 
     /// Looks at every log: what is too old or too much goes, whole segments at a time.
@@ -223,9 +260,7 @@ impl Broker {
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
             self.retain_one(id, wall, silent);
-            if id != super::boot::METADATA {
-                self.discard(id);
-            }
+            self.discard(id);
         }
         self.metadata_grew(0);
         self.clean_metadata();

@@ -50,6 +50,7 @@ pub use view::View;
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
+use crate::log::checkpoint::{HIGHS_FILE, STARTS_FILE};
 use crate::log::tail::Tails;
 use crate::log::{FoundDir, FoundLog};
 use crate::partition::{Partition, PartitionId};
@@ -248,7 +249,8 @@ impl Broker {
         let mut dirs: Vec<local::Dir> = config.broker.dirs.iter().map(|_| local::Dir::default()).collect();
         for found in &recovered.dirs {
             if let Some(dir) = dirs.get_mut(usize::from(found.dir.0)) {
-                dir.highs = highs::highs_of(found);
+                dir.highs = highs::offsets_of(found, HIGHS_FILE);
+                dir.starts_saved = highs::offsets_of(found, STARTS_FILE);
                 dir.highs_saved = Some(dir.highs.clone());
             }
         }

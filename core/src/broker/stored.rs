@@ -40,6 +40,8 @@ pub(super) enum Pending {
     Epoch,
     /// The high watermarks of a directory.
     Highs { dir: DirId },
+    /// The log starts of a directory.
+    Starts { dir: DirId },
     /// A part of the metadata log.
     Metadata,
     /// A part of a partition of `__consumer_offsets`, for the load `run`.
@@ -103,6 +105,7 @@ impl Broker {
             (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
             (Pending::Delete { folder }, _) => self.log_deleted(&folder),
             (Pending::Highs { dir }, outcome) => self.highs_saved(dir, outcome.is_ok()),
+            (Pending::Starts { dir }, outcome) => self.starts_saved(dir, outcome.is_ok()),
             (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (

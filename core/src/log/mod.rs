@@ -284,6 +284,8 @@ impl Log {
         }
         assert!(to <= self.end, "the start {to} would pass the end {}", self.end);
         self.start = to;
+        // Should the store recover the log anew, it shall begin there.
+        ops.writes.push(StoreOp::Discard { log: self.id, start: to, below: Offset::ZERO });
         let before = self.epochs.clone();
         self.epochs.cut_start(to);
         if self.epochs != before {
@@ -313,7 +315,7 @@ impl Log {
     pub fn discard_below(&mut self, limit: Offset, ops: &mut Ops) {
         let below = self.start.min(limit);
         if self.segments.discard(below) {
-            ops.writes.push(StoreOp::Discard { log: self.id, below });
+            ops.writes.push(StoreOp::Discard { log: self.id, start: self.start, below });
             self.snapshots = self.snapshots.split_off(&below);
         }
     }
@@ -399,7 +401,7 @@ mod tests {
         ops
     }
 
-    const GOES: StoreOp = StoreOp::Discard { log: LogId(1), below: Offset(1) };
+    const GOES: StoreOp = StoreOp::Discard { log: LogId(1), start: Offset(1), below: Offset(1) };
 
     #[test]
     fn segments_go_when_a_snapshot_holds_their_producers() {

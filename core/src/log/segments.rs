@@ -97,10 +97,11 @@ impl Segments {
         self.0.iter().map(|s| s.bytes).sum()
     }
 
-    /// The largest time, and an offset that has it; among equals the oldest. `None` while the log is empty.
+    /// The largest time, and an offset that has it; among equals the oldest. Segments that end at or below `start` are left out.
     #[must_use]
-    pub fn youngest(&self) -> Option<(Timestamp, Offset)> {
-        let best = self.0.iter().rev().filter(|s| s.max_timestamp != Timestamp::NONE).max_by_key(|s| s.max_timestamp)?;
+    pub fn youngest(&self, start: Offset) -> Option<(Timestamp, Offset)> {
+        let below = self.0.windows(2).take_while(|pair| pair[1].base <= start).count();
+        let best = self.0[below..].iter().rev().filter(|s| s.max_timestamp != Timestamp::NONE).max_by_key(|s| s.max_timestamp)?;
         Some((best.max_timestamp, best.max_timestamp_offset))
     }
 

@@ -1,7 +1,7 @@
 //! Admin requests through a whole broker: what is answered, when, and what a restart finds.
 
 use crate::answer;
-use crate::bench::Bench;
+use crate::bench::{Bench, CLIENT};
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, ConnId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 use klamm_core::store::StoreOp;
@@ -435,4 +435,21 @@ fn nobody_produces_to_what_is_not_theirs() {
     metadata(&mut bench, 12, MetadataRequest { allow_auto_topic_creation: true, ..named(&["__consumer_offsets"]) });
     assert_eq!(bench.produce("__consumer_offsets", 0, 1), E::INVALID_TOPIC_EXCEPTION);
     assert_eq!(bench.produce("__cluster_metadata", 0, 1), E::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+/// Else, after a crash, the new log would begin where the old one did, without the records below.
+#[test]
+fn where_a_log_began_is_forgotten_before_a_new_one_has_its_name() {
+    let mut bench = Bench::new(&[]);
+    bench.ask(7, create_request("t", 1));
+    assert_eq!(bench.produce("t", 0, 5), E::NONE);
+    let partitions = vec![DeleteRecordsPartition { partition_index: PartitionIndex(0), offset: Offset(3) }];
+    let topics = vec![DeleteRecordsTopic { name: "t".to_owned(), partitions }];
+    bench.ask(2, DeleteRecordsRequest { topics, timeout_ms: 1000 });
+    let starts = |bench: &Bench| String::from_utf8_lossy(bench.file("log-start-offset-checkpoint")).into_owned();
+    assert!(starts(&bench).contains("t 0 3"), "{}", starts(&bench));
+    bench.ask(5, delete_request("t"));
+    bench.send(CLIENT, 7, create_request("t", 1));
+    bench.settle_until(|op| matches!(op, StoreOp::Create { name, .. } if name == "t-0"));
+    assert!(!starts(&bench).contains("t 0 3"), "{}", starts(&bench));
 }

@@ -34,13 +34,14 @@ impl MemoryLog {
 
     fn recovered(&self) -> Recovered {
         let mut found = Recovered { start: self.start, ..Recovered::empty() };
-        found.segments[0].base = self.start;
+        found.segments[0].base = self.batches.first().map_or(self.start, |batch| batch.header().base_offset.min(self.start));
         for batch in &self.batches {
             let header = batch.header();
             found.epochs.assign(header.leader_epoch, header.base_offset);
             found.producers.replay(header);
             found.segments[0].append(header);
         }
+        found.epochs.cut_start(self.start);
         found.end = self.end();
         found
     }
@@ -209,12 +210,12 @@ impl Bench {
                 // One at a time, so that whoever loads must go on.
                 Stored::Loaded(self.logs[&log].batches.iter().filter(inside).take(1).cloned().collect())
             }
-            StoreOp::Discard { log, below } => {
+            StoreOp::Discard { log, start, below } => {
                 let log = self.logs.get_mut(&log).expect("made before");
                 let gone = log.batches.iter().take_while(|b| b.header().next_offset() <= below).count();
                 log.batches.drain(..gone);
                 log.synced = log.synced.saturating_sub(gone);
-                log.start = below;
+                log.start = start;
                 Stored::Done
             }
             StoreOp::Restart { log, at } => {

@@ -391,12 +391,12 @@ async fn discarded_segments_stay_readable_for_a_while<F: Fs + Clone>(fs: &F) {
         s.done(StoreOp::Roll { log: LOG, at: Offset(segment * 10 + 10) }).await;
     }
     let located = s.locate(LOG, 0, ALL, u32::MAX).await.expect("there");
-    s.done(StoreOp::Discard { log: LOG, below: Offset(9) }).await;
+    s.done(StoreOp::Discard { log: LOG, start: Offset(9), below: Offset(9) }).await;
     assert_eq!(s.start_of(LOG).await, 0, "a segment goes when all of it lies below");
-    s.done(StoreOp::Discard { log: LOG, below: Offset(25) }).await;
+    s.done(StoreOp::Discard { log: LOG, start: Offset(25), below: Offset(25) }).await;
     assert_eq!(s.bases(&located).await, [0, 2, 4, 6, 8]);
     assert_eq!(s.start_of(LOG).await, 20);
-    s.done(StoreOp::Discard { log: LOG, below: Offset(30) }).await;
+    s.done(StoreOp::Discard { log: LOG, start: Offset(30), below: Offset(30) }).await;
     assert_eq!(s.locate(LOG, 30, ALL, 1).await, None, "the active segment stays");
     s.fill(LOG, 30, 32, 2).await;
     assert_eq!(s.end_by_load(LOG).await, 32);
@@ -419,7 +419,8 @@ async fn segments_below_the_start_stay_until_they_are_discarded<F: Fs + Clone>(f
     let (mut s, found) = Subject::again(fs).await;
     let (log, state) = (found.logs[0].log, found.logs[0].state.as_ref().expect("whole"));
     assert_eq!((state.start, state.end, state.segments.len()), (Offset(15), Offset(20), 2));
-    s.done(StoreOp::Discard { log, below: Offset(10) }).await;
+    s.done(StoreOp::Discard { log, start: Offset(17), below: Offset(10) }).await;
+    assert_eq!(s.reopened(StoreOp::Reopen { log }).await.start, Offset(17));
     let mut names: Vec<String> = fs.list("t-0").await.expect("its folder").into_iter().map(|entry| entry.name).collect();
     names.retain(|name| name.starts_with("0"));
     names.sort_unstable();
@@ -447,7 +448,7 @@ async fn a_segment_may_go_before_its_sync<F: Fs + Clone>(fs: &F) {
     for base in (0..200).step_by(10) {
         subject.fill(LOG, base, base + 10, 5).await;
         subject.done(StoreOp::Roll { log: LOG, at: Offset(base + 10) }).await;
-        subject.done(StoreOp::Discard { log: LOG, below: Offset(base + 10) }).await;
+        subject.done(StoreOp::Discard { log: LOG, start: Offset(base + 10), below: Offset(base + 10) }).await;
     }
     assert_eq!(subject.sync(LOG).await, Offset(200));
 }

@@ -232,7 +232,7 @@ fn route<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, op: StoreOp) {
         StoreOp::Sync { log } => write(shared, log, slip, |slip| Job::Sync { slip }),
         StoreOp::Truncate { log, to } => write(shared, log, slip, |slip| Job::Truncate { slip, to }),
         StoreOp::Restart { log, at } => write(shared, log, slip, |slip| Job::Restart { slip, at }),
-        StoreOp::Discard { log, below } => write(shared, log, slip, |slip| Job::Discard { slip, below }),
+        StoreOp::Discard { log, start, below } => write(shared, log, slip, |slip| Job::Discard { slip, start, below }),
         StoreOp::Reopen { log } => write(shared, log, slip, |slip| Job::Reopen { slip }),
         StoreOp::Delete { log } => delete(shared, log, slip),
         StoreOp::Locate { log, from, until, max_bytes } => read(shared, log, slip, Query::Locate { from, until, max_bytes }),

@@ -87,7 +87,7 @@ impl<F: Fs> Loader<'_, F> {
         if inventory.logs.is_empty() {
             self.begin(&mut inventory, start).await?;
         }
-        let (mut walks, replay) = match self.how {
+        let (mut walks, mut replay) = match self.how {
             How::Trust { .. } => (self.trust(&inventory).await?, None),
             How::Scan { point } => {
                 let (walks, replay) = self.scan(&mut inventory, point).await?;
@@ -102,7 +102,7 @@ impl<F: Fs> Loader<'_, F> {
         }
         if end < start {
             probe!("a log ended below its start");
-            walks = self.restart(&mut inventory, start).await?;
+            (walks, replay) = (self.restart(&mut inventory, start).await?, None);
             end = start;
         }
         let replay = match replay {
@@ -404,7 +404,8 @@ impl<F: Fs> Loader<'_, F> {
             epochs.iter_mut().for_each(|epochs| epochs.cut_end(until));
         }
         let mut snapshots = BTreeMap::new();
-        for offset in inventory.snapshots.iter().rev() {
+        // What is older than the log knows nothing of producers of segments that are gone.
+        for offset in inventory.snapshots.range(first..).rev() {
             if let Some(producers) = self.read_snapshot(*offset).await? {
                 snapshots.insert(*offset, producers);
                 if *offset <= until {

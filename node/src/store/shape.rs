@@ -137,11 +137,11 @@ async fn take_name<F: Fs>(log: &Arc<Log<F>>, hidden: &str) -> Outcome {
 }
 
 /// Takes segments out of the log; their files are unlinked beside later writes.
-pub(crate) fn discard<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Slip, below: Offset) {
-    let bases: Vec<Offset> = {
+pub(crate) fn discard<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: Slip, start: Offset, below: Offset) {
+    let (bases, first) = {
         let mut state = lock(&log.state);
         let refusal = state.refusal();
-        state.start = state.start.max(below);
+        state.start = state.start.max(start);
         let Some(body) = state.body.as_mut() else {
             drop(state);
             return shared.finish(slip, &log.dir, Err(refusal));
@@ -153,12 +153,13 @@ pub(crate) fn discard<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, slip: S
         for base in &bases {
             shared.files.retire(log.id, *base);
         }
-        bases
+        let first = body.sealed.keys().next().copied().unwrap_or(body.active.base);
+        (bases, first)
     };
     if bases.is_empty() {
         return shared.finish(slip, &log.dir, Ok(Stored::Done));
     }
-    side::enqueue_for_log(shared, log, Chore::Unlink { slip, folder: log.folder.clone(), bases, below });
+    side::enqueue_for_log(shared, log, Chore::Unlink { slip, folder: log.folder.clone(), bases, first });
 }
 
 /// Recovers the log from its files.

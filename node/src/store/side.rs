@@ -23,8 +23,8 @@ pub(crate) enum Chore {
     Save { slip: Slip, path: String, bytes: Bytes },
     /// Removes a small file.
     Remove { slip: Slip, path: String },
-    /// Unlinks segments, oldest first, and the producer snapshots below.
-    Unlink { slip: Slip, folder: String, bases: Vec<Offset>, below: Offset },
+    /// Unlinks segments, oldest first, and the producer snapshots below the first one that stays.
+    Unlink { slip: Slip, folder: String, bases: Vec<Offset>, first: Offset },
 }
 
 /// Whose chores.
@@ -119,9 +119,9 @@ async fn run<F: Fs>(shared: &Arc<Shared<F>>, dir: &Arc<Dir<F>>, chore: Chore) {
             };
             shared.finish(slip, dir, outcome);
         }
-        Chore::Unlink { slip, folder, bases, below } => {
+        Chore::Unlink { slip, folder, bases, first } => {
             let outcome = match online {
-                Ok(()) => outcome(dir, "unlinking segments of", &folder, discard(&*dir.fs, &folder, &bases, below).await),
+                Ok(()) => outcome(dir, "unlinking segments of", &folder, discard(&*dir.fs, &folder, &bases, first).await),
                 Err(fault) => Err(fault),
             };
             shared.finish(slip, dir, outcome);
@@ -159,10 +159,10 @@ async fn remove<F: Fs>(fs: &F, path: &str) -> io::Result<()> {
     sync_dir(fs, parent(path)).await
 }
 
-async fn discard<F: Fs>(fs: &F, folder: &str, bases: &[Offset], below: Offset) -> io::Result<()> {
+async fn discard<F: Fs>(fs: &F, folder: &str, bases: &[Offset], first: Offset) -> io::Result<()> {
     unlink(fs, folder, bases).await?;
     // Those of clean stops do not begin a segment.
-    for snapshot in Inventory::of(fs.list(folder).await?).snapshots.range(..below) {
+    for snapshot in Inventory::of(fs.list(folder).await?).snapshots.range(..first) {
         remove_if_there(fs, &snapshot_path(folder, *snapshot)).await?;
     }
     Ok(())

@@ -235,7 +235,7 @@ impl World {
                 let within: Vec<i64> = log.batches.range(log.start..log.active).map(|(base, _)| *base).collect();
                 let Some(below) = within.get(within.len() / 2).copied() else { return };
                 log.start = below;
-                self.submit(StoreOp::Discard { log: self.logs[at].id, below: Offset(below) }, Pending::Other);
+                self.submit(StoreOp::Discard { log: self.logs[at].id, start: Offset(below), below: Offset(below) }, Pending::Other);
             }
             92..98 => self.save(at),
             _ => {
