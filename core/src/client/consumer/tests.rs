@@ -378,10 +378,8 @@ fn partitions_stay_while_the_application_is_busy_with_their_records() {
     assert!(read(&world, 1).is_empty(), "what the first one was done with was committed before it was given up");
 }
 
-#[test]
-fn what_a_member_asked_to_commit_does_not_outlive_it() {
-    let mut config = in_group(&[Assignor::Range]);
-    config.group.as_mut().unwrap().auto_commit = None;
+/// A member that has read a record, and that nobody hears from now on; and how many milliseconds it waits for an answer.
+fn unheard(config: Config) -> (World<Consumer>, u64) {
     let patience = u64::try_from(config.common.request_timeout.as_millis()).unwrap();
     let mut cluster = Fake::new(1, &[("t", 1)]);
     cluster.write("t", 0, 1, &["a"]);
@@ -389,6 +387,14 @@ fn what_a_member_asked_to_commit_does_not_outlive_it() {
     world.app(subscribe(&["t"]));
     drain(&mut world, 0);
     world.faults = Faults { lost_request: 1000, ..Faults::default() };
+    (world, patience)
+}
+
+#[test]
+fn what_a_member_asked_to_commit_does_not_outlive_it() {
+    let mut config = in_group(&[Assignor::Range]);
+    config.group.as_mut().unwrap().auto_commit = None;
+    let (mut world, patience) = unheard(config);
     world.app(Command::Commit { token: Token(1), offsets: None });
     world.app(subscribe(&[]));
     world.run(patience + 1);
@@ -402,14 +408,7 @@ fn what_a_member_asked_to_commit_does_not_outlive_it() {
 /// Seed 2349: one commit ended with each step, and the last one had no deadline left that would have brought it another.
 #[test]
 fn closing_ends_whatever_is_left_to_commit() {
-    let config = in_group(&[Assignor::Range]);
-    let patience = u64::try_from(config.common.request_timeout.as_millis()).unwrap();
-    let mut cluster = Fake::new(1, &[("t", 1)]);
-    cluster.write("t", 0, 1, &["a"]);
-    let mut world = world(vec![config], cluster);
-    world.app(subscribe(&["t"]));
-    drain(&mut world, 0);
-    world.faults = Faults { lost_request: 1000, ..Faults::default() };
+    let (mut world, patience) = unheard(in_group(&[Assignor::Range]));
     for token in 1..=3 {
         world.app(Command::Commit { token: Token(token), offsets: None });
         world.run(10);
