@@ -218,10 +218,10 @@ impl Broker {
             self.note(Level::Error, format!("{folder} is offline: {why}"));
             self.lack_partition(name, id, config, dir, why);
         } else if self.is_remembered(&folder) {
-            probe!("a new log waits until the high watermark of an old one of its name is forgotten");
+            probe!("a new log waits until the files of offsets have forgotten an old one of its name");
             self.admin.remembered.insert(folder.clone());
             self.admin.blocked.insert(folder.clone(), id);
-            self.forget_high(&folder);
+            self.forget_folder(&folder);
         } else {
             self.create_partition(name, id, config);
         }

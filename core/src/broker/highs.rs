@@ -86,7 +86,7 @@ impl Broker {
     }
 
     /// Has the files forget the log of a folder that is gone, so that a new one may have its name; `free_names` is called then.
-    pub(super) fn forget_high(&mut self, folder: &str) {
+    pub(super) fn forget_folder(&mut self, folder: &str) {
         for dir in &mut self.dirs {
             dir.highs.remove(folder);
         }

@@ -208,8 +208,10 @@ impl Broker {
     }
 
     /// A follower's log starts where its leader's does.
-    pub(super) fn follow_start(&mut self, id: PartitionId, start: Offset) {
-        if self.partitions.get(&id).and_then(|p| p.follower()).is_some_and(|follower| start > follower.log.start()) {
+    pub(super) fn follow_start(&mut self, id: PartitionId) {
+        let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
+        let start = follower.start();
+        if start > follower.log.start() {
             self.advance_start(id, start);
         }
     }

@@ -131,9 +131,13 @@ impl Broker {
         if follower.log.durable() < follower.log.end() {
             return;
         }
-        let Some(leader) = follower.leader else { return };
-        let Some(fetcher) = self.fetchers.get_mut(&leader) else { return };
-        if fetcher.busy.remove(&id) && fetcher.busy.is_empty() {
+        let leader = follower.leader;
+        self.follow_start(id);
+        let Some(fetcher) = leader.and_then(|leader| self.fetchers.get_mut(&leader)) else { return };
+        if fetcher.busy.remove(&id)
+            && fetcher.busy.is_empty()
+            && let Some(leader) = leader
+        {
             self.fetch_next(leader);
         }
     }
@@ -322,13 +326,13 @@ impl Broker {
         self.fetched_of_throttled(id, bytes);
         let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
         let is_news = follower.told_high(answer.high_watermark);
-        // A start behind what is durable would, after a crash, leave an empty log that remembers no producer.
-        let durable = follower.log.durable();
-        let (is_busy, start) = (durable < follower.log.end(), answer.log_start_offset.min(follower.high()).min(durable));
-        if is_busy && let Some(fetcher) = self.fetchers.get_mut(&leader) {
+        follower.told_start(answer.log_start_offset);
+        if follower.log.durable() < follower.log.end()
+            && let Some(fetcher) = self.fetchers.get_mut(&leader)
+        {
             fetcher.busy.insert(id);
         }
-        self.follow_start(id, start);
+        self.follow_start(id);
         if is_news {
             self.follower_moved(id);
         }

@@ -246,7 +246,7 @@ impl Log {
         }
     }
 
-    /// Nothing is known any more of snapshots that were saved.
+    /// Whether the snapshots that were given to the store have become durable is not known, and nobody will say so.
     pub fn forget_snapshots(&mut self) {
         self.snapshots.clear();
     }
@@ -356,14 +356,15 @@ pub struct SmallFile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::config::Properties;
     use crate::config::layers::Layers;
     use crate::id::{ProducerEpoch, ProducerId, Sequence};
     use crate::wire::batch::{BatchHeader, build};
 
-    fn batch() -> Batch {
+    /// A batch of one record of a producer, with that sequence.
+    pub(crate) fn numbered(sequence: i32) -> Batch {
         let header = BatchHeader {
             base_offset: Offset::ZERO,
             bytes: 0,
@@ -375,7 +376,7 @@ mod tests {
             max_timestamp: Timestamp(1000),
             producer_id: ProducerId(7),
             producer_epoch: ProducerEpoch(0),
-            base_sequence: Sequence(0),
+            base_sequence: Sequence(sequence),
             records: 1,
         };
         build(header, b"one")
@@ -387,7 +388,7 @@ mod tests {
         let none = Properties::new();
         let config = TopicConfig::new(&none, Layers { broker: &none, cluster: &none, fixed: &none });
         let mut ops = Ops::default();
-        log.append(&batch(), LeaderEpoch(0), &config, Timestamp(1000), &mut ops);
+        log.append(&numbered(0), LeaderEpoch(0), &config, Timestamp(1000), &mut ops);
         log.roll(&mut ops);
         log.wrote(Offset(1));
         log.synced_to(Offset(1));

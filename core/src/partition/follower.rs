@@ -22,6 +22,7 @@ pub struct Follower {
     /// Fetches of clients, to be looked at again when more is committed.
     pub fetches: BTreeSet<Token>,
     high: Offset,
+    leader_start: Offset,
 }
 
 /// What a follower does whose end its leader does not hold.
@@ -40,7 +41,8 @@ impl Follower {
     #[must_use]
     pub fn new(epoch: LeaderEpoch, leader: Option<BrokerId>, log: Log, high: Offset) -> Self {
         let high = high.clamp(log.start(), log.end());
-        Self { epoch, leader, log, fetches: BTreeSet::new(), high }
+        let leader_start = log.start();
+        Self { epoch, leader, log, fetches: BTreeSet::new(), high, leader_start }
     }
 
     /// Up to where records are known to be committed.
@@ -70,21 +72,51 @@ impl Follower {
         self.high = self.high.max(high);
         news
     }
+
+    /// The leader said that its log starts at `start`. It says so once: what cannot be followed yet is followed later.
+    pub fn told_start(&mut self, start: Offset) {
+        self.leader_start = self.leader_start.max(start);
+    }
+
+    /// Where this log may start. Behind what is durable here a crash would leave an empty log that remembers no producer.
+    #[must_use]
+    pub fn start(&self) -> Offset {
+        self.leader_start.min(self.high).min(self.log.durable())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Durability;
+    use crate::config::layers::Layers;
+    use crate::config::{Properties, TopicConfig};
     use crate::id::LogId;
-    use crate::log::Recovered;
     use crate::log::segments::Segment;
+    use crate::log::tests::numbered;
+    use crate::log::{Ops, Recovered};
+    use crate::time::Timestamp;
 
     fn astray(end: i64, held: Range<i64>) -> Astray {
         let end = Offset(end);
         let found = Recovered { start: end, end, segments: vec![Segment::empty(end)], ..Recovered::empty() };
         let log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, found);
         Follower::new(LeaderEpoch(1), Some(BrokerId(2)), log, end).astray(&(Offset(held.start)..Offset(held.end)))
+    }
+
+    #[test]
+    fn a_start_waits_for_what_is_durable() {
+        let mut log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, Recovered::empty());
+        let none = Properties::new();
+        let config = TopicConfig::new(&none, Layers { broker: &none, cluster: &none, fixed: &none });
+        log.append(&numbered(0), LeaderEpoch(1), &config, Timestamp(1000), &mut Ops::default());
+        let mut follower = Follower::new(LeaderEpoch(1), Some(BrokerId(2)), log, Offset(0));
+        follower.told_high(Offset(1));
+        follower.told_start(Offset(1));
+        assert_eq!(follower.start(), Offset(0));
+        follower.log.wrote(Offset(1));
+        follower.log.synced_to(Offset(1));
+        assert_eq!(follower.start(), Offset(1), "though the leader says nothing more of it");
     }
 
     #[test]
