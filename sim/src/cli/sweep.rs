@@ -102,6 +102,9 @@ pub(super) fn run_through(seeds: Range<u64>, how: How, jobs: Option<usize>, all:
     summary
 }
 
+/// So many violations of a seed are told in words.
+const WORDS_MAX: usize = 3;
+
 impl Summary {
     fn print(&mut self, how: How) -> ExitCode {
         for (name, seeds) in &self.probes {
@@ -112,7 +115,9 @@ impl Summary {
         }
         self.failed.sort();
         for (seed, violations) in self.failed.iter().take(20) {
-            println!("seed {seed}: {}", violations.join(" | "));
+            let more = violations.len().saturating_sub(WORDS_MAX);
+            let and_more = if more > 0 { format!(" | and {more} more") } else { String::new() };
+            println!("seed {seed}: {}{and_more}", violations[..violations.len() - more].join(" | "));
             let mutant = how.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
             let nodes = if how.nodes == 1 { String::new() } else { format!(" --nodes {}", how.nodes) };
             println!("  replay: cargo sim run --seed {seed} --tier {}{nodes}{mutant}", how.tier.name());

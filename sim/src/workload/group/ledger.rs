@@ -57,6 +57,16 @@ struct Written {
     taken: bool,
 }
 
+/// Who holds an instance.
+#[derive(Clone, Debug)]
+struct Holder {
+    generation: i32,
+    /// The member and the process.
+    who: (String, u64),
+    /// When it heard that.
+    heard: u64,
+}
+
 /// What is known of one group.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -64,8 +74,7 @@ pub struct Ledger {
     pub changed: BTreeSet<String>,
     owners: BTreeMap<(i32, TopicPartition), String>,
     newest: i32,
-    /// By instance, the member and process that hold it.
-    holders: BTreeMap<String, (i32, (String, u64))>,
+    holders: BTreeMap<String, Holder>,
     /// Those whose instance another process has taken over.
     replaced: BTreeMap<(String, u64), String>,
     commits: Vec<Commit>,
@@ -78,11 +87,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A member was given its assignment.
+    /// A member was given its assignment, for which it asked at `sent`.
     ///
     /// # Errors
     /// Another one owns a part of it in the same generation.
-    pub fn assigned(&mut self, who: &Who, parts: impl IntoIterator<Item = TopicPartition>) -> Result<(), String> {
+    pub fn assigned(&mut self, now: u64, sent: u64, who: &Who, parts: impl IntoIterator<Item = TopicPartition>) -> Result<(), String> {
         // A static member keeps its partitions, and the generation, under a new member id.
         let owner = who.instance.clone().unwrap_or_else(|| who.member.clone());
         let parts: Vec<TopicPartition> = parts.into_iter().collect();
@@ -93,7 +102,7 @@ impl Ledger {
         }
         self.newest = self.newest.max(who.generation);
         if let Some(instance) = &who.instance {
-            self.hold(instance, who);
+            self.hold(now, sent, instance, who);
         }
         for part in parts {
             let place = (who.generation, part);
@@ -114,17 +123,17 @@ impl Ledger {
         self.may_begin_anew && generation == 1 && self.taken() == 0 && (self.newest > 1 || parts.iter().any(is_owned))
     }
 
-    /// A static member has its instance, unless what it was told is older than what its successor was told.
-    fn hold(&mut self, instance: &str, who: &Who) {
-        let (member, process) = (who.member.clone(), who.process);
-        let (generation, before) = self.holders.entry(instance.to_owned()).or_insert_with(|| (who.generation, (member.clone(), process)));
-        if *generation > who.generation {
+    /// A static member has its instance, unless what it was told may be older than what its successor was told: of an older generation, or asked for
+    /// before the successor knew.
+    fn hold(&mut self, now: u64, sent: u64, instance: &str, who: &Who) {
+        let anew = Holder { generation: who.generation, who: (who.member.clone(), who.process), heard: now };
+        let Some(holder) = self.holders.get_mut(instance) else { return drop(self.holders.insert(instance.to_owned(), anew)) };
+        if holder.generation > anew.generation || (holder.who != anew.who && holder.heard > sent) {
             return;
         }
-        *generation = who.generation;
-        let before = std::mem::replace(before, (member.clone(), process));
-        if before != (member.clone(), process) {
-            self.replaced.insert(before, member);
+        let before = std::mem::replace(holder, anew).who;
+        if before != holder.who {
+            self.replaced.insert(before, who.member.clone());
         }
     }
 
@@ -244,19 +253,19 @@ mod tests {
     #[test]
     fn a_partition_has_one_owner_in_a_generation() {
         let mut ledger = Ledger::default();
-        ledger.assigned(&who("a", 1), [part()]).unwrap();
-        ledger.assigned(&who("a", 1), [part()]).unwrap();
-        ledger.assigned(&who("b", 2), [part()]).unwrap();
-        ledger.assigned(&who("b", 1), [part()]).unwrap_err();
+        ledger.assigned(1, 1, &who("a", 1), [part()]).unwrap();
+        ledger.assigned(1, 1, &who("a", 1), [part()]).unwrap();
+        ledger.assigned(1, 1, &who("b", 2), [part()]).unwrap();
+        ledger.assigned(1, 1, &who("b", 1), [part()]).unwrap_err();
     }
 
     #[test]
     fn a_static_member_keeps_its_partitions_and_fences_its_predecessor() {
         let mut ledger = Ledger::default();
         let member = |id: &str| Who { instance: Some("i".to_owned()), ..who(id, 1) };
-        ledger.assigned(&member("a"), [part()]).unwrap();
+        ledger.assigned(1, 1, &member("a"), [part()]).unwrap();
         let before = ledger.commit(1, member("a"), [(part(), 5)]);
-        ledger.assigned(&member("b"), [part()]).unwrap();
+        ledger.assigned(1, 1, &member("b"), [part()]).unwrap();
         ledger.answered(2, before, &part(), Fate::Taken).unwrap();
         let after = ledger.commit(3, member("a"), [(part(), 6)]);
         ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
@@ -266,32 +275,43 @@ mod tests {
     #[test]
     fn a_group_that_was_forgotten_begins_anew_unless_it_had_offsets() {
         let mut ledger = Ledger { may_begin_anew: true, ..Ledger::default() };
-        ledger.assigned(&who("a", 1), []).unwrap();
-        ledger.assigned(&who("a", 2), [part()]).unwrap();
-        ledger.assigned(&who("b", 1), [part()]).unwrap();
-        ledger.assigned(&who("c", 1), [part()]).unwrap();
+        ledger.assigned(1, 1, &who("a", 1), []).unwrap();
+        ledger.assigned(1, 1, &who("a", 2), [part()]).unwrap();
+        ledger.assigned(1, 1, &who("b", 1), [part()]).unwrap();
+        ledger.assigned(1, 1, &who("c", 1), [part()]).unwrap();
         let no = ledger.commit(1, who("c", 1), [(part(), 5)]);
         ledger.answered(2, no, &part(), Fate::Taken).unwrap();
-        ledger.assigned(&who("d", 1), [part()]).unwrap_err();
+        ledger.assigned(1, 1, &who("d", 1), [part()]).unwrap_err();
     }
 
     #[test]
     fn what_a_predecessor_is_told_late_gives_it_nothing_back() {
         let mut ledger = Ledger::default();
         let member = |id: &str, generation| Who { instance: Some("i".to_owned()), ..who(id, generation) };
-        ledger.assigned(&member("a", 1), []).unwrap();
-        ledger.assigned(&member("b", 3), []).unwrap();
-        ledger.assigned(&member("a", 2), []).unwrap();
+        ledger.assigned(1, 1, &member("a", 1), []).unwrap();
+        ledger.assigned(1, 1, &member("b", 3), []).unwrap();
+        ledger.assigned(1, 1, &member("a", 2), []).unwrap();
         let no = ledger.commit(1, member("b", 3), [(part(), 5)]);
         ledger.answered(2, no, &part(), Fate::Taken).unwrap();
+    }
+
+    /// Seed 395: within one generation.
+    #[test]
+    fn what_a_predecessor_asked_for_before_its_successor_came_gives_it_nothing_back() {
+        let mut ledger = Ledger::default();
+        let member = |id: &str| Who { instance: Some("i".to_owned()), ..who(id, 1) };
+        ledger.assigned(5, 4, &member("b"), [part()]).unwrap();
+        ledger.assigned(9, 3, &member("a"), [part()]).unwrap();
+        let no = ledger.commit(10, member("b"), [(part(), 5)]);
+        ledger.answered(11, no, &part(), Fate::Taken).unwrap();
     }
 
     #[test]
     fn two_processes_under_one_member_id_are_two() {
         let mut ledger = Ledger::default();
         let member = |process| Who { instance: Some("i".to_owned()), process, ..who("a", 1) };
-        ledger.assigned(&member(1), [part()]).unwrap();
-        ledger.assigned(&member(2), [part()]).unwrap();
+        ledger.assigned(1, 1, &member(1), [part()]).unwrap();
+        ledger.assigned(1, 1, &member(2), [part()]).unwrap();
         let after = ledger.commit(3, member(1), [(part(), 6)]);
         ledger.answered(4, after, &part(), Fate::Taken).unwrap_err();
     }
@@ -299,7 +319,7 @@ mod tests {
     #[test]
     fn a_commit_of_an_older_generation_is_refused() {
         let mut ledger = Ledger::default();
-        ledger.assigned(&who("a", 2), []).unwrap();
+        ledger.assigned(1, 1, &who("a", 2), []).unwrap();
         let no = ledger.commit(1, who("b", 1), [(part(), 5)]);
         ledger.answered(2, no, &part(), Fate::Refused).unwrap();
         let no = ledger.commit(3, who("b", 1), [(part(), 5)]);

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// A question whose answer is of interest.
 #[derive(Clone, Debug)]
 enum Asked {
-    Sync(Who),
+    Sync { who: Who, sent: u64 },
     Commit(CommitNo),
     Committed { sent: u64 },
 }
@@ -41,7 +41,7 @@ impl Tap {
     /// The member sends `request`.
     pub fn sent(&mut self, now: u64, call: CallId, request: &Request, ledger: &mut Ledger) {
         if let Request::SyncGroup(request) = request {
-            self.asked.insert(call, Asked::Sync(syncing(request, self.process)));
+            self.asked.insert(call, Asked::Sync { who: syncing(request, self.process), sent: now });
         } else if let Request::OffsetCommit(request) = request {
             self.asked.insert(call, Asked::Commit(commit(now, request, self.process, ledger)));
         } else if let Request::OffsetFetch(_) = request {
@@ -55,7 +55,7 @@ impl Tap {
     /// What no member may hear.
     pub fn heard(&mut self, now: u64, call: CallId, response: &Response, ledger: &mut Ledger) -> Result<(), String> {
         match (self.asked.remove(&call), response) {
-            (Some(Asked::Sync(who)), Response::SyncGroup(response)) => synced(&who, response, ledger),
+            (Some(Asked::Sync { who, sent }), Response::SyncGroup(response)) => synced(now, sent, &who, response, ledger),
             (Some(Asked::Commit(no)), Response::OffsetCommit(response)) => committed(now, no, response, ledger),
             (Some(Asked::Committed { sent }), Response::OffsetFetch(response)) => fetched(now, sent, response, ledger),
             (Some(_) | None, _) => Ok(()),
@@ -67,7 +67,7 @@ fn syncing(request: &SyncGroupRequest, process: u64) -> Who {
     Who { member: request.member_id.clone(), instance: request.group_instance_id.clone(), generation: request.generation_id, process }
 }
 
-fn synced(who: &Who, response: &SyncGroupResponse, ledger: &mut Ledger) -> Result<(), String> {
+fn synced(now: u64, sent: u64, who: &Who, response: &SyncGroupResponse, ledger: &mut Ledger) -> Result<(), String> {
     if response.error_code != ErrorCode::NONE || response.assignment.is_empty() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ fn synced(who: &Who, response: &SyncGroupResponse, ledger: &mut Ledger) -> Resul
         .map_err(|bad| format!("{who:?} was sent an assignment that cannot be read: {bad:?}"))?;
     let topics = assignment.assigned_partitions.iter();
     let parts = topics.flat_map(|topic| topic.partitions.iter().map(|partition| part(&topic.topic, *partition)));
-    ledger.assigned(who, parts)
+    ledger.assigned(now, sent, who, parts)
 }
 
 fn commit(now: u64, request: &OffsetCommitRequest, process: u64, ledger: &mut Ledger) -> CommitNo {
