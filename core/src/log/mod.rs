@@ -37,6 +37,8 @@ pub struct Recovered {
     pub epochs: Epochs,
     /// Equal to a replay of the whole log.
     pub producers: Producers,
+    /// As of where the newest producer snapshot is that was found whole, and is durable.
+    pub snapshot: Option<Offset>,
 }
 
 impl Recovered {
@@ -49,6 +51,7 @@ impl Recovered {
             segments: vec![Segment::empty(Offset::ZERO)],
             epochs: Epochs::default(),
             producers: Producers::default(),
+            snapshot: None,
         }
     }
 }
@@ -95,7 +98,7 @@ pub struct Log {
     segments: Segments,
     epochs: Epochs,
     producers: Producers,
-    /// The producer snapshots that this process has saved, or (`false`) given to the store to be saved.
+    /// The producer snapshots that were recovered or saved, or (`false`) given to the store to be saved.
     snapshots: BTreeMap<Offset, bool>,
 }
 
@@ -115,7 +118,7 @@ impl Log {
             segments: Segments::new(found.segments),
             epochs: found.epochs,
             producers: found.producers,
-            snapshots: BTreeMap::new(),
+            snapshots: found.snapshot.map(|at| (at, true)).into_iter().collect(),
         }
     }
 
@@ -244,6 +247,11 @@ impl Log {
             probe!("a producer snapshot could not be saved");
             self.snapshots.remove(&at);
         }
+    }
+
+    /// Takes over what another copy of this log, of the same end, knows of the producers: it may have seen more.
+    pub fn learn_producers(&mut self, producers: &Producers) {
+        self.producers = producers.clone();
     }
 
     /// Whether the snapshots that were given to the store have become durable is not known, and nobody will say so.
@@ -412,6 +420,16 @@ pub(crate) mod tests {
         assert_eq!(discard(&mut log, 0), Ops::default(), "it may be cut off yet");
         assert_eq!(discard(&mut log, 1).writes, [GOES]);
         assert_eq!(log.segments().all().len(), 1);
+    }
+
+    /// Else a disk that was full at a crash could stay full: no new snapshot can be saved there.
+    #[test]
+    fn a_snapshot_that_was_recovered_counts() {
+        let segments = vec![Segment::empty(Offset(0)), Segment::empty(Offset(1))];
+        let found = Recovered { start: Offset(1), end: Offset(1), segments, snapshot: Some(Offset(1)), ..Recovered::empty() };
+        let mut log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, found);
+        assert_eq!(discard(&mut log, 0), Ops::default(), "it may be cut off yet");
+        assert_eq!(discard(&mut log, 1).writes, [GOES]);
     }
 
     /// Seed 2159: the disk was full.

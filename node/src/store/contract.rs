@@ -658,6 +658,7 @@ async fn derived_state_is_rebuilt<F: Fs + Clone>(fs: &F) {
         let (s, found) = Subject::again(fs).await;
         let state = found.logs[0].state.as_ref().expect("whole");
         assert_eq!(state.producers, all, "{harm}");
+        assert_eq!(state.snapshot, matches!(harm, "none" | "stale snapshot").then_some(Offset(6)), "{harm}");
         assert_eq!(state.epochs.entries(), [(LeaderEpoch(3), Offset(0))], "{harm}");
         assert!(fs.open("t-0/00000000000000000011.snapshot", Open::Existing).await.is_err(), "a snapshot beyond the end is removed");
         s.store.close(Bytes::new()).await;

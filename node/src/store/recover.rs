@@ -91,6 +91,8 @@ impl<F: Fs> Loader<'_, F> {
             How::Trust { .. } => (self.trust(&inventory).await?, None),
             How::Scan { point } => {
                 let (walks, replay) = self.scan(&mut inventory, point).await?;
+                // The crash may have come before its name was durable.
+                self.changed |= replay.taken.is_some();
                 (walks, Some(replay))
             }
         };
@@ -421,7 +423,7 @@ impl<F: Fs> Loader<'_, F> {
                 first
             }
         };
-        Ok((Replay { producers: Producers::default(), epochs: epochs.unwrap_or_default(), snapshots }, begin))
+        Ok((Replay { producers: Producers::default(), epochs: epochs.unwrap_or_default(), snapshots, taken: None }, begin))
     }
 
     async fn read_snapshot(&mut self, offset: Offset) -> Result<Option<Producers>, StoreFault> {
@@ -515,7 +517,7 @@ impl<F: Fs> Loader<'_, F> {
             pinned: false,
             names_dirty: false,
         };
-        Ok(Loaded { body, recovered: Recovered { start, end, segments, epochs, producers: replay.producers } })
+        Ok(Loaded { body, recovered: Recovered { start, end, segments, epochs, producers: replay.producers, snapshot: replay.taken } })
     }
 
     async fn save_epochs(&mut self, epochs: &Epochs) -> Result<(), StoreFault> {

@@ -16,6 +16,8 @@ pub(crate) struct Replay {
     pub(crate) epochs: Epochs,
     /// Valid snapshots ahead: each takes over where it was made, since it also knows producers of segments that were discarded.
     pub(crate) snapshots: BTreeMap<Offset, Producers>,
+    /// The last one that took over.
+    pub(crate) taken: Option<Offset>,
 }
 
 impl Replay {
@@ -33,6 +35,7 @@ impl Replay {
         while let Some(entry) = self.snapshots.first_entry()
             && *entry.key() <= offset
         {
+            self.taken = Some(*entry.key());
             self.producers = entry.remove();
         }
     }
