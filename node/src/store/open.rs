@@ -131,16 +131,14 @@ pub async fn open<F: Fs>(dirs: Vec<(DirId, F)>, identity: &Identity, options: Op
     let recovered = at_most(options.recoveries, recovering).await;
     let mut logs = Logs { by_id: BTreeMap::new(), by_name: BTreeMap::new(), leaving: BTreeMap::new() };
     let files = Files::new(options.open_files);
-    let mut found: Vec<Vec<FoundLog>> = ready.iter().map(|_| Vec::new()).collect();
-    for (at, (log, report)) in recovered {
-        logs.by_name.insert((log.dir.id, log.folder.clone()), log.id);
-        files.place(log.id, &log.dir.fs, &log.folder);
-        logs.by_id.insert(log.id, log);
-        found[at].push(report);
+    let mut found: Vec<Vec<(Arc<Log<F>>, FoundLog)>> = ready.iter().map(|_| Vec::new()).collect();
+    for (at, recovered) in recovered {
+        found[at].push(recovered);
     }
     let mut store_dirs = BTreeMap::new();
     let mut reports = Vec::new();
     for ((id, ready), found) in ready.into_iter().zip(found) {
+        let (opened, found): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let report = match ready {
             Ok(ready) => {
                 store_dirs.insert(id, Arc::clone(&ready.dir));
@@ -148,6 +146,12 @@ pub async fn open<F: Fs>(dirs: Vec<(DirId, F)>, identity: &Identity, options: Op
             }
             Err(why) => Err(why),
         };
+        // Of a directory that fails now nobody hears of any log: their numbers are given anew.
+        for log in opened.into_iter().filter(|_| report.is_ok()) {
+            logs.by_name.insert((log.dir.id, log.folder.clone()), log.id);
+            files.place(log.id, &log.dir.fs, &log.folder);
+            logs.by_id.insert(log.id, log);
+        }
         reports.push((id, report));
     }
     let tasks = Tasks::default();

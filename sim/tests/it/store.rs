@@ -2,6 +2,7 @@
 
 mod crash;
 mod names;
+mod opening;
 mod pace;
 mod restart;
 
