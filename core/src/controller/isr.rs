@@ -53,7 +53,7 @@ fn alter(draft: &mut Draft<'_>, leader: BrokerId, id: PartitionId, asked: &Parti
     let wanted = wanted(asked);
     judge_version(partition, leader, asked)?;
     judge_isr(partition, leader, &wanted, asked.leader_recovery_state)?;
-    if !wanted.iter().all(|member| is_eligible(draft, member)) {
+    if !wanted.iter().all(|member| is_eligible(draft, partition, member)) {
         return Err(ErrorCode::INELIGIBLE_REPLICA);
     }
     let target = Target {
@@ -123,12 +123,13 @@ fn judge_isr(partition: &Partition, leader: BrokerId, wanted: &[BrokerState], re
     }
 }
 
-/// Whether a broker may be in an ISR: it is here, stays, and is the one that the leader saw catch up.
-fn is_eligible(draft: &Draft<'_>, member: &BrokerState) -> bool {
+/// Whether a broker may be in an ISR: it is here, stays, has the disk where its replica lies, and is the one that the leader saw catch up.
+fn is_eligible(draft: &Draft<'_>, partition: &Partition, member: &BrokerState) -> bool {
     let Some(broker) = draft.broker(member.broker_id) else { return false };
     // KIP-841: whoever is fenced or stops would be removed at once, and leads nothing.
     let counts = broker.is_active() || mutant!(FencedInIsr);
     // KIP-903: a broker that restarted with an empty disk must not join by what its former life had fetched.
     let is_same = member.broker_epoch == -1 || member.broker_epoch == broker.epoch || mutant!(IsrStaleBroker);
-    counts && is_same
+    let has_replica = partition.directory(member.broker_id).is_none_or(|dir| broker.has_directory(dir));
+    counts && has_replica && is_same
 }

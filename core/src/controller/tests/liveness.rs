@@ -210,7 +210,7 @@ fn nobody_leads_until_somebody_eligible_is_back() {
 fn a_failed_directory_takes_its_replicas_out() {
     let mut c = Cluster::of(2);
     let mut request = Cluster::registration(3, 1, -1);
-    request.log_dirs = vec![dir(3), dir(33)];
+    request.log_dirs = vec![dir(3), dir(33), dir(34)];
     c.register(&request);
     c.beat(3);
     let t = c.topic("t", &[3, 1, 2], &[]);
@@ -230,6 +230,7 @@ fn a_failed_directory_takes_its_replicas_out() {
     assert_eq!(c.state(t), (Some(3), vec![3, 1, 2], vec![]));
     c.heartbeat(&BrokerHeartbeatRequest { offline_log_dirs: vec![dir(33)], ..c.well(3) });
     assert_eq!(c.state(t), (Some(1), vec![1, 2], vec![]));
+    assert_eq!(c.isr(t, &[1, 2, 3]), E::INELIGIBLE_REPLICA, "it had caught up before, and holds nothing now");
 }
 
 #[test]
