@@ -113,6 +113,8 @@ mutants! {
     RetentionPastHw = "retention-past-hw",
     /// No producer snapshot is saved, and segments go all the same.
     DiscardUnremembered = "discard-unremembered",
+    /// A log in a directory that went offline while it was void counts again when the directory is back.
+    VoidForgotten = "void-forgotten",
     /// A node carries out metadata as soon as it is in its log, committed or not.
     ActBeforeCommit = "act-before-commit",
     /// A commit of an older generation is stored.

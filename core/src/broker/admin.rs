@@ -7,6 +7,7 @@ use super::boot::{METADATA, Phase};
 use super::io::{Halt, Level};
 use super::producer_ids::ProducerIds;
 use super::stored::Pending;
+use super::voids::Void;
 use crate::config::{Layers, TopicConfig, broker};
 use crate::controller::image::{Resource, ResourceKind};
 use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
@@ -14,7 +15,7 @@ use crate::id::{DirId, Offset, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{PartitionId, Role};
 use crate::request::Token;
-use crate::store::StoreOp;
+use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::Response;
 use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +28,8 @@ pub(super) struct Admin {
     pub(super) controller: Controller,
     pub(super) committing: BTreeMap<CommitId, After>,
     making: Vec<Making>,
-    /// Folders that are being deleted: a new log of that name waits.
-    deleting: BTreeSet<String>,
+    /// Folders that are being deleted, and how many logs of each: a new log of that name waits.
+    deleting: BTreeMap<String, u32>,
     /// Folders of logs that are gone, but whose high watermark a file still holds: a new log of that name waits.
     remembered: BTreeSet<String>,
     /// Partitions whose folder has not been given free yet.
@@ -139,21 +140,47 @@ impl Broker {
 
     fn take_up(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
         let folder = format!("{name}-{}", id.index);
-        let is_ours = |found: &FoundLog| found.topic == id.topic || found.topic == Uuid::ZERO;
-        match self.found.remove(&folder) {
-            Some((dir, found)) if is_ours(&found) => return self.adopt_partition(name, id, config, dir, found),
-            Some((dir, found)) if self.admin.removed.contains(&found.topic) => self.leave_stray(&folder, dir, &found),
-            Some(found) => {
-                // Which of both is the older is not yet known: this node may have lost the end of what it had read of the metadata.
-                self.found.insert(folder.clone(), found);
-                self.admin.clashing.insert(folder, id);
-                return;
-            }
-            // What is created while this broker serves has no log anywhere yet.
-            None if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() => return,
-            None => probe!("a partition in the metadata has no log at the start"),
+        let found = self.found.remove(&folder).unwrap_or_default();
+        let is_ours = |(_, found): &(DirId, FoundLog)| found.topic == id.topic || found.topic == Uuid::ZERO;
+        let (mut ours, others): (Vec<_>, Vec<_>) = found.into_iter().partition(is_ours);
+        let is_known = !ours.is_empty();
+        match (ours.pop(), ours.first()) {
+            (Some((dir, found)), None) => self.adopt_partition(name, id, config, dir, found),
+            (Some((dir, _)), Some((other, _))) => self.lack_double(name, id, config, dir, *other),
+            (None, _) => {}
         }
+        let mut is_clashing = false;
+        for (dir, found) in others {
+            if self.admin.removed.contains(&found.topic) {
+                self.leave_stray(&folder, dir, &found);
+            } else {
+                // Which of both is the older is not yet known: this node may have lost the end of what it had read of the metadata.
+                is_clashing = true;
+                self.found.entry(folder.clone()).or_default().push((dir, found));
+            }
+        }
+        if is_known {
+            return;
+        }
+        if is_clashing {
+            self.admin.clashing.insert(folder, id);
+            return;
+        }
+        // What is created while this broker serves has no log anywhere yet.
+        if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() {
+            return;
+        }
+        probe!("a partition in the metadata has no log at the start");
         self.make_partition(name, id, config);
+    }
+
+    /// Two logs of one replica, and nothing that tells which of them counts. (Kafka's `LogManager.loadLogs` does not start then.)
+    fn lack_double(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, other: DirId) {
+        probe!("two logs of one replica are found at the start");
+        let [one, two] = [dir, other].map(|dir| self.config.broker.dirs[usize::from(dir.0)].path.clone());
+        let why = format!("{one} and {two} both hold a log of it. Move the one with fewer records elsewhere, then start the node again");
+        self.note(Level::Error, format!("{name}-{} is offline: {why}", id.index));
+        self.lack_partition(name, id, config, dir, why);
     }
 
     /// This node has read as much of the metadata as any process before it: where a log's name belongs to another topic, that one is the newer.
@@ -167,7 +194,7 @@ impl Broker {
             }
             let name = topic.name.clone();
             let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
-            if let Some((dir, found)) = self.found.remove(&folder) {
+            for (dir, found) in self.found.remove(&folder).unwrap_or_default() {
                 self.leave_stray(&folder, dir, &found);
             }
             self.make_partition(&name, id, &config);
@@ -209,7 +236,7 @@ impl Broker {
     /// Makes a partition's log, or waits until an older log of that name is gone.
     fn make_partition(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
         let folder = format!("{name}-{}", id.index);
-        if self.admin.deleting.contains(&folder) {
+        if self.admin.deleting.contains_key(&folder) {
             probe!("a topic is created again while its old log is being deleted");
             self.admin.blocked.insert(folder, id);
         } else if let Some(dir) = self.admin.strays.get(&folder).copied() {
@@ -238,20 +265,40 @@ impl Broker {
 
     /// Deletes a log; its folder's name is free again when the store is done.
     pub(super) fn delete_log(&mut self, folder: String, log: crate::id::LogId) {
-        self.admin.deleting.insert(folder.clone());
-        self.store(StoreOp::Delete { log }, Pending::Delete { folder });
+        self.delete(folder, log, None);
+    }
+
+    pub(super) fn delete(&mut self, folder: String, log: crate::id::LogId, void: Option<Void>) {
+        self.hold_folder(&folder);
+        self.store(StoreOp::Delete { log }, Pending::Delete { folder, void });
+    }
+
+    /// No new log gets that name until it is freed.
+    pub(super) fn hold_folder(&mut self, folder: &str) {
+        *self.admin.deleting.entry(folder.to_owned()).or_default() += 1;
     }
 
     /// Whether a log of that name is being deleted.
     pub(super) fn is_deleting(&self, folder: &str) -> bool {
-        self.admin.deleting.contains(folder)
+        self.admin.deleting.contains_key(folder)
     }
 
     /// The store has deleted a log, or never will: its directory is offline.
-    pub(super) fn log_deleted(&mut self, folder: &str) {
-        self.admin.deleting.remove(folder);
-        self.move_is_over(folder);
-        self.make_blocked(folder);
+    pub(super) fn log_deleted(&mut self, folder: &str, void: Option<&Void>, outcome: &Result<Stored, StoreFault>) {
+        match void {
+            Some(void) => self.void_deleted(void, !matches!(outcome, Err(StoreFault::Offline { .. }))),
+            None => self.free_folder(folder),
+        }
+    }
+
+    /// One thing less that holds a folder's name.
+    pub(super) fn free_folder(&mut self, folder: &str) {
+        let held = self.admin.deleting.get_mut(folder).expect("held before");
+        *held -= 1;
+        if *held == 0 {
+            self.admin.deleting.remove(folder);
+            self.make_blocked(folder);
+        }
     }
 
     fn make_blocked(&mut self, folder: &str) {

@@ -49,7 +49,7 @@ impl Broker {
         let topic: Arc<str> = METADATA_TOPIC.into();
         let config = Arc::new(metadata_config(&self.config.broker, &self.config.quorum.log));
         self.find_snapshots();
-        match self.found.remove("__cluster_metadata-0") {
+        match self.found.remove("__cluster_metadata-0").and_then(|mut found| found.pop()) {
             Some((dir, found)) => self.adopt_partition(&topic, METADATA, &config, dir, found),
             None => self.create_partition(&topic, METADATA, &config),
         }
@@ -171,13 +171,13 @@ impl Broker {
         }
         self.phase = Phase::Running;
         self.settle_clashes();
-        for (folder, (dir, found)) in std::mem::take(&mut self.found) {
-            self.leave_stray(&folder, dir, &found);
+        for (folder, found) in std::mem::take(&mut self.found) {
+            found.into_iter().for_each(|(dir, found)| self.leave_stray(&folder, dir, &found));
         }
         self.timer(self.retention_check(), Timer::Retention);
         self.timer(Duration::ZERO, Timer::Space);
         self.forget_highs();
-        self.checkpoint_highs();
+        self.checkpoint();
         self.scrub();
         // What was found at the start, or lies elsewhere than the controller knows.
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();

@@ -1,18 +1,18 @@
 //! What lives on this broker: its log directories and its partitions' logs; retention, free space, stop.
 
 use super::boot::Phase;
+use super::checkpoints::{Checkpoints, Which};
 use super::io::{Halt, Level};
 use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::config::TopicConfig;
 use crate::id::{DirId, Offset, PartitionIndex, Uuid};
-use crate::log::checkpoint::{self, STARTS_FILE};
-use crate::log::{FoundLog, Log, Ops};
+use crate::log::{FoundLog, Ops};
 use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
 use crate::store::StoreOp;
 use crate::time::Timestamp;
 use crate::{mutant, probe};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,22 +29,7 @@ pub(super) struct Dir {
     /// Bytes, when it was last looked at.
     free: Option<u64>,
     full: bool,
-    /// What was known to be committed of its logs, as far as no partition has taken them up.
-    pub(super) highs: BTreeMap<String, Offset>,
-    /// The high watermarks that its file holds; `None` where that is not known, since saving them failed.
-    pub(super) highs_saved: Option<BTreeMap<String, Offset>>,
-    /// Those that are being saved.
-    pub(super) highs_saving: Option<BTreeMap<String, Offset>>,
-    /// They moved meanwhile, and are to be saved again.
-    pub(super) highs_moved: bool,
-    /// The log starts that its file holds, as far as is known.
-    pub(super) starts_saved: BTreeMap<String, Offset>,
-    /// Those that are being saved.
-    pub(super) starts_saving: Option<BTreeMap<String, Offset>>,
-    /// They moved meanwhile, and are to be saved again.
-    pub(super) starts_moved: bool,
-    /// Saving them failed, so that the file may hold the older ones or the newer ones.
-    pub(super) starts_unsaved: bool,
+    pub(super) checkpoints: Checkpoints,
 }
 
 impl Broker {
@@ -180,7 +165,7 @@ impl Broker {
         log.advance_start(to, &mut ops);
         self.carry_out(id, dir, ops);
         self.discard(id);
-        self.save_starts(dir);
+        self.save_checkpoint(dir, Which::Starts);
     }
 
     /// Discards what lies below a log's start, as far as its producers are saved.
@@ -214,44 +199,6 @@ impl Broker {
         if start > follower.log.start() {
             self.advance_start(id, start);
         }
-    }
-
-    /// Saves the log starts of a directory where one has moved: of logs whose start is not where their first segment begins. Of one that is not open
-    /// the file keeps what it says.
-    pub(super) fn save_starts(&mut self, dir: DirId) {
-        let start = |log: &Log| (log.start() > log.segments().all()[0].base).then(|| log.start());
-        let known = &self.dirs[usize::from(dir.0)];
-        let before = known.starts_saving.as_ref().unwrap_or(&known.starts_saved);
-        let here = self.partitions.values().filter(|p| p.dir == dir);
-        let starts: BTreeMap<String, Offset> = here
-            .filter_map(|p| {
-                let folder = p.folder();
-                let at = p.open_log().map_or_else(|| before.get(&folder).copied(), start);
-                Some((folder, at?))
-            })
-            .collect();
-        let known = &mut self.dirs[usize::from(dir.0)];
-        known.starts_moved = known.starts_saving.is_some();
-        if known.starts_moved || known.offline.is_some() || (known.starts_saved == starts && !known.starts_unsaved) {
-            return;
-        }
-        let bytes = checkpoint::encode(&starts).into();
-        known.starts_saving = Some(starts);
-        self.store(StoreOp::Save { dir, name: STARTS_FILE.to_owned(), bytes }, Pending::Starts { dir });
-    }
-
-    /// The file was replaced, or was not: then the next time will, whether a start moves or not.
-    pub(super) fn starts_saved(&mut self, dir: DirId, is_saved: bool) {
-        let known = &mut self.dirs[usize::from(dir.0)];
-        let saving = known.starts_saving.take();
-        known.starts_unsaved = !is_saved;
-        if let Some(starts) = saving.filter(|_| is_saved) {
-            known.starts_saved = starts;
-        }
-        if known.starts_moved {
-            self.save_starts(dir);
-        }
-        self.free_names();
     }
 
     /// Looks at every log: what is too old or too much goes, whole segments at a time.
@@ -363,8 +310,8 @@ impl Broker {
             self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
         }
         let dirs: BTreeSet<DirId> = self.partitions.values().map(|p| p.dir).collect();
-        dirs.into_iter().for_each(|dir| self.save_starts(dir));
-        self.save_highs();
+        dirs.into_iter().for_each(|dir| self.save_checkpoint(dir, Which::Starts));
+        self.save_checkpoints(Which::Highs);
         self.stop_when_quiet();
     }
 
@@ -378,6 +325,7 @@ impl Broker {
     /// What must hold after every step, of everything.
     pub fn check(&self) {
         self.check_metadata();
+        self.check_voids();
         for partition in self.partitions.values() {
             if let Some(log) = partition.open_log() {
                 log.check(partition.high());

@@ -9,6 +9,7 @@ mod append;
 mod assign;
 mod boot;
 mod calls;
+mod checkpoints;
 mod configs;
 mod conn;
 mod delete_records;
@@ -19,7 +20,6 @@ mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
-mod highs;
 mod introduce;
 pub mod io;
 mod isr;
@@ -44,13 +44,13 @@ mod throttle;
 mod topics;
 mod validate;
 mod view;
+mod voids;
 
 pub use view::View;
 
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::coordinator::{Coordinator, GroupConfig};
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
-use crate::log::checkpoint::{HIGHS_FILE, STARTS_FILE};
 use crate::log::tail::Tails;
 use crate::log::{FoundDir, FoundLog};
 use crate::partition::{Partition, PartitionId};
@@ -143,7 +143,7 @@ enum Timer {
     Isr,
     Laggards,
     Deletion(Token),
-    Highs,
+    Checkpoint,
     Places,
     Scrub,
     Forward(Token),
@@ -171,7 +171,7 @@ impl Timer {
             Self::Deletion(_) => "a deletion's time-out",
             Self::Places => "what the controller is told of replicas' places",
             Self::Scrub => "a look for rot",
-            Self::Highs => "a checkpoint of high watermarks",
+            Self::Checkpoint => "the checkpoints of high watermarks and log starts",
             Self::Forward(_) => "a request that waits for a controller",
             Self::Ids => "a block of producer ids",
             Self::Leave => "the end of a controlled shutdown",
@@ -210,7 +210,7 @@ pub struct Broker {
     deleting: BTreeMap<Token, delete_records::Deleting>,
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
-    found: BTreeMap<String, (DirId, FoundLog)>,
+    found: BTreeMap<String, Vec<(DirId, FoundLog)>>,
     /// Small files of the first directory, as the store found them.
     saved: BTreeMap<String, Bytes>,
     calls: calls::Calls,
@@ -235,6 +235,7 @@ pub struct Broker {
     throttles: throttle::Throttles,
     elections: elections::Elections,
     moves: move_dirs::Moves,
+    voids: voids::Voids,
     /// The active controller is told of this one.
     is_introducing: bool,
 }
@@ -249,14 +250,11 @@ impl Broker {
         let mut dirs: Vec<local::Dir> = config.broker.dirs.iter().map(|_| local::Dir::default()).collect();
         for found in &recovered.dirs {
             if let Some(dir) = dirs.get_mut(usize::from(found.dir.0)) {
-                dir.highs = highs::offsets_of(found, HIGHS_FILE);
-                dir.starts_saved = highs::offsets_of(found, STARTS_FILE);
-                dir.highs_saved = Some(dir.highs.clone());
+                dir.checkpoints = checkpoints::Checkpoints::found(found);
             }
         }
         let life = life::Life::new(Uuid(rng.random()), boot::previous_epoch(&config, &saved, &recovered));
-        let moves =
-            saved.get(move_dirs::MOVES_FILE).map(|bytes| move_dirs::Moves::read(&String::from_utf8_lossy(bytes))).unwrap_or_default();
+        let voids = saved.get(voids::VOIDS_FILE).map(|bytes| voids::Voids::read(&String::from_utf8_lossy(bytes))).unwrap_or_default();
         let mut broker = Self {
             now: Now::default(),
             rng,
@@ -297,7 +295,8 @@ impl Broker {
             wrapped: BTreeMap::new(),
             throttles: throttle::Throttles::default(),
             elections: elections::Elections::default(),
-            moves,
+            moves: move_dirs::Moves::default(),
+            voids,
             is_introducing: false,
             found: BTreeMap::new(),
             config,
@@ -534,7 +533,7 @@ impl Broker {
                 Timer::Deletion(token) => self.end_deletion(token),
                 Timer::Places => self.assign_replicas(),
                 Timer::Scrub => self.scrub(),
-                Timer::Highs => self.checkpoint_highs(),
+                Timer::Checkpoint => self.checkpoint(),
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
                 Timer::Leave => self.leave(),

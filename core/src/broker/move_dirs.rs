@@ -1,21 +1,23 @@
 //! A replica moves to another log directory of its broker (AlterReplicaLogDirs, KIP-113): its log is copied beside it until both are the same.
 //!
 //! ```text
-//!   note "copying" ─► create ─► load and append … sync ─► the same ─► note "moved" ─► the copy is the log ─► delete the old one ─► no note
+//!   the copy is void ─► create ─► load and append … sync ─► the same ─► save producers ─► the log is void instead ─► delete it
 //! ```
 //!
-//! The notes are one small file, replaced whole. A crash leaves two logs of one name, and the note says which one counts: so no record is acknowledged
-//! by a log that the next start would delete. Source: Kafka's `ReplicaAlterLogDirsThread`, which marks the copy by its folder's name instead.
+//! Which of both counts is always on the disk (`voids.rs`). The copy begins where the first segment does, so it has not seen all that its producers wrote:
+//! the log tells it in the end what it knows of them. Source: Kafka's `ReplicaAlterLogDirsThread`.
 
 use super::boot::Phase;
+use super::checkpoints::Which;
 use super::io::Level;
 use super::stored::Pending;
+use super::voids::Then;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
-use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex, Uuid};
-use crate::log::{FoundDir, FoundLog, Log, Ops, Recovered, SmallFile};
+use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex};
+use crate::log::{Log, Ops, Recovered, SmallFile};
 use crate::partition::follower::Follower;
-use crate::partition::{PartitionId, Role};
+use crate::partition::{Loss, PartitionId, Role};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::api::alter_replica_log_dirs::{
@@ -23,46 +25,34 @@ use crate::wire::api::alter_replica_log_dirs::{
 };
 use crate::wire::batch::Batch;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The file of the notes, in the directory of the metadata log.
-pub(super) const MOVES_FILE: &str = "replica-moves";
 /// Bytes that one copy reads at a time.
 const STEP_BYTES: u32 = 1 << 20;
 /// Copies that read at a time; the others wait for their turn.
 const READING_MAX: usize = 4;
-/// Moves at a time, so that the notes fit into a small file; more are refused, and asked for again.
-const MOVES_MAX: usize = 10_000;
+/// Void logs at a time, so that they fit into a small file; more moves are refused, and asked for again.
+const VOIDS_MAX: usize = 10_000;
 /// Wishes for replicas that are not here yet, at most.
 const WISHES_MAX: usize = 10_000;
 /// How long copies rest that went ahead of their rate.
-const REST: Duration = Duration::from_millis(100);
-
-/// How far a move is, as the next process has to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// What lies in the new directory is not whole.
-    Copying,
-    /// What lies anywhere else does not count any more.
-    Moved,
-}
+pub(super) const REST: Duration = Duration::from_millis(100);
 
 /// What a copy waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The note that it begins.
-    Noted,
     /// Its log.
     Made,
+    /// Its log, that begins where the other one does.
+    Begun,
     /// Records of the log that it copies.
     Loaded,
     /// Records that it wrote.
     Written,
     /// All of them on the disk.
     Synced,
-    /// The note that it counts from now on.
-    Switched,
+    /// What is known of the producers.
+    Remembered,
 }
 
 /// A copy that is being made.
@@ -76,6 +66,12 @@ struct Copy {
     is_asked: bool,
     /// None before it is made.
     log: Option<Log>,
+    /// The log that it is about to replace.
+    replaced: Option<Log>,
+    /// It is whole, and knows the producers.
+    is_whole: bool,
+    /// The next start may take it for what counts.
+    is_switching: bool,
     /// It waits for the store.
     is_busy: bool,
     is_reading: bool,
@@ -84,70 +80,13 @@ struct Copy {
 /// All moves of this broker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moves {
-    notes: BTreeMap<String, (Uuid, Stage)>,
     copies: BTreeMap<PartitionId, Copy>,
     /// Where replicas shall lie that are not here yet.
     wishes: BTreeMap<(String, PartitionIndex), DirId>,
     next: u64,
 }
 
-impl Moves {
-    /// The notes that the process before left.
-    pub(super) fn read(text: &str) -> Self {
-        let note = |line: &str| {
-            let mut parts = line.split(' ');
-            let (folder, to, stage) = (parts.next()?, parts.next()?, parts.next()?);
-            let stage = if stage == "moved" { Stage::Moved } else { Stage::Copying };
-            Some((folder.to_owned(), (Uuid(u128::from_str_radix(to, 16).ok()?.to_be_bytes()), stage)))
-        };
-        Self { notes: text.lines().filter_map(note).collect(), ..Self::default() }
-    }
-
-    fn text(&self) -> String {
-        self.notes.iter().fold(String::new(), |mut text, (folder, (to, stage))| {
-            let stage = if *stage == Stage::Moved { "moved" } else { "copying" };
-            let _ = writeln!(text, "{folder} {:032x} {stage}", u128::from_be_bytes(to.0));
-            text
-        })
-    }
-
-    /// Whether a log that was found in a directory is what a move left behind.
-    fn is_left_behind(&self, folder: &str, dir: Uuid) -> bool {
-        match self.notes.get(folder) {
-            Some((to, Stage::Copying)) => *to == dir,
-            Some((to, Stage::Moved)) => *to != dir,
-            None => false,
-        }
-    }
-}
-
 impl Broker {
-    /// Of the logs that the store found, those that a move left behind are deleted; the others, by folder.
-    pub(super) fn sort_out(&mut self, dirs: Vec<FoundDir>) {
-        let opened: Vec<Uuid> = dirs.iter().map(|dir| dir.id).collect();
-        let mut left = Vec::new();
-        for dir in dirs {
-            for found in dir.logs {
-                if self.moves.is_left_behind(&found.name, dir.id) {
-                    // Where the directory is missing that holds what counts, this is kept: it may be all that is left of the replica.
-                    left.extend(self.moves.notes.get(&found.name).is_some_and(|(to, _)| opened.contains(to)).then_some(found));
-                } else {
-                    self.found.insert(found.name.clone(), (dir.dir, found));
-                }
-            }
-        }
-        let before = self.moves.notes.len();
-        self.moves.notes.retain(|folder, (to, _)| !opened.contains(to) || left.iter().any(|found| found.name == *folder));
-        if self.moves.notes.len() < before {
-            let dir = self.config.quorum.dir;
-            self.save_moves(Pending::Small { dir });
-        }
-        for FoundLog { name, log, .. } in left {
-            probe!("what a move left behind is deleted at the start");
-            self.delete_log(name, log);
-        }
-    }
-
     pub(super) fn alter_replica_log_dirs(&mut self, token: Token, body: AlterReplicaLogDirsRequest) {
         let mut results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
         for dir in body.dirs {
@@ -181,8 +120,8 @@ impl Broker {
             }
             return Err(if is_known { ErrorCode::REPLICA_NOT_AVAILABLE } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
         };
-        let (id, lies, start, folder) = (partition.id, partition.dir, partition.open_log().map(Log::start), partition.folder());
-        match (&partition.role, start) {
+        let (id, lies, folder) = (partition.id, partition.dir, partition.folder());
+        match (&partition.role, partition.open_log()) {
             (Role::Offline { .. }, _) => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
             // A log that is being made or cut, or switched over, is asked for again.
             (_, None) => return Err(ErrorCode::REPLICA_NOT_AVAILABLE),
@@ -195,8 +134,8 @@ impl Broker {
         if lies == to {
             return Ok(());
         }
-        // There is one note for each replica: what the move before left must be gone, durably. A log that does not begin at 0 cannot be copied yet.
-        if self.is_deleting(&folder) || start > Some(Offset::ZERO) || self.moves.notes.len() >= MOVES_MAX {
+        // What a move before left there must be gone.
+        if self.is_deleting(&folder) || self.voids.contains(&self.void_of(&folder, id.topic, to)) || self.voids.len() >= VOIDS_MAX {
             return Err(ErrorCode::REPLICA_NOT_AVAILABLE);
         }
         self.begin_copy(id, to);
@@ -211,53 +150,54 @@ impl Broker {
 
     fn begin_copy(&mut self, id: PartitionId, to: DirId) {
         let Some(partition) = self.partitions.get(&id) else { return };
-        let folder = partition.folder();
         probe!("a replica begins to move to another directory");
+        let void = self.void_of(&partition.folder(), id.topic, to);
         let number = self.moves.next;
         self.moves.next += 1;
         let log = self.new_log();
-        self.moves.copies.insert(id, Copy { number, to, id: log, is_asked: false, log: None, is_busy: true, is_reading: false });
-        self.note_move(folder, to, Stage::Copying, Pending::Copy { partition: id, number, step: Step::Noted });
-    }
-
-    fn note_move(&mut self, folder: String, to: DirId, stage: Stage, pending: Pending) {
-        let id = self.config.broker.dirs[usize::from(to.0)].id;
-        self.moves.notes.insert(folder, (id, stage));
-        self.save_moves(pending);
-    }
-
-    fn save_moves(&mut self, pending: Pending) {
-        let (dir, name) = (self.config.quorum.dir, MOVES_FILE.to_owned());
-        self.store(StoreOp::Save { dir, name, bytes: self.moves.text().into() }, pending);
+        let copy = Copy {
+            number,
+            to,
+            id: log,
+            is_asked: false,
+            log: None,
+            replaced: None,
+            is_whole: false,
+            is_switching: false,
+            is_busy: true,
+            is_reading: false,
+        };
+        self.moves.copies.insert(id, copy);
+        self.voids.insert(void);
+        self.save_voids(Some(Then::Begin { partition: id, number }));
     }
 
     /// A move is given up, or has become void.
     pub(super) fn end_copy(&mut self, id: PartitionId) {
         let Some(copy) = self.moves.copies.remove(&id) else { return };
-        let Some(folder) = self.partitions.get(&id).map(crate::partition::Partition::folder) else { return };
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let (folder, from) = (partition.folder(), partition.dir);
+        let void = self.void_of(&folder, id.topic, copy.to);
+        if copy.is_switching {
+            probe!("a replica goes while its copy takes its place");
+            let from = self.void_of(&folder, id.topic, from);
+            self.voids.remove(&from);
+            self.voids.insert(void.clone());
+        }
         if copy.is_asked {
             probe!("a move to another directory is given up");
-            self.delete_log(folder, copy.id);
+            self.delete_void(void, copy.id);
         } else {
-            self.move_is_over(&folder);
+            self.hold_folder(&folder);
+            self.void_deleted(&void, true);
         }
     }
 
-    /// The log was cut, or begins anew: what was copied may not be a part of it.
+    /// The log was opened anew, maybe since it was cut: what was copied may not be a part of it.
     pub(super) fn copy_anew(&mut self, id: PartitionId) {
         let Some(to) = self.moves.copies.get(&id).map(|copy| copy.to) else { return };
         self.end_copy(id);
         self.begin_copy(id, to);
-    }
-
-    /// A log of that name is deleted: the note of its move, if there was one, has served.
-    pub(super) fn move_is_over(&mut self, folder: &str) {
-        let is_open = |(id, _): (&PartitionId, &Copy)| self.partitions.get(id).is_some_and(|p| p.folder() == folder);
-        if self.moves.copies.iter().any(is_open) || self.moves.notes.remove(folder).is_none() {
-            return;
-        }
-        let dir = self.config.quorum.dir;
-        self.save_moves(Pending::Small { dir });
     }
 
     /// The store has done a step of a copy.
@@ -267,8 +207,8 @@ impl Broker {
         };
         copy.is_busy = false;
         match (step, outcome) {
-            (Step::Noted, Ok(_)) => return self.make_copy(id),
-            (Step::Made, Ok(_)) => self.copy_made(id),
+            (Step::Made, Ok(_)) => return self.copy_made(id),
+            (Step::Begun, Ok(Stored::Reopened(found))) => self.copy_begun(id, *found),
             (Step::Loaded, Ok(Stored::Loaded(batches))) => return self.take_in_copy(id, &batches),
             (Step::Written, Ok(Stored::Appended { end })) => {
                 if let Some(log) = &mut copy.log {
@@ -280,31 +220,41 @@ impl Broker {
                     log.synced_to(end);
                 }
             }
-            (Step::Switched, Ok(_)) => return self.switch(id),
+            (Step::Remembered, Ok(_)) => return self.copy_whole(id),
             (_, Ok(_)) => {}
-            (_, Err(fault)) => {
-                let name = self.partitions.get(&id).map(crate::partition::Partition::folder).unwrap_or_default();
-                self.note(Level::Warn, format!("{name} stays where it is: its copy in another directory failed: {fault:?}"));
-                return self.end_copy(id);
-            }
+            (_, Err(fault)) => return self.copy_failed(id, number, &fault),
         }
         self.copy_on(id);
     }
 
-    fn make_copy(&mut self, id: PartitionId) {
+    pub(super) fn make_copy(&mut self, id: PartitionId, number: u64) {
         let Some(partition) = self.partitions.get(&id) else { return };
         let name = partition.folder();
-        let Some(copy) = self.moves.copies.get_mut(&id) else { return };
+        let Some(copy) = self.moves.copies.get_mut(&id).filter(|copy| copy.number == number) else { return };
         (copy.is_busy, copy.is_asked) = (true, true);
-        let (log, dir, number) = (copy.id, copy.to, copy.number);
+        let (log, dir) = (copy.id, copy.to);
         self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Copy { partition: id, number, step: Step::Made });
     }
 
+    /// It begins where the first segment does: what lies before is gone.
     fn copy_made(&mut self, id: PartitionId) {
+        let Some(base) = self.partitions.get(&id).and_then(|p| p.open_log()).map(|log| log.segments().all()[0].base) else { return };
+        if base == Offset::ZERO {
+            self.copy_begun(id, Recovered::empty());
+            return self.copy_on(id);
+        }
+        probe!("a log that does not begin at 0 moves to another directory");
+        self.set_busy(id, false);
+        let copy = &self.moves.copies[&id];
+        let (log, number) = (copy.id, copy.number);
+        self.store(StoreOp::Restart { log, at: base }, Pending::Copy { partition: id, number, step: Step::Begun });
+    }
+
+    fn copy_begun(&mut self, id: PartitionId, found: Recovered) {
         let Some(partition) = self.partitions.get(&id) else { return };
         let (folder, durability) = (partition.folder(), partition.owner.durability(self.config.broker.durability));
         if let Some(copy) = self.moves.copies.get_mut(&id) {
-            copy.log = Some(Log::new(copy.id, folder, durability, Recovered::empty()));
+            copy.log = Some(Log::new(copy.id, folder, durability, found));
         }
     }
 
@@ -344,6 +294,7 @@ impl Broker {
 
     /// All copies may have their turn.
     pub(super) fn copy_on_all(&mut self) {
+        self.save_voids_again();
         let ids: Vec<PartitionId> = self.moves.copies.keys().copied().collect();
         ids.into_iter().for_each(|id| self.copy_on(id));
     }
@@ -362,8 +313,12 @@ impl Broker {
             }
         }
         if log.end() == before {
-            probe!("records were deleted before a copy had them");
-            return self.end_copy(id);
+            let first = partition.open_log().map(|current| current.segments().all()[0].base);
+            if first.is_some_and(|first| first > before) {
+                probe!("records were deleted before a copy had them");
+                return self.copy_anew(id);
+            }
+            return self.copy_failed(id, number, &StoreFault::Gone);
         }
         let bytes = batches.iter().flat_map(Batch::pieces).map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum();
         for op in ops.writes {
@@ -381,38 +336,124 @@ impl Broker {
         let Some((log, _)) = self.step_down(id) else { return };
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
         partition.life += 1;
-        let folder = partition.folder();
         let copy = self.moves.copies.get_mut(&id).expect("looked at by the caller");
         copy.is_busy = true;
         let (to, number) = (copy.to, copy.number);
         let mut ops = Ops::default();
-        if let Some(own) = &mut copy.log {
-            own.advance_start(log.start(), &mut ops);
-        }
+        let own = copy.log.as_mut().expect("only a copy that was made is the same");
+        own.advance_start(log.start(), &mut ops);
+        own.learn_producers(log.producers());
+        let (name, bytes) = own.snapshot();
+        copy.replaced = Some(log);
         for op in ops.writes {
             self.store(op, Pending::Copy { partition: id, number, step: Step::Written });
         }
         for SmallFile { name, bytes, .. } in ops.saves {
             self.store(StoreOp::Save { dir: to, name, bytes }, Pending::Small { dir: to });
         }
-        self.note_move(folder, to, Stage::Moved, Pending::Copy { partition: id, number, step: Step::Switched });
+        self.store(StoreOp::Save { dir: to, name, bytes }, Pending::Copy { partition: id, number, step: Step::Remembered });
     }
 
-    fn switch(&mut self, id: PartitionId) {
+    /// What is still to be on the disk is where it starts: else records that were deleted would come back.
+    fn copy_whole(&mut self, id: PartitionId) {
+        let Some(copy) = self.moves.copies.get_mut(&id) else { return };
+        (copy.is_busy, copy.is_whole) = (true, true);
+        let to = copy.to;
+        self.save_checkpoint(to, Which::Starts);
+        self.replace_logs(to, true);
+    }
+
+    /// The copies in a directory that are whole, and count soon.
+    pub(super) fn whole_copies(&self, dir: DirId) -> impl Iterator<Item = (PartitionId, &Log)> {
+        let copies = self.moves.copies.iter().filter(move |(_, copy)| copy.to == dir && copy.is_whole);
+        copies.filter_map(|(id, copy)| Some((*id, copy.log.as_ref()?)))
+    }
+
+    /// The file of log starts of a directory was saved, or could not be: copies whose start it says take their logs' places.
+    pub(super) fn replace_logs(&mut self, dir: DirId, is_saved: bool) {
+        let whole: Vec<PartitionId> =
+            self.whole_copies(dir).filter(|(_, log)| !is_saved || self.says_start(dir, log)).map(|(id, _)| id).collect();
+        for id in whole {
+            if is_saved {
+                self.replace(id);
+            } else {
+                let number = self.moves.copies[&id].number;
+                self.copy_failed(id, number, &StoreFault::Full);
+            }
+        }
+    }
+
+    /// From when that is durable, the copy counts.
+    fn replace(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let (folder, from) = (partition.folder(), partition.dir);
+        let copy = self.moves.copies.get_mut(&id).expect("looked at by the caller");
+        if std::mem::replace(&mut copy.is_switching, true) {
+            return;
+        }
+        let (to, number) = (copy.to, copy.number);
+        let [from, to] = [from, to].map(|dir| self.void_of(&folder, id.topic, dir));
+        self.voids.remove(&to);
+        self.voids.insert(from);
+        self.save_voids(Some(Then::Switch { partition: id, number }));
+    }
+
+    /// A copy failed: the replica stays where it is. Once the next start may take the copy for what counts, there is no way back.
+    pub(super) fn copy_failed(&mut self, id: PartitionId, number: u64, fault: &StoreFault) {
+        let Some(copy) = self.moves.copies.get_mut(&id).filter(|copy| copy.number == number && !copy.is_switching) else { return };
+        let replaced = copy.replaced.take();
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (folder, high) = (partition.folder(), partition.high);
+        let log = replaced.filter(|_| matches!(partition.role, Role::Opening));
+        let plays_on = log.is_some();
+        if let Some(log) = log {
+            probe!("a move fails when the copy is whole");
+            partition.role = Role::Follower(Box::new(Follower::new(LeaderEpoch(-1), None, log, high)));
+        }
+        self.note(Level::Warn, format!("{folder} stays where it is: its copy in another directory failed: {fault:?}"));
+        self.end_copy(id);
+        if plays_on {
+            self.play(id);
+        }
+    }
+
+    pub(super) fn switch(&mut self, id: PartitionId, number: u64) {
+        let Some(copy) = self.moves.copies.get(&id).filter(|copy| copy.number == number) else { return };
         probe!("a replica has moved to another directory");
-        let Some(copy) = self.moves.copies.remove(&id) else { return };
+        let to = copy.to;
+        let copy = self.moves.copies.remove(&id).expect("just looked at");
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (old, from, folder) = (partition.log, partition.dir, partition.folder());
-        (partition.log, partition.dir) = (copy.id, copy.to);
+        (partition.log, partition.dir) = (copy.id, to);
         let mut log = copy.log.expect("only a copy that was made becomes the log");
         log.forget_snapshots();
+        log.producers_saved(log.end(), true);
         partition.role = Role::Follower(Box::new(Follower::new(LeaderEpoch(-1), None, log, partition.high)));
         self.tails.forget(old);
-        self.note(Level::Info, format!("{folder} lies in {} now", self.config.broker.dirs[usize::from(copy.to.0)].path));
-        self.delete_log(folder, old);
-        self.save_starts(from);
-        self.save_starts(copy.to);
+        self.note(Level::Info, format!("{folder} lies in {} now", self.config.broker.dirs[usize::from(to.0)].path));
+        let void = self.void_of(&folder, id.topic, from);
+        self.delete_void(void, old);
+        self.save_checkpoint(from, Which::Starts);
+        self.save_checkpoint(to, Which::Starts);
+        if let Some(why) = self.dir_offline(to).map(str::to_owned) {
+            probe!("a replica has moved to a directory that went offline meanwhile");
+            self.take_offline(id, format!("its log directory is offline: {why}"), Loss::Directory);
+        }
         self.play(id);
+    }
+
+    /// The log of a replica whose copy is about to take its place.
+    pub(super) fn replaced_log(&self, id: PartitionId) -> Option<&Log> {
+        self.moves.copies.get(&id)?.replaced.as_ref()
+    }
+
+    /// No log that counts is void, but while its copy takes its place.
+    pub(super) fn check_voids(&self) {
+        for (id, partition) in &self.partitions {
+            let is_switching = self.moves.copies.get(id).is_some_and(|copy| copy.is_switching);
+            let void = self.void_of(&partition.folder(), id.topic, partition.dir);
+            assert!(is_switching || !self.voids.contains(&void), "{void:?} counts, and is void");
+        }
     }
 
     /// The copies in a directory: topic, partition, size, and how far each is behind.
@@ -423,21 +464,5 @@ impl Broker {
             let lag = partition.open_log().map_or(0, |current| current.end().0 - log.end().0);
             Some((&*partition.topic, id.index, log.segments().bytes(), lag))
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notes_tell_which_of_two_logs_counts() {
-        let (here, there) = (Uuid([1; 16]), Uuid([2; 16]));
-        let notes = [("t-0".to_owned(), (there, Stage::Copying)), ("t-1".to_owned(), (there, Stage::Moved))];
-        let moves = Moves { notes: notes.into(), ..Moves::default() };
-        let read = Moves::read(&moves.text());
-        assert_eq!(read.notes, moves.notes);
-        let left = |folder| (read.is_left_behind(folder, here), read.is_left_behind(folder, there));
-        assert_eq!((left("t-0"), left("t-1"), left("t-2")), ((false, true), (true, false), (false, false)));
     }
 }

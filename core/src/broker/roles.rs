@@ -1,6 +1,7 @@
 //! Which role each partition plays here: what the metadata says, as soon as the log is open. A log changes hands only in `step_down`.
 
 use super::boot::METADATA;
+use super::checkpoints::Which;
 use super::stored::Pending;
 use super::{Broker, Token};
 use crate::controller::image;
@@ -28,6 +29,7 @@ impl Broker {
         if let Some(first) = self.partitions.get_mut(&id).and_then(|partition| partition.first.take()) {
             self.replicate(id, &first);
         }
+        self.copy_anew(id);
         self.play(id);
         self.look_at_place(id);
     }
@@ -163,7 +165,6 @@ impl Broker {
         if self.step_down(id).is_none() {
             return;
         }
-        self.copy_anew(id);
         let partition = self.partitions.get_mut(&id).expect("looked at above");
         let is_lower = to < partition.high;
         if is_lower {
@@ -173,7 +174,7 @@ impl Broker {
         partition.life += 1;
         self.tails.forget(log);
         if is_lower {
-            self.save_highs();
+            self.save_checkpoints(Which::Highs);
         }
         self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
     }

@@ -19,7 +19,9 @@ pub(super) enum Pending {
     /// A log is being made.
     Create { partition: PartitionId },
     /// A log was deleted: its folder's name is free.
-    Delete { folder: String },
+    Delete { folder: String, void: Option<super::voids::Void> },
+    /// Which logs are void.
+    Voids,
     /// Append, roll, discard.
     Write { partition: PartitionId, life: u32 },
     /// A sync of a partition's log.
@@ -38,10 +40,8 @@ pub(super) enum Pending {
     Producers { partition: PartitionId, life: u32, at: Offset },
     /// The epoch of this broker's registration.
     Epoch,
-    /// The high watermarks of a directory.
-    Highs { dir: DirId },
-    /// The log starts of a directory.
-    Starts { dir: DirId },
+    /// The high watermarks or the log starts of a directory.
+    Checkpoint { dir: DirId, which: super::checkpoints::Which },
     /// A part of the metadata log.
     Metadata,
     /// A part of a partition of `__consumer_offsets`, for the load `run`.
@@ -103,9 +103,9 @@ impl Broker {
             (Pending::Piece { token, id, from }, outcome) => self.piece_read(token, id, from, outcome),
             (Pending::Metadata, outcome) => self.metadata_loaded(outcome),
             (Pending::Groups { partition, run }, outcome) => self.groups_loaded(partition, run, outcome),
-            (Pending::Delete { folder }, _) => self.log_deleted(&folder),
-            (Pending::Highs { dir }, outcome) => self.highs_saved(dir, outcome.is_ok()),
-            (Pending::Starts { dir }, outcome) => self.starts_saved(dir, outcome.is_ok()),
+            (Pending::Delete { folder, void }, outcome) => self.log_deleted(&folder, void.as_ref(), &outcome),
+            (Pending::Voids, outcome) => self.voids_saved(&outcome),
+            (Pending::Checkpoint { dir, which }, outcome) => self.checkpoint_saved(dir, which, outcome.is_ok()),
             (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (

@@ -4,6 +4,7 @@ use super::Broker;
 use super::boot::{METADATA, Phase};
 use crate::controller::Image;
 use crate::id::{BrokerId, LeaderEpoch, LogId, Offset};
+use crate::log::Log;
 use crate::partition::{Partition, PartitionId};
 use crate::quorum::Quorum;
 
@@ -40,6 +41,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn by_log(&self, log: LogId) -> Option<&'a Partition> {
         self.partitions().find(|partition| partition.log == log)
+    }
+
+    /// The log of a replica, while it is open, or about to be replaced by its copy in another directory.
+    #[must_use]
+    pub fn log(&self, partition: &'a Partition) -> Option<&'a Log> {
+        partition.open_log().or_else(|| self.broker.replaced_log(partition.id))
     }
 
     /// The metadata that counts here.

@@ -6,8 +6,9 @@ use klamm_core::broker::{Broker, Config, RecoveredNode};
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
 use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, PartitionIndex, Ticket, Uuid};
+use klamm_core::log::producers::Producers;
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
-use klamm_core::store::{StoreOp, Stored};
+use klamm_core::store::{StoreFault, StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use klamm_core::wire::batch::{Batch, Compression};
@@ -32,13 +33,17 @@ impl MemoryLog {
         self.batches.last().map_or(self.start, |b| b.header().next_offset())
     }
 
-    fn recovered(&self) -> Recovered {
-        let mut found = Recovered { start: self.start, ..Recovered::empty() };
+    fn recovered(&self, snapshot: Option<(Offset, Producers)>) -> Recovered {
+        let mut found = Recovered { start: self.start, snapshot: snapshot.as_ref().map(|(at, _)| *at), ..Recovered::empty() };
+        let (known, producers) = snapshot.unwrap_or_default();
+        found.producers = producers;
         found.segments[0].base = self.batches.first().map_or(self.start, |batch| batch.header().base_offset.min(self.start));
         for batch in &self.batches {
             let header = batch.header();
             found.epochs.assign(header.leader_epoch, header.base_offset);
-            found.producers.replay(header);
+            if header.base_offset >= known {
+                found.producers.replay(header);
+            }
             found.segments[0].append(header);
         }
         found.epochs.cut_start(self.start);
@@ -53,7 +58,13 @@ pub(crate) struct Bench {
     config: BrokerConfig,
     logs: BTreeMap<LogId, MemoryLog>,
     ops: VecDeque<(Ticket, StoreOp)>,
-    saved: BTreeMap<String, Bytes>,
+    saved: BTreeMap<(DirId, String), Bytes>,
+    /// Where each log was to be made.
+    homes: BTreeMap<LogId, DirId>,
+    /// The directory that is broken.
+    broken: Option<DirId>,
+    /// The directory where no small file can be saved.
+    full: Option<DirId>,
     /// Each process has a seed of its own.
     seed: u64,
     pub(crate) replies: Vec<(ConnId, CorrelationId, Response)>,
@@ -111,6 +122,9 @@ impl Bench {
             logs: BTreeMap::new(),
             ops: VecDeque::new(),
             saved: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            broken: None,
+            full: None,
             seed: 7,
             replies: Vec::new(),
             notes: Vec::new(),
@@ -149,8 +163,18 @@ impl Bench {
     /// Lets the store do one operation; `false` where there is none.
     pub(crate) fn step(&mut self) -> bool {
         let Some((ticket, op)) = self.ops.pop_front() else { return false };
-        let stored = self.execute(op);
-        self.input(Input::Stored { ticket, outcome: Ok(stored) });
+        if let StoreOp::Create { log, dir, .. } = &op {
+            self.homes.insert(*log, *dir);
+        }
+        let dir = self.dir_of(&op);
+        let outcome = if self.broken == Some(dir) {
+            Err(StoreFault::Offline { dir, why: "broken".to_owned() })
+        } else if self.full == Some(dir) && matches!(op, StoreOp::Save { .. }) {
+            Err(StoreFault::Full)
+        } else {
+            Ok(self.execute(op))
+        };
+        self.input(Input::Stored { ticket, outcome });
         true
     }
 
@@ -181,6 +205,24 @@ impl Bench {
     fn set_clock(&mut self, at: Instant) {
         self.now.wall.0 += i64::try_from(at.since(self.now.at).as_millis()).expect("short tests");
         self.now.at = at;
+    }
+
+    fn dir_of(&self, op: &StoreOp) -> DirId {
+        match op {
+            StoreOp::Create { dir, .. } | StoreOp::Save { dir, .. } | StoreOp::Remove { dir, .. } | StoreOp::Read { dir, .. } => *dir,
+            StoreOp::Space { dir } => *dir,
+            StoreOp::Append { log, .. }
+            | StoreOp::Sync { log }
+            | StoreOp::Load { log, .. }
+            | StoreOp::Discard { log, .. }
+            | StoreOp::Restart { log, .. }
+            | StoreOp::Roll { log, .. }
+            | StoreOp::Locate { log, .. }
+            | StoreOp::FindTime { log, .. }
+            | StoreOp::Truncate { log, .. }
+            | StoreOp::Reopen { log }
+            | StoreOp::Delete { log } => self.homes[log],
+        }
     }
 
     fn execute(&mut self, op: StoreOp) -> Stored {
@@ -222,27 +264,27 @@ impl Bench {
                 let log = self.logs.get_mut(&log).expect("made before");
                 (log.start, log.synced) = (at, 0);
                 log.batches.clear();
-                Stored::Reopened(Box::new(log.recovered()))
+                Stored::Reopened(Box::new(log.recovered(None)))
             }
-            StoreOp::Remove { name, .. } => {
-                self.saved.remove(&name);
+            StoreOp::Remove { dir, name } => {
+                self.saved.remove(&(dir, name));
                 Stored::Done
             }
-            StoreOp::Read { name, from, max_bytes, .. } => {
-                let bytes = &self.saved[&name];
+            StoreOp::Read { dir, name, from, max_bytes } => {
+                let bytes = &self.saved[&(dir, name)];
                 let (size, from) = (bytes.len(), usize::try_from(from).expect("small").min(bytes.len()));
                 let until = size.min(from + max_bytes as usize);
                 Stored::Read { size: size as u64, bytes: bytes.slice(from..until) }
             }
-            StoreOp::Save { name, bytes, .. } => {
-                self.saved.insert(name, bytes);
+            StoreOp::Save { dir, name, bytes } => {
+                self.saved.insert((dir, name), bytes);
                 Stored::Done
             }
             StoreOp::Roll { .. } => Stored::Done,
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
-            StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered())),
+            StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered(None))),
         }
     }
 
@@ -281,14 +323,23 @@ impl Bench {
         self.produce_all(&[(topic, index, records)]).responses[0].partition_responses[0].error_code
     }
 
+    /// Produces one record of a producer with acks=all; the error code.
+    pub(crate) fn produce_as(&mut self, topic: &str, index: i32, identity: Identity) -> ErrorCode {
+        self.produce_by(identity, &[(topic, index, 1)]).responses[0].partition_responses[0].error_code
+    }
+
     /// Produces a batch for each topic, partition and number of records, with one request and acks=all.
     pub(crate) fn produce_all(&mut self, named: &[(&str, i32, i32)]) -> ProduceResponse {
+        self.produce_by(Identity::NONE, named)
+    }
+
+    fn produce_by(&mut self, identity: Identity, named: &[(&str, i32, i32)]) -> ProduceResponse {
         let mut request = ProduceRequest { acks: -1, timeout_ms: 1000, ..Default::default() };
         let mut batches = Vec::new();
         for (topic, index, records) in named {
             let mut builder = BatchBuilder::new(Compression::None, None);
             (0..*records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
-            batches.push(Ok(builder.finish(Identity::NONE)));
+            batches.push(Ok(builder.finish(identity)));
             let partition = PartitionProduceData { index: PartitionIndex(*index), ..Default::default() };
             request.topic_data.push(TopicProduceData { name: (*topic).to_owned(), partition_data: vec![partition], ..Default::default() });
         }
@@ -329,6 +380,16 @@ impl Bench {
         self.logs.values_mut().find(|log| log.name == name).expect("its log").topic = Uuid([0xee; 16]);
     }
 
+    /// The second directory cannot be used any more, or can again: the next start sees that.
+    pub(crate) fn break_second(&mut self, is_broken: bool) {
+        self.broken = is_broken.then_some(DirId(1));
+    }
+
+    /// No small file can be saved in a directory, or they can again.
+    pub(crate) fn fill(&mut self, dir: Option<u16>) {
+        self.full = dir.map(DirId);
+    }
+
     /// The folders on disk.
     pub(crate) fn folders(&self) -> Vec<String> {
         let mut names: Vec<String> = self.logs.values().map(|l| l.name.clone()).collect();
@@ -338,24 +399,32 @@ impl Bench {
 
     /// The paths of the small files.
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
-        self.saved.keys().map(String::as_str)
+        self.saved.keys().map(|(_, path)| path.as_str())
     }
 
-    /// What a small file holds.
+    /// What a small file of the first directory holds.
     pub(crate) fn file(&self, path: &str) -> &Bytes {
-        &self.saved[path]
+        &self.saved[&(DirId(0), path.to_owned())]
     }
 
     /// A byte in the midst of a small file rots.
     pub(crate) fn damage(&mut self, path: &str) {
-        let mut bytes = self.saved[path].to_vec();
+        let mut bytes = self.file(path).to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
-        self.saved.insert(path.to_owned(), bytes.into());
+        self.saved.insert((DirId(0), path.to_owned()), bytes.into());
     }
 
     fn named(&mut self, folder: &str) -> &mut MemoryLog {
         self.logs.values_mut().find(|log| log.name == folder).expect("a log of that name")
+    }
+
+    /// The newest producer snapshot that is not beyond the log's end.
+    fn snapshot_of(&self, log: &MemoryLog) -> Option<(Offset, Producers)> {
+        let offset = |path: &str| path.strip_prefix(&format!("{}/", log.name))?.strip_suffix(".snapshot")?.parse().ok().map(Offset);
+        let saved = self.saved.iter().filter(|((dir, _), _)| *dir == log.dir);
+        let known = saved.filter_map(|((_, path), bytes)| Some((offset(path)?, bytes))).filter(|(at, _)| *at <= log.end());
+        known.max_by_key(|(at, _)| *at).map(|(at, bytes)| (at, Producers::decode(bytes.clone()).expect("whole")))
     }
 
     /// Where a log begins.
@@ -377,18 +446,27 @@ impl Bench {
             id: dir.id,
             clean: None,
             logs: Vec::new(),
-            saved: if at == 0 { self.saved.clone() } else { BTreeMap::new() },
+            saved: self
+                .saved
+                .iter()
+                .filter(|((dir, _), _)| usize::from(dir.0) == at)
+                .map(|((_, name), bytes)| (name.clone(), bytes.clone()))
+                .collect(),
         };
         let mut dirs: Vec<FoundDir> = self.config.dirs.iter().enumerate().map(found).collect();
         for (at, mut log) in std::mem::take(&mut self.logs).into_values().enumerate() {
             log.batches.truncate(log.synced);
+            let snapshot = self.snapshot_of(&log);
             let id = LogId(u64::try_from(at).expect("few logs"));
-            let found = FoundLog { log: id, name: log.name.clone(), topic: log.topic, state: Ok(log.recovered()) };
+            let found = FoundLog { log: id, name: log.name.clone(), topic: log.topic, state: Ok(log.recovered(snapshot)) };
             dirs[usize::from(log.dir.0)].logs.push(found);
+            self.homes.insert(id, log.dir);
             self.logs.insert(id, log);
         }
         self.seed += 1;
-        self.broker = Broker::new(Config::new(self.config.clone()), self.seed, RecoveredNode { dirs, ..RecoveredNode::default() });
+        dirs.retain(|dir| Some(dir.dir) != self.broken);
+        let offline = self.broken.iter().map(|dir| (*dir, "broken".to_owned())).collect();
+        self.broker = Broker::new(Config::new(self.config.clone()), self.seed, RecoveredNode { dirs, offline });
         self.open(CLIENT);
         self.settle();
     }

@@ -4,13 +4,14 @@ use crate::answer;
 use crate::bench::{Bench, NODE};
 use klamm_core::controller::features::SUPPORTED;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{BrokerId, ConnId, LeaderEpoch, Offset, PartitionIndex, Uuid};
+use klamm_core::id::{BrokerId, ConnId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Uuid};
 use klamm_core::wire::api::alter_partition::{AlterPartitionRequest, BrokerState, PartitionData, TopicData};
 use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
 use klamm_core::wire::api::api_versions::ApiVersionsRequest;
 use klamm_core::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use klamm_core::wire::api::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
 use klamm_core::wire::api::create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
 use klamm_core::wire::api::describe_log_dirs::DescribeLogDirsRequest;
@@ -20,6 +21,7 @@ use klamm_core::wire::api::find_coordinator::FindCoordinatorRequest;
 use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
 use klamm_core::wire::api::vote::VoteRequest;
+use klamm_core::wire::record::Identity;
 use std::time::Duration;
 
 /// The other broker.
@@ -434,6 +436,112 @@ fn a_crash_at_any_point_of_a_move_loses_nothing() {
         assert!(of_t.contains(&format!("{:?}))", Offset(7))), "after {steps} steps: {of_t}");
         if is_done {
             assert!(steps > 10, "a move takes some steps");
+            break;
+        }
+    }
+}
+
+/// The records of `t-0` that its one log holds, which must be open.
+fn end_of_t(bench: &Bench) -> i64 {
+    lies(bench);
+    let summary = bench.broker.summary();
+    let of_t = summary.lines().find(|line| line.contains("t-0")).expect("it is here");
+    let ends = (0..100).find(|end| of_t.contains(&format!("{:?}))", Offset(*end))));
+    ends.unwrap_or_else(|| panic!("{of_t}; {:?}", bench.notes))
+}
+
+/// The only way back is to repair it: what was acknowledged is there then, once.
+#[test]
+fn a_directory_that_breaks_at_any_point_of_a_move_loses_nothing() {
+    for begins in [0, 1] {
+        for steps in 0.. {
+            let mut pair = Pair::new(&[]);
+            pair.create(&[1], &[]);
+            assert_eq!(moved(&mut pair.bench, begins), E::NONE);
+            (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
+            pair.bench.send(CLIENT, 2, move_to(1 - begins));
+            let is_done = !(0..steps).all(|_| pair.bench.step());
+            pair.bench.break_second(true);
+            pair.bench.settle();
+            let mut acknowledged = 6;
+            for _ in 0..2 {
+                acknowledged += i64::from(pair.bench.produce("t", 0, 1) == E::NONE);
+                pair.bench.crash();
+            }
+            acknowledged += i64::from(pair.bench.produce("t", 0, 1) == E::NONE);
+            pair.bench.break_second(false);
+            for _ in 0..2 {
+                pair.bench.crash();
+                assert_eq!(end_of_t(&pair.bench), acknowledged, "from {begins}, after {steps} steps");
+            }
+            if is_done {
+                break;
+            }
+        }
+    }
+}
+
+/// A full disk keeps a replica where it is, or makes it wait; either way it plays on when there is room.
+#[test]
+fn a_disk_that_is_full_at_any_point_of_a_move_loses_nothing() {
+    for full in [0, 1] {
+        for begins in [0, 1] {
+            for steps in 0.. {
+                let mut pair = Pair::new(&[]);
+                pair.create(&[1], &[]);
+                assert_eq!(moved(&mut pair.bench, begins), E::NONE);
+                (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
+                pair.bench.send(CLIENT, 2, move_to(1 - begins));
+                let is_done = !(0..steps).all(|_| pair.bench.step());
+                pair.bench.fill(Some(full));
+                pair.bench.settle();
+                pair.bench.fill(None);
+                pair.bench.pass(SESSION);
+                assert_eq!(pair.bench.produce("t", 0, 1), E::NONE, "{full} full, from {begins}, after {steps} steps");
+                pair.bench.crash();
+                assert_eq!(end_of_t(&pair.bench), 7, "{full} full, from {begins}, after {steps} steps");
+                if is_done {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// What was deleted stays deleted, and is not copied; what is known of a producer comes along.
+#[test]
+fn a_log_whose_beginning_was_deleted_moves() {
+    for steps in 0.. {
+        let mut pair = Pair::new(&[]);
+        pair.create(&[1], &[("segment.ms", "1")]);
+        let identity = Identity { id: ProducerId(0), epoch: ProducerEpoch(0), sequence: Sequence(0) };
+        assert_eq!(pair.bench.produce_as("t", 0, identity), E::NONE);
+        for _ in 0..3 {
+            pair.bench.pass(Duration::from_millis(10));
+            assert_eq!(pair.bench.produce("t", 0, 2), E::NONE);
+        }
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: "t".to_owned(),
+                partitions: vec![DeleteRecordsPartition { partition_index: PartitionIndex(0), offset: Offset(4) }],
+            }],
+            timeout_ms: 1000,
+        };
+        pair.bench.ask(2, request);
+        let (from, to) = lies(&pair.bench);
+        pair.bench.send(CLIENT, 2, move_to(to));
+        let is_done = !(0..steps).all(|_| pair.bench.step());
+        if steps % 2 == 0 {
+            pair.bench.crash();
+        }
+        pair.bench.settle();
+        assert_eq!(pair.bench.produce_as("t", 0, identity), E::NONE);
+        assert_eq!(end_of_t(&pair.bench), 7, "a batch that comes again is known, after {steps} steps");
+        pair.bench.crash();
+        assert_eq!(end_of_t(&pair.bench), 7);
+        assert_eq!(pair.bench.start_of("t-0"), Offset(4), "after {steps} steps");
+        if is_done {
+            assert_eq!(lies(&pair.bench), (to, from));
             break;
         }
     }
