@@ -69,6 +69,10 @@ pub struct Plan {
     pub topics: Vec<TopicKnobs>,
     /// About so often somebody moves replicas between nodes, in ns.
     pub reassign: Option<u64>,
+    /// Log directories of a broker, each on a disk of its own.
+    pub disks: u32,
+    /// About so often somebody moves replicas between those of a broker, in ns.
+    pub move_dirs: Option<u64>,
     /// `broker.session.timeout.ms`
     pub session_ms: u64,
     /// `replica.lag.time.max.ms`
@@ -121,7 +125,15 @@ impl Plan {
         // A clock that jumps by an hour lets offsets expire of groups that were empty for a moment.
         let jumps = plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::ClockJump(by) if *by > 5_000));
         let idles = rng::stream(seed, "idle").random_ratio(1, 4) && !plan.groups.is_empty() && !jumps;
-        Self { idles, ..plan }
+        let plan = Self { idles, ..plan };
+        if rng::stream(seed, "disks").random_ratio(1, 4) { plan.with_two_disks() } else { plan }
+    }
+
+    /// Brokers have two log directories, each on a disk of its own.
+    fn with_two_disks(self) -> Self {
+        let mut rng = rng::stream(self.seed, "two disks");
+        let move_dirs = *pick(&mut rng, &[None, Some(SECOND), Some(3 * SECOND)]);
+        Self { disks: 2, move_dirs, faults: fault::with_broken_disks(self.faults, self.durability, &mut rng), ..self }
     }
 
     fn drawn(seed: u64) -> Self {
@@ -138,6 +150,8 @@ impl Plan {
             min_isr: 1,
             topics: Vec::new(),
             reassign: None,
+            disks: 1,
+            move_dirs: None,
             session_ms: 9_000,
             lag_ms: 30_000,
             imbalance_s: 300,
@@ -179,9 +193,11 @@ impl Plan {
         self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
-    /// What whole nodes on madsim carry of it: of clusters, produce and reads on nodes that are all alike.
+    /// What whole nodes on madsim carry of it: one disk each; of clusters, produce and reads on nodes that are all alike.
     #[must_use]
-    pub fn of_whole_nodes(self) -> Self {
+    pub fn of_whole_nodes(mut self) -> Self {
+        (self.disks, self.move_dirs) = (1, None);
+        self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         if self.nodes == 1 {
             return self;
         }
@@ -235,6 +251,10 @@ impl Plan {
         if loses_one {
             faults = ambush::losing_one(faults, &mut rng::stream(self.seed, "loss"));
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
+        }
+        // A broker that starts without one of its disks may have lost something, and leaves ISR and ELR: as with a full disk, there might be nobody left.
+        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::Rot { .. })) {
+            faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         }
         faults.sort_unstable();
         let metadata = self.metadata.map(|knobs| MetadataKnobs { deadly: knobs.deadly && !loses_one, ..knobs });

@@ -18,7 +18,7 @@ use klamm_core::client::io::Address;
 use klamm_core::config::{BrokerConfig, Durability, Endpoint, LogDir, Properties};
 use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -30,6 +30,7 @@ enum Alarm {
     Start(u32),
     Unslow(u32),
     Empty(u32),
+    Mend(u32),
     Restart(u32, u64),
 }
 
@@ -51,6 +52,8 @@ struct Runner {
     /// Ambushes that were counted.
     ambushes: u64,
     relay: rng::Rng,
+    /// Which of two disks fails.
+    second: rng::Rng,
 }
 
 /// What the runner keeps of one node.
@@ -84,11 +87,8 @@ impl Runner {
         let mut mesh = Mesh::new(plan.seed, weather, Oracle::new(plan.voters().count(), plan.durability));
         let mut stations = BTreeMap::new();
         for node in plan.nodes() {
-            let (disk, pace) = blank(plan.seed, node);
-            let directory = stage::directory(node);
-            format(node, directory, &disk, &pace);
-            mesh.oracle().formatted(node, directory);
-            mesh.add_node(node, Node::new(spec(&plan, node, directory), disk, pace));
+            mesh.oracle().formatted(node, stage::directory(node));
+            mesh.add_node(node, formatted(&plan, node, 0));
             stations.insert(node, Station::default());
         }
         let mut runner = Self {
@@ -104,6 +104,7 @@ impl Runner {
             swaps: 0,
             ambushes: 0,
             relay: rng::stream(plan.seed, "relay"),
+            second: rng::stream(plan.seed, "second disk fails"),
             plan,
         };
         if runner.plan.metadata.is_some_and(|metadata| metadata.deadly) {
@@ -147,7 +148,7 @@ impl Runner {
         for node in self.plan.nodes() {
             self.mesh.drift(node, 0);
             self.mesh.node(node).pace().slow_down(1.0);
-            self.mesh.node(node).disk().faults(|faults| *faults = Default::default());
+            self.mesh.node(node).disks().iter().for_each(|disk| disk.faults(|faults| *faults = Default::default()));
             let station = self.station(node);
             station.ledger.is_filled = false;
             if station.ledger.wants_restart && self.mesh.node(node).broker().is_some() {
@@ -248,7 +249,18 @@ impl Runner {
         let brokers: Vec<u32> = self.plan.brokers().collect();
         let mut all = self.mesh.oracle().unsettled(&brokers);
         all.extend(self.book.borrow().missing.iter().cloned());
+        all.extend(brokers.into_iter().flat_map(|node| self.doubles(node)));
         all
+    }
+
+    /// Logs that lie on two disks of a node.
+    fn doubles(&self, node: u32) -> Vec<String> {
+        let [one, two] = self.mesh.node(node).disks() else { return Vec::new() };
+        let folders = |disk: &Disk| -> BTreeSet<String> {
+            let logs = disk.files().into_iter().filter(|(path, _)| path.ends_with(".log"));
+            logs.filter_map(|(path, _)| Some(path.split_once('/')?.0.to_owned())).collect()
+        };
+        folders(one).intersection(&folders(two)).map(|folder| format!("{folder} lies on both disks of node {node}")).collect()
     }
 
     /// Of a batch that has rotted nobody knows what its indexes ought to say.
@@ -257,7 +269,7 @@ impl Runner {
             return;
         }
         for node in self.plan.brokers().filter(|node| self.mesh.node(*node).broker().is_some()).collect::<Vec<_>>() {
-            let wrong = crate::indexes::wrong(self.mesh.node(node).disk());
+            let wrong: Vec<String> = self.mesh.node(node).disks().iter().flat_map(crate::indexes::wrong).collect();
             self.violations.extend(wrong.into_iter().map(|what| format!("node {node}: {what}")));
         }
     }
@@ -301,7 +313,7 @@ impl Runner {
             self.station(NODE).ledger.bit("ambush");
         }
         for node in self.plan.nodes() {
-            let (is_down, bites) = (self.mesh.node(node).is_down(), self.mesh.node(node).disk().bites());
+            let (is_down, bites) = (self.mesh.node(node).is_down(), self.mesh.node(node).bites());
             let station = self.station(node);
             station.ledger.count(bites);
             if is_down && !std::mem::replace(&mut station.start_is_set, is_down) {
@@ -322,9 +334,10 @@ impl Runner {
             }
             Alarm::Restart(node, down) => self.restart(node, down),
             Alarm::Unslow(node) => self.mesh.node(node).pace().slow_down(1.0),
+            Alarm::Mend(node) => self.mesh.node(node).disks().iter().for_each(|disk| disk.faults(|faults| faults.broken = false)),
             Alarm::Empty(node) => {
                 self.station(node).ledger.is_filled = false;
-                self.mesh.node(node).disk().faults(|faults| faults.capacity = None);
+                self.mesh.node(node).disks().iter().for_each(|disk| disk.faults(|faults| faults.capacity = None));
             }
         }
     }
@@ -334,7 +347,7 @@ impl Runner {
         if why == "stopped" {
             return;
         }
-        let bites = self.mesh.node(node).disk().bites();
+        let bites = self.mesh.node(node).bites();
         match self.station(node).ledger.halted(why, bites) {
             Err(violation) => self.violations.push(format!("node {node}: {violation}")),
             Ok(power) => {
@@ -362,7 +375,7 @@ impl Runner {
             violations: self.violations,
             book,
             side,
-            may_lose_unsynced: self.plan.nodes > 1 || self.plan.nodes().any(|node| self.mesh.node(node).disk().bites().has_lost()),
+            may_lose_unsynced: self.plan.nodes > 1 || self.plan.nodes().any(|node| self.mesh.node(node).bites().has_lost()),
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),
@@ -372,24 +385,28 @@ impl Runner {
     }
 }
 
-/// A disk with nothing on it.
-fn blank(seed: u64, node: u32) -> (Disk, DiskPace) {
-    let pace = DiskPace::new(rng::stream(seed, &stage::of_node("pace", node)));
-    let disk = Disk::new(rng::stream(seed, &stage::of_node("disk", node)), Arc::new(pace.clone()));
-    (disk, pace)
+/// A node on disks that were formatted for the so manieth time.
+fn formatted(plan: &Plan, node: u32, formats: u32) -> Node {
+    let pace = DiskPace::new(rng::stream(plan.seed, &stage::of_node("pace", node)));
+    let names = ["disk", "second disk"].into_iter().take(plan.disks as usize);
+    let disks: Vec<Disk> =
+        names.map(|name| Disk::new(rng::stream(plan.seed, &stage::of_node(name, node)), Arc::new(pace.clone()))).collect();
+    let directories: Vec<Uuid> = (0..plan.disks).map(|disk| stage::directory(node + 100 * formats + 20 * disk)).collect();
+    disks.iter().zip(&directories).for_each(|(disk, directory)| format(node, *directory, disk, &pace));
+    Node::new(spec(plan, node, &directories), disks, pace)
 }
 
-fn spec(plan: &Plan, node: u32, directory: Uuid) -> Spec {
+fn spec(plan: &Plan, node: u32, directories: &[Uuid]) -> Spec {
     let mut fixed: Properties = stage::properties(plan, node).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let is_broker = plan.brokers().any(|broker| broker == node);
     if plan.controllers > 0 {
         fixed.insert("process.roles".to_owned(), if is_broker { "broker" } else { "controller" }.to_owned());
     }
     let endpoint = |name: &str, port| Endpoint { name: name.to_owned(), host: format!("node-{node}"), port, security: 0 };
-    let dir = LogDir { path: "data".to_owned(), id: directory };
+    let dirs = stage::LOG_DIRS.into_iter().zip(directories).map(|(path, id)| LogDir { path: path.to_owned(), id: *id }).collect();
     let clients = if is_broker { vec![endpoint("PLAINTEXT", 9092)] } else { Vec::new() };
     let id = BrokerId(node as i32);
-    let mut broker = BrokerConfig::new(id, stage::CLUSTER, clients, vec![dir], fixed).expect("properties of ours");
+    let mut broker = BrokerConfig::new(id, stage::CLUSTER, clients, dirs, fixed).expect("properties of ours");
     if plan.nodes > 1 && plan.voters().any(|voter| voter == node) {
         broker.controllers = vec![endpoint("CONTROLLER", 9093)];
     }

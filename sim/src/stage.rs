@@ -4,6 +4,7 @@ use crate::cluster::client::{Actor, ClientId};
 use crate::disk::Bites;
 use crate::plan::{DRIFT_MAX, Fault, GroupKnobs, LOAD, Plan, ProducerKnobs, TopicKnobs};
 use crate::workload::admin::{AdminActor, NewTopic};
+use crate::workload::dir_moves::DirMoves;
 use crate::workload::ends::Ends;
 use crate::workload::fleeting::Fleeting;
 use crate::workload::gone::{Gone, Retention};
@@ -109,6 +110,9 @@ pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> 
 }
 
 /// The id of a node's log directory.
+/// The log directories of a node, as far as it has so many.
+pub(crate) const LOG_DIRS: [&str; 2] = ["data", "more"];
+
 pub(crate) fn directory(node: u32) -> Uuid {
     Uuid([6u8.wrapping_add(node as u8); 16])
 }
@@ -186,6 +190,7 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         cast.push((ClientId(380 + part as u32), Box::new(ReaderActor::new(options, side.clone()))));
     }
     cast.extend(soloists(plan, &at, book));
+    cast.extend(dir_movers(plan, &at, book));
     if plan.nodes > 1 {
         cast.extend(questioners(plan, &at, book));
     }
@@ -261,6 +266,15 @@ fn questioners(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Playe
         cast.push((ClientId(700 + node), Box::new(Soloist::new(vec![at.clone()], Ends::new(keys(plan), think, book.clone(), rng)))));
     }
     cast
+}
+
+/// Clients that move replicas between the disks of each broker.
+fn dir_movers(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)> {
+    let Some(every) = plan.move_dirs.map(Duration::from_nanos) else { return Vec::new() };
+    let mover = |(node, at): (u32, &Address)| -> (ClientId, Player) {
+        (ClientId(720 + node), Box::new(Soloist::new(vec![at.clone()], DirMoves::new(plan, node, every, book.clone()))))
+    };
+    (0..).zip(at).map(mover).collect()
 }
 
 /// Clients that ask one thing after the other.

@@ -125,7 +125,8 @@ impl Oracle {
 
     /// A node does something.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of all effects, those that say something of what must hold across nodes")]
-    pub fn effect(&mut self, node: u32, view: View<'_>, effect: &Effect) {
+    pub fn effect(&mut self, node: u32, life: u64, view: View<'_>, effect: &Effect) {
+        self.enter(node, life);
         match effect {
             Effect::Store { ticket, op } => self.store(node, view, *ticket, op),
             Effect::Reply { body: Response::InitProducerId(given), .. } if given.error_code.is_none() => {
@@ -166,7 +167,9 @@ impl Oracle {
                 }
             }
             StoreOp::Delete { log } => {
-                if let Some(id) = seen.logs.remove(log) {
+                // Of a replica that has moved to another directory the old log goes.
+                let has_moved = |id: &PartitionId| view.partitions().any(|partition| partition.id == *id && partition.log != *log);
+                if let Some(id) = seen.logs.remove(log).filter(|id| !has_moved(id)) {
                     seen.replicas.remove(&id);
                     seen.glances.remove(&id);
                 }
@@ -198,8 +201,8 @@ impl Oracle {
 
     // --- what a node shows ----------------------------------------------------------------------------------------------------------------
 
-    /// An event of a node is over: what it shows now.
-    pub fn look(&mut self, node: u32, life: u64, view: View<'_>) {
+    /// A new process numbers its logs anew, and does something before it shows anything.
+    fn enter(&mut self, node: u32, life: u64) {
         let seen = self.seen(node);
         if std::mem::replace(&mut seen.life, life) != life {
             seen.logs.clear();
@@ -209,6 +212,11 @@ impl Oracle {
             seen.applied = Offset(-1);
             seen.replicas.values_mut().for_each(|replica| replica.high = Offset::ZERO);
         }
+    }
+
+    /// An event of a node is over: what it shows now.
+    pub fn look(&mut self, node: u32, life: u64, view: View<'_>) {
+        self.enter(node, life);
         // What it leads may follow from metadata that it has just applied.
         let applied = view.applied();
         if std::mem::replace(&mut self.seen(node).applied, applied) != applied {
@@ -216,7 +224,7 @@ impl Oracle {
             self.judge(node, verdict);
         }
         for partition in view.partitions() {
-            let Some(glance) = glance(partition) else { continue };
+            let Some(glance) = glance(view, partition) else { continue };
             let seen = self.seen(node);
             let before = seen.glances.insert(partition.id, glance);
             if before != Some(glance) {
@@ -240,9 +248,9 @@ impl Oracle {
         setting.is_some_and(|value| value == "true")
     }
 
-    fn see(&mut self, node: u32, view: View<'_>, partition: &Partition, led: bool) -> Verdict {
+    fn see<'a>(&mut self, node: u32, view: View<'a>, partition: &'a Partition, led: bool) -> Verdict {
         let (id, high) = (partition.id, partition.high());
-        let log = partition.open_log().expect("looked at above");
+        let log = view.log(partition).expect("looked at above");
         let seen = self.seen(node);
         let has_lost = seen.lost_under.is_some();
         let replica = seen.replicas.entry(id).or_default();
@@ -349,8 +357,8 @@ fn min_isr(image: &Image, topic: &str) -> Option<usize> {
     image.properties(&Resource::topic(topic)).get("min.insync.replicas")?.parse().ok().filter(|_| image.has_elr())
 }
 
-fn glance(partition: &Partition) -> Option<Glance> {
-    let log = partition.open_log()?;
+fn glance<'a>(view: View<'a>, partition: &'a Partition) -> Option<Glance> {
+    let log = view.log(partition)?;
     let leads = partition.leader().map(|leader| {
         let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), isr.proposed().map_or(0, std::collections::BTreeSet::len)));
         (leader.epoch, isr.0, isr.1)

@@ -3,7 +3,7 @@
 //! Holds no broker logic: it hands effects to the store and to the connections, and outcomes back.
 
 use super::pace::DiskPace;
-use crate::disk::Disk;
+use crate::disk::{Bites, Disk};
 use bytes::{Bytes, BytesMut};
 use klamm::fs::File as _;
 use klamm::store::{self, Identity, Opened, Options, Store};
@@ -74,7 +74,8 @@ pub enum Done {
 /// A node.
 pub struct Node {
     spec: Spec,
-    disk: Disk,
+    /// One for each log directory.
+    disks: Vec<Disk>,
     pace: DiskPace,
     life: Life,
     lives: u64,
@@ -82,10 +83,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node over a formatted disk, not started.
+    /// A node over formatted disks, not started.
     #[must_use]
-    pub fn new(spec: Spec, disk: Disk, pace: DiskPace) -> Self {
-        Self { spec, disk, pace, life: Life::Down, lives: 0, next_read: 0 }
+    pub fn new(spec: Spec, disks: Vec<Disk>, pace: DiskPace) -> Self {
+        Self { spec, disks, pace, life: Life::Down, lives: 0, next_read: 0 }
     }
 
     /// The same in the place of one that had so many lives.
@@ -94,10 +95,22 @@ impl Node {
         Self { lives, ..self }
     }
 
-    /// Its disk in this life.
+    /// The disk of its metadata in this life.
     #[must_use]
     pub fn disk(&self) -> &Disk {
-        &self.disk
+        &self.disks[0]
+    }
+
+    /// All of its disks in this life.
+    #[must_use]
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// How often faults bit on its disks.
+    #[must_use]
+    pub fn bites(&self) -> Bites {
+        self.disks.iter().map(Disk::bites).fold(Bites::default(), Bites::and)
     }
 
     /// Its disk's pace.
@@ -142,14 +155,15 @@ impl Node {
     pub fn start(&mut self) {
         assert!(self.is_down(), "a node is started once a life");
         self.lives += 1;
-        let (disk, identity, options) = (self.disk.clone(), self.spec.identity.clone(), self.spec.options);
-        self.life = Life::Recovering(Box::pin(async move { store::open(vec![(DirId(0), disk)], &identity, options).await }));
+        let disks = (0..).map(DirId).zip(self.disks.iter().cloned()).collect();
+        let (identity, options) = (self.spec.identity.clone(), self.spec.options);
+        self.life = Life::Recovering(Box::pin(async move { store::open(disks, &identity, options).await }));
     }
 
     /// The process dies; with `power`, so does the machine.
     pub fn crash(&mut self, power: bool) {
         self.life = Life::Down;
-        self.disk = self.disk.crash(power);
+        self.disks = self.disks.iter().map(|disk| disk.crash(power)).collect();
     }
 
     /// Closes the store after a clean stop, and marks it as clean; the process then ends.
@@ -157,7 +171,12 @@ impl Node {
         let Life::Up(up) = std::mem::replace(&mut self.life, Life::Down) else { return };
         self.life = Life::Closing(Box::pin(async move {
             let outcomes = up.store.close(Bytes::new()).await;
-            outcomes.into_iter().find_map(|(_, outcome)| outcome.err()).map_or(Ok(()), |fault| Err(format!("{fault:?}")))
+            // Another directory may have gone offline.
+            outcomes
+                .into_iter()
+                .filter(|(dir, _)| *dir == DirId(0))
+                .find_map(|(_, outcome)| outcome.err())
+                .map_or(Ok(()), |fault| Err(format!("{fault:?}")))
         }));
     }
 
@@ -221,17 +240,17 @@ impl Node {
             Life::Recovering(opening) => match opening.as_mut().poll(&mut cx) {
                 Poll::Pending => None,
                 Poll::Ready(opened) => {
-                    let mut dirs = Vec::new();
-                    for (_, found) in opened.dirs {
+                    let mut recovered = RecoveredNode::default();
+                    for (dir, found) in opened.dirs {
                         match found {
-                            Ok(found) => dirs.push(found),
-                            Err(error) => {
+                            Ok(found) => recovered.dirs.push(found),
+                            Err(error) if dir == DirId(0) => {
                                 self.life = Life::Down;
                                 return Some(Done::Failed(format!("{error:?}")));
                             }
+                            Err(error) => recovered.offline.push((dir, format!("{error:?}"))),
                         }
                     }
-                    let recovered = RecoveredNode { dirs, ..RecoveredNode::default() };
                     let broker = Broker::new(self.spec.config.clone(), self.spec.seed.wrapping_add(self.lives), recovered);
                     self.life = Life::Up(Box::new(Up { broker, store: opened.store, reads: BTreeMap::new() }));
                     Some(Done::Opened)

@@ -105,7 +105,10 @@ impl Disk {
 
     fn alive(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.lock_state();
-        if state.life == self.life { Ok(state) } else { Err(Error::other("the node has crashed")) }
+        if state.life != self.life {
+            return Err(Error::other("the node has crashed"));
+        }
+        if state.faults.broken { Err(io_error()) } else { Ok(state) }
     }
 
     fn handle(&self, ino: u64) -> Handle {

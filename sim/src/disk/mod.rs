@@ -49,6 +49,8 @@ pub struct Faults {
     pub failing_reads: u32,
     /// Bytes of the whole disk; `None`: without end.
     pub capacity: Option<u64>,
+    /// Nothing can be done with it.
+    pub broken: bool,
 }
 
 /// How often each fault bit, and what was lost.
@@ -69,6 +71,19 @@ pub struct Bites {
 }
 
 impl Bites {
+    /// Those of two disks together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            lost_writes: self.lost_writes + other.lost_writes,
+            torn_writes: self.torn_writes + other.torn_writes,
+            lost_names: self.lost_names + other.lost_names,
+            io_errors: self.io_errors + other.io_errors,
+            full: self.full + other.full,
+            rotten: self.rotten + other.rotten,
+        }
+    }
+
     /// Whether a crash took something with it that was not synced.
     #[must_use]
     pub fn has_lost(&self) -> bool {

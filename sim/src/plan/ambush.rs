@@ -41,7 +41,7 @@ impl Fault {
     fn may_end_badly(self) -> bool {
         match self {
             Self::Kill { .. } | Self::PowerLoss { .. } | Self::Ambush { .. } | Self::KillMany { .. } | Self::Wipe { .. } => true,
-            Self::FailSync | Self::FailWrite | Self::FailReads(_) | Self::FillDisk { .. } => true,
+            Self::FailSync | Self::FailWrite | Self::FailReads(_) | Self::FillDisk { .. } | Self::BreakDisk { .. } => true,
             Self::Restart { .. } | Self::Pause(_) | Self::PauseClient(_) | Self::Cut(_) => false,
             Self::OneWay(_) | Self::Ring(_) | Self::SlowLink { .. } | Self::Refuse(_) | Self::Drift(_) | Self::Rolling { .. } => false,
             Self::Reset(_) | Self::SlowDisk { .. } | Self::ClockJump(_) | Self::Rot { .. } => false,

@@ -59,6 +59,11 @@ pub enum Fault {
         /// For how long, in ns.
         lasts: u64,
     },
+    /// Nothing can be done with the second disk for so long: what lies there is offline until the next start behind that.
+    BreakDisk {
+        /// For how long, in ns.
+        lasts: u64,
+    },
     /// The node's wall clock jumps by so many ms.
     ClockJump(i64),
     /// A bit of an old segment rots on that node: `pick` says which.
@@ -133,6 +138,7 @@ impl Fault {
             Self::FailWrite => "fail-write",
             Self::FailReads(_) => "fail-reads",
             Self::FillDisk { .. } => "fill-disk",
+            Self::BreakDisk { .. } => "break-disk",
             Self::ClockJump(_) => "clock-jump",
             Self::Rot { .. } => "rot",
             Self::Ambush { .. } => "ambush",
@@ -161,6 +167,18 @@ pub(super) fn faults(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)>
     }
     all.sort_unstable();
     all
+}
+
+/// In two of three runs with a second disk that one breaks. What was acknowledged must be durable then.
+pub(super) fn with_broken_disks(mut faults: Vec<(u64, Fault)>, durability: Durability, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    if durability == Durability::PageCache || rng.random_ratio(1, 3) {
+        return faults;
+    }
+    for _ in 0..rng.random_range(1..=4) {
+        faults.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), Fault::BreakDisk { lasts: rng.random_range(50 * MS..6 * SECOND) }));
+    }
+    faults.sort_unstable();
+    faults
 }
 
 /// In half of the clusters the disk of one of `nodes` rots. Where a power loss takes what was acknowledged, or a read that fails has another node give up

@@ -1,8 +1,7 @@
 //! Faults strike: what each of them does to the mesh. Whether it bit is written into the ledger of the node it struck.
 
-use super::{Alarm, Runner, blank, format, spec};
+use super::{Alarm, Runner, formatted};
 use crate::cluster::mesh::Ambush;
-use crate::cluster::node::Node;
 use crate::plan::Fault;
 use crate::stage::{self, NODE, SECOND};
 use klamm_core::config::Durability;
@@ -74,9 +73,18 @@ impl Runner {
                 self.station(node).ledger.wants_restart = true;
                 self.fail(node, false, |faults| faults.failing_reads = count);
             }
+            Fault::BreakDisk { lasts } => {
+                let Some(disk) = self.mesh.node(node).disks().get(1) else { return };
+                disk.faults(|faults| faults.broken = true);
+                self.station(node).ledger.wants_restart = true;
+                self.alarm(now + lasts, Alarm::Mend(node));
+                self.station(node).ledger.bit(fault.name());
+            }
             Fault::FillDisk { left, lasts } => {
-                let used = self.mesh.node(node).disk().used();
-                self.mesh.node(node).disk().faults(|faults| faults.capacity = Some(used + left));
+                for disk in self.mesh.node(node).disks() {
+                    let used = disk.used();
+                    disk.faults(|faults| faults.capacity = Some(used + left));
+                }
                 self.station(node).ledger.is_filled = true;
                 self.alarm(now + lasts, Alarm::Empty(node));
                 self.station(node).ledger.bit(fault.name());
@@ -144,15 +152,12 @@ impl Runner {
             return;
         }
         self.mesh.crash(node, true);
-        let (disk, pace) = blank(self.plan.seed, node);
         let station = self.station(node);
         (station.down, station.formats) = (down, station.formats + 1);
         station.ledger.another_disk();
-        let directory = stage::directory(node + 100 * station.formats);
-        format(node, directory, &disk, &pace);
-        let spec = spec(&self.plan, node, directory);
-        self.mesh.replace(node, Node::new(spec, disk, pace));
-        self.mesh.oracle().formatted(node, directory);
+        let formats = station.formats;
+        self.mesh.replace(node, formatted(&self.plan, node, formats));
+        self.mesh.oracle().formatted(node, stage::directory(node + 100 * formats));
         self.station(node).ledger.bit(name);
     }
 
@@ -248,8 +253,14 @@ impl Runner {
         Some(self.some_node()).filter(|other| *other != node)
     }
 
+    /// A disk of a node fails. Without the one of its metadata it stops; without another one it goes on, until it is started anew.
     fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
-        self.station(node).ledger.disk_fault(anew);
-        self.mesh.node(node).disk().faults(change);
+        let second = self.plan.disks > 1 && self.second.random_bool(0.5);
+        if second {
+            self.station(node).ledger.wants_restart = true;
+        } else {
+            self.station(node).ledger.disk_fault(anew);
+        }
+        self.mesh.node(node).disks()[usize::from(second)].faults(change);
     }
 }

@@ -1,6 +1,7 @@
 //! What simulated clients do, and the history they write down.
 
 pub mod admin;
+pub mod dir_moves;
 pub mod ends;
 pub mod fleeting;
 pub mod gone;

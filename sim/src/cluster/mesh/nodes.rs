@@ -123,7 +123,7 @@ impl Mesh {
     pub(super) fn look_at_last(&mut self, id: u32) {
         while let Some(effect) = self.hosts.get_mut(&id).expect("a node of this mesh").node.effect() {
             if let Some(broker) = self.hosts[&id].node.broker() {
-                self.oracle.effect(id, broker.view(), &effect);
+                self.oracle.effect(id, self.hosts[&id].node.lives(), broker.view(), &effect);
             }
         }
         self.look_at(id);
@@ -171,7 +171,7 @@ impl Mesh {
         self.counts.effects += 1;
         let now = self.timeline.now();
         if let Some(broker) = self.hosts[&id].node.broker() {
-            self.oracle.effect(id, broker.view(), &effect);
+            self.oracle.effect(id, self.hosts[&id].node.lives(), broker.view(), &effect);
         }
         match effect {
             Effect::Reply { conn, correlation, version: _, body } => {
