@@ -7,7 +7,7 @@ use crate::config::topic::TimestampType;
 use crate::error::ErrorCode;
 use crate::id::Offset;
 use crate::log::producers::Verdict;
-use crate::log::{Ops, SmallFile};
+use crate::log::{Holds, Ops, SmallFile};
 use crate::mutant;
 use crate::partition::PartitionId;
 use crate::partition::leader::ProduceWait;
@@ -58,8 +58,11 @@ impl Broker {
         for op in ops.writes {
             self.store(op, Pending::Write { partition: id, life });
         }
-        for SmallFile { name, bytes, producers } in ops.saves {
-            let pending = producers.map_or(Pending::Small { dir }, |at| Pending::Producers { partition: id, life, at });
+        for SmallFile { name, bytes, holds } in ops.saves {
+            let pending = match holds {
+                Holds::Epochs => Pending::Epochs { partition: id, life },
+                Holds::Producers(at) => Pending::Producers { partition: id, life, at },
+            };
             self.store(StoreOp::Save { dir, name, bytes }, pending);
         }
         self.sync_if_due(id);

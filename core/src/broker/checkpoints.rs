@@ -142,6 +142,7 @@ impl Broker {
         self.timer(interval, Timer::Checkpoint);
         self.save_checkpoints(Which::Highs);
         self.save_checkpoints(Which::Starts);
+        self.save_epochs_again();
         // Of a directory that went offline nothing is remembered any more.
         self.free_names();
     }

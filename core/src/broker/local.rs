@@ -192,6 +192,25 @@ impl Broker {
         }
     }
 
+    pub(super) fn epochs_saved(&mut self, id: PartitionId, is_saved: bool) {
+        if let Some(log) = self.partitions.get_mut(&id).and_then(|p| p.open_log_mut()) {
+            log.epochs_saved(is_saved);
+        }
+    }
+
+    /// Saves what could not be saved of the logs' epochs.
+    pub(super) fn save_epochs_again(&mut self) {
+        let mut due = Vec::new();
+        for partition in self.partitions.values_mut() {
+            let (id, dir, mut ops) = (partition.id, partition.dir, Ops::default());
+            if let Some(log) = partition.open_log_mut() {
+                log.save_epochs_again(&mut ops);
+            }
+            due.extend(Some((id, dir, ops)).filter(|(.., ops)| !ops.saves.is_empty()));
+        }
+        due.into_iter().for_each(|(id, dir, ops)| self.carry_out(id, dir, ops));
+    }
+
     /// A follower's log starts where its leader's does.
     pub(super) fn follow_start(&mut self, id: PartitionId) {
         let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
@@ -305,7 +324,7 @@ impl Broker {
         self.life.is_leaving = false;
         let at = self.now.at;
         self.tell_quorum(|quorum, _| quorum.resign(at));
-        let snapshots: Vec<_> = self.partitions.values().filter_map(|p| p.open_log().map(|log| (p.dir, log.snapshot()))).collect();
+        let snapshots: Vec<_> = self.partitions.values().filter_map(|p| p.open_log().map(|log| (p.dir, log.last_words()))).collect();
         for (dir, (name, bytes)) in snapshots {
             self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
         }

@@ -49,6 +49,8 @@ pub(super) enum Step {
     Loaded,
     /// Records that it wrote.
     Written,
+    /// Epochs or producers that it saved.
+    Saved,
     /// All of them on the disk.
     Synced,
     /// What is known of the producers.
@@ -205,6 +207,9 @@ impl Broker {
         let Some(copy) = self.moves.copies.get_mut(&id).filter(|copy| copy.number == number) else {
             return;
         };
+        if let (Step::Saved, Ok(_)) = (step, &outcome) {
+            return;
+        }
         copy.is_busy = false;
         match (step, outcome) {
             (Step::Made, Ok(_)) => return self.copy_made(id),
@@ -325,7 +330,7 @@ impl Broker {
             self.store(op, Pending::Copy { partition: id, number, step: Step::Written });
         }
         for SmallFile { name, bytes, .. } in ops.saves {
-            self.store(StoreOp::Save { dir, name, bytes }, Pending::Small { dir });
+            self.store(StoreOp::Save { dir, name, bytes }, Pending::Copy { partition: id, number, step: Step::Saved });
         }
         self.moved_bytes(bytes);
         self.copy_on(id);
@@ -349,7 +354,7 @@ impl Broker {
             self.store(op, Pending::Copy { partition: id, number, step: Step::Written });
         }
         for SmallFile { name, bytes, .. } in ops.saves {
-            self.store(StoreOp::Save { dir: to, name, bytes }, Pending::Small { dir: to });
+            self.store(StoreOp::Save { dir: to, name, bytes }, Pending::Copy { partition: id, number, step: Step::Saved });
         }
         self.store(StoreOp::Save { dir: to, name, bytes }, Pending::Copy { partition: id, number, step: Step::Remembered });
     }

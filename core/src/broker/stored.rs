@@ -38,6 +38,8 @@ pub(super) enum Pending {
     Small { dir: DirId },
     /// The producers of a log as of an offset.
     Producers { partition: PartitionId, life: u32, at: Offset },
+    /// The leader epochs of a log.
+    Epochs { partition: PartitionId, life: u32 },
     /// The epoch of this broker's registration.
     Epoch,
     /// The high watermarks or the log starts of a directory.
@@ -82,6 +84,7 @@ impl Broker {
             (Pending::Producers { partition, life, at }, outcome) if self.lives(partition, life) => {
                 self.producers_saved(partition, at, outcome.is_ok());
             }
+            (Pending::Epochs { partition, life }, outcome) if self.lives(partition, life) => self.epochs_saved(partition, outcome.is_ok()),
             (Pending::Epoch, outcome) => self.epoch_kept(&outcome),
             (Pending::Election { number }, Ok(_)) => {
                 let at = self.now.at;
@@ -109,7 +112,12 @@ impl Broker {
             (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
             (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
             (
-                Pending::Write { .. } | Pending::Sync { .. } | Pending::Producers { .. } | Pending::Small { .. } | Pending::Space { .. },
+                Pending::Write { .. }
+                | Pending::Sync { .. }
+                | Pending::Producers { .. }
+                | Pending::Epochs { .. }
+                | Pending::Small { .. }
+                | Pending::Space { .. },
                 _,
             ) => {}
         }

@@ -100,6 +100,8 @@ pub struct Log {
     producers: Producers,
     /// The producer snapshots that were recovered or saved, or (`false`) given to the store to be saved.
     snapshots: BTreeMap<Offset, bool>,
+    /// The file of the epochs could not be saved, and lacks some.
+    epochs_unsaved: bool,
 }
 
 impl Log {
@@ -119,6 +121,7 @@ impl Log {
             epochs: found.epochs,
             producers: found.producers,
             snapshots: found.snapshot.map(|at| (at, true)).into_iter().collect(),
+            epochs_unsaved: false,
         }
     }
 
@@ -230,13 +233,39 @@ impl Log {
         self.save_producers(ops);
     }
 
+    /// Recovery reads only what stands behind the newest snapshot: none is taken while the file of the epochs lacks some of those before.
     fn save_producers(&mut self, ops: &mut Ops) {
-        if mutant!(DiscardUnremembered) {
+        if mutant!(DiscardUnremembered) || self.epochs_unsaved {
             return;
         }
         self.snapshots.insert(self.end, false);
         let (name, bytes) = self.snapshot();
-        ops.saves.push(SmallFile { name, bytes, producers: Some(self.end) });
+        ops.saves.push(SmallFile { name, bytes, holds: Holds::Producers(self.end) });
+    }
+
+    /// Whether the store has saved the epochs.
+    pub fn epochs_saved(&mut self, is_saved: bool) {
+        if !is_saved {
+            probe!("the epochs of a log could not be saved");
+        }
+        self.epochs_unsaved = !is_saved;
+    }
+
+    /// Saves the epochs, if they could not be saved before.
+    pub fn save_epochs_again(&mut self, ops: &mut Ops) {
+        if self.epochs_unsaved {
+            ops.saves.push(self.epoch_checkpoint());
+        }
+    }
+
+    /// What a clean stop leaves of it.
+    #[must_use]
+    pub fn last_words(&self) -> (String, Bytes) {
+        if self.epochs_unsaved {
+            let SmallFile { name, bytes, .. } = self.epoch_checkpoint();
+            return (name, bytes);
+        }
+        self.snapshot()
     }
 
     /// Whether the store has saved the producers as of `at`.
@@ -329,7 +358,7 @@ impl Log {
     }
 
     fn epoch_checkpoint(&self) -> SmallFile {
-        SmallFile { name: format!("{}/leader-epoch-checkpoint", self.name), bytes: self.epochs.encode().into(), producers: None }
+        SmallFile { name: format!("{}/leader-epoch-checkpoint", self.name), bytes: self.epochs.encode().into(), holds: Holds::Epochs }
     }
 
     /// What must hold of it after every step.
@@ -359,8 +388,17 @@ pub struct SmallFile {
     pub name: String,
     /// What it shall hold.
     pub bytes: Bytes,
-    /// Where it is a producer snapshot: as of which offset.
-    pub producers: Option<Offset>,
+    /// What that is.
+    pub holds: Holds,
+}
+
+/// What a small file of a log's folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The leader epochs.
+    Epochs,
+    /// The producers as of an offset.
+    Producers(Offset),
 }
 
 #[cfg(test)]
@@ -439,7 +477,7 @@ pub(crate) mod tests {
         log.producers_saved(Offset(1), false);
         let again = discard(&mut log, 1);
         assert!(again.writes.is_empty(), "{again:?}");
-        let [SmallFile { name, producers: Some(Offset(1)), .. }] = &again.saves[..] else { panic!("{again:?}") };
+        let [SmallFile { name, holds: Holds::Producers(Offset(1)), .. }] = &again.saves[..] else { panic!("{again:?}") };
         assert_eq!(name, "t-0/00000000000000000001.snapshot");
         assert_eq!(discard(&mut log, 1), Ops::default(), "once at a time");
         log.producers_saved(Offset(1), true);

@@ -67,3 +67,27 @@ fn a_node_that_stops_decides_nothing_more() {
     assert_eq!(bench.halted(), Some("Stopped"));
     assert!(bench.answer(asked).is_none());
 }
+
+/// Recovery takes the epochs before the newest producer snapshot from their file.
+#[test]
+fn epochs_that_a_full_disk_refused_are_saved_later_and_no_snapshot_comes_before_them() {
+    const EPOCHS: &str = "t-0/leader-epoch-checkpoint";
+    let mut bench = with_topic("t");
+    bench.fill(Some(0));
+    assert_eq!(bench.produce("t", 0, 1), E::NONE);
+    assert!(bench.files().all(|path| path != EPOCHS));
+    let mut stopped = with_topic("t");
+    stopped.fill(Some(0));
+    assert_eq!(stopped.produce("t", 0, 1), E::NONE);
+    stopped.fill(None);
+    stopped.stop();
+    stopped.settle();
+    assert_eq!(&stopped.file(EPOCHS)[..], b"0\n1\n0 0\n");
+    assert!(stopped.files().all(|path| path != "t-0/00000000000000000001.snapshot"));
+    bench.fill(None);
+    bench.pass(std::time::Duration::from_secs(10));
+    assert_eq!(&bench.file(EPOCHS)[..], b"0\n1\n0 0\n");
+    bench.stop();
+    bench.settle();
+    assert!(bench.files().any(|path| path == "t-0/00000000000000000001.snapshot"));
+}
