@@ -11,7 +11,7 @@ use super::boot::Phase;
 use super::checkpoints::Which;
 use super::io::Level;
 use super::stored::Pending;
-use super::voids::Then;
+use super::voids::{Then, Void};
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
 use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex};
@@ -452,12 +452,24 @@ impl Broker {
         self.moves.copies.get(&id)?.replaced.as_ref()
     }
 
-    /// No log that counts is void, but while its copy takes its place.
+    /// Whether a copy is being made there.
+    pub(super) fn is_copied_to(&self, void: &Void) -> bool {
+        let mut copies = self.moves.copies.iter().filter(|(_, copy)| !copy.is_switching);
+        copies.any(|(id, copy)| self.partitions.get(id).is_some_and(|p| self.void_of(&p.folder(), id.topic, copy.to) == *void))
+    }
+
+    /// Of a log and its copy one is void: the copy, until it takes the log's place.
     pub(super) fn check_voids(&self) {
         for (id, partition) in &self.partitions {
-            let is_switching = self.moves.copies.get(id).is_some_and(|copy| copy.is_switching);
-            let void = self.void_of(&partition.folder(), id.topic, partition.dir);
-            assert!(is_switching || !self.voids.contains(&void), "{void:?} counts, and is void");
+            let copy = self.moves.copies.get(id);
+            let is_void = |dir| self.voids.contains(&self.void_of(&partition.folder(), id.topic, dir));
+            let is_switching = copy.is_some_and(|copy| copy.is_switching);
+            assert!(is_void(partition.dir) == is_switching, "{} is void, or its copy counts too soon", partition.folder());
+            assert!(
+                copy.is_none_or(|copy| is_void(copy.to) != is_switching),
+                "the copy of {} counts too soon, or is void",
+                partition.folder()
+            );
         }
     }
 

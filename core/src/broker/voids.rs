@@ -176,9 +176,11 @@ impl Broker {
         self.delete(folder, log, Some(void));
     }
 
-    /// The store has deleted a void log, or cannot, since its directory is offline: then it stays void.
+    /// The store has deleted a void log, or cannot, since its directory is offline: then it stays void. So does a copy that is made anew in its place.
     pub(super) fn void_deleted(&mut self, void: &Void, is_gone: bool) {
-        if is_gone || mutant!(VoidForgotten) {
+        if self.is_copied_to(void) {
+            probe!("a copy is made anew in the place of one that is gone");
+        } else if is_gone || mutant!(VoidForgotten) {
             self.voids.remove(void);
         } else {
             probe!("a void log stays in a directory that has gone offline");

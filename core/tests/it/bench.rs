@@ -65,6 +65,8 @@ pub(crate) struct Bench {
     broken: Option<DirId>,
     /// The directory where no small file can be saved.
     full: Option<DirId>,
+    /// The folder whose next append finds no room.
+    refuses_append: Option<String>,
     /// Each process has a seed of its own.
     seed: u64,
     pub(crate) replies: Vec<(ConnId, CorrelationId, Response)>,
@@ -125,6 +127,7 @@ impl Bench {
             homes: BTreeMap::new(),
             broken: None,
             full: None,
+            refuses_append: None,
             seed: 7,
             replies: Vec::new(),
             notes: Vec::new(),
@@ -170,6 +173,9 @@ impl Bench {
         let outcome = if self.broken == Some(dir) {
             Err(StoreFault::Offline { dir, why: "broken".to_owned() })
         } else if self.full == Some(dir) && matches!(op, StoreOp::Save { .. }) {
+            Err(StoreFault::Full)
+        } else if matches!(&op, StoreOp::Append { log, .. } if Some(&self.logs[log].name) == self.refuses_append.as_ref()) {
+            self.refuses_append = None;
             Err(StoreFault::Full)
         } else {
             Ok(self.execute(op))
@@ -388,6 +394,11 @@ impl Bench {
     /// No small file can be saved in a directory, or they can again.
     pub(crate) fn fill(&mut self, dir: Option<u16>) {
         self.full = dir.map(DirId);
+    }
+
+    /// The next append to a log of that folder finds no room.
+    pub(crate) fn refuse_append(&mut self, folder: &str) {
+        self.refuses_append = Some(folder.to_owned());
     }
 
     /// The folders on disk.

@@ -508,6 +508,26 @@ fn a_disk_that_is_full_at_any_point_of_a_move_loses_nothing() {
     }
 }
 
+/// A log that is opened anew is copied anew: the copy before goes, and the one in its place is void all the same.
+#[test]
+fn a_log_that_is_opened_anew_in_the_midst_of_a_move_is_copied_anew() {
+    for steps in 0.. {
+        let mut pair = Pair::new(&[]);
+        pair.create(&[1], &[]);
+        (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
+        let to = lies(&pair.bench).1;
+        pair.bench.send(CLIENT, 2, move_to(to));
+        let is_done = !(0..steps).all(|_| pair.bench.step());
+        pair.bench.refuse_append("t-0");
+        let acknowledged = 6 + i64::from(pair.bench.produce("t", 0, 1) == E::NONE);
+        pair.bench.crash();
+        assert_eq!(end_of_t(&pair.bench), acknowledged, "after {steps} steps");
+        if is_done {
+            break;
+        }
+    }
+}
+
 /// What was deleted stays deleted, and is not copied; what is known of a producer comes along.
 #[test]
 fn a_log_whose_beginning_was_deleted_moves() {
