@@ -2,6 +2,10 @@
 
 mod cli;
 
+/// Runs are bound by small allocations, on every core at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

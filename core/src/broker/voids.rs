@@ -73,6 +73,10 @@ impl Voids {
         self.known.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     pub(super) fn contains(&self, void: &Void) -> bool {
         self.known.contains(void)
     }
