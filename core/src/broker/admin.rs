@@ -7,11 +7,11 @@ use super::boot::{METADATA, Phase};
 use super::io::{Halt, Level};
 use super::producer_ids::ProducerIds;
 use super::stored::Pending;
-use super::voids::Void;
+use super::voids::{Then, Void};
 use crate::config::{Layers, TopicConfig, broker};
 use crate::controller::image::{Resource, ResourceKind};
 use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
-use crate::id::{DirId, Offset, Uuid};
+use crate::id::{DirId, LogId, Offset, Uuid};
 use crate::log::FoundLog;
 use crate::partition::{PartitionId, Role};
 use crate::request::Token;
@@ -36,6 +36,8 @@ pub(super) struct Admin {
     blocked: BTreeMap<String, PartitionId>,
     /// Partitions whose name a log has that is another topic's.
     clashing: BTreeMap<String, PartitionId>,
+    /// Logs of partitions of which several directories hold one, when the node starts.
+    pub(super) doubles: BTreeMap<PartitionId, Vec<LogId>>,
     /// Topics that the log says were deleted: their logs may be left over from a crash.
     removed: BTreeSet<Uuid>,
     /// Folders of logs that no topic claims, and where they lie.
@@ -146,7 +148,10 @@ impl Broker {
         let is_known = !ours.is_empty();
         match (ours.pop(), ours.first()) {
             (Some((dir, found)), None) => self.adopt_partition(name, id, config, dir, found),
-            (Some((dir, _)), Some((other, _))) => self.lack_double(name, id, config, dir, *other),
+            (Some(one), Some(_)) => {
+                ours.push(one);
+                self.lack_double(name, id, config, &ours);
+            }
             (None, _) => {}
         }
         let mut is_clashing = false;
@@ -175,12 +180,16 @@ impl Broker {
     }
 
     /// Two logs of one replica, and nothing that tells which of them counts. (Kafka's `LogManager.loadLogs` does not start then.)
-    fn lack_double(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, other: DirId) {
+    fn lack_double(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, found: &[(DirId, FoundLog)]) {
         probe!("two logs of one replica are found at the start");
-        let [one, two] = [dir, other].map(|dir| self.config.broker.dirs[usize::from(dir.0)].path.clone());
-        let why = format!("{one} and {two} both hold a log of it. Move the one with fewer records elsewhere, then start the node again");
+        let paths: Vec<&str> = found.iter().map(|(dir, _)| &*self.config.broker.dirs[usize::from(dir.0)].path).collect();
+        let why = format!(
+            "{} each hold a log of it. Leave the one with most records, move the others elsewhere, then start the node again",
+            paths.join(" and ")
+        );
         self.note(Level::Error, format!("{name}-{} is offline: {why}", id.index));
-        self.lack_partition(name, id, config, dir, why);
+        self.admin.doubles.insert(id, found.iter().map(|(_, found)| found.log).collect());
+        self.lack_partition(name, id, config, found[0].0, why);
     }
 
     /// This node has read as much of the metadata as any process before it: where a log's name belongs to another topic, that one is the newer.
@@ -249,6 +258,11 @@ impl Broker {
             self.admin.remembered.insert(folder.clone());
             self.admin.blocked.insert(folder.clone(), id);
             self.forget_folder(&folder);
+        } else if self.void_elsewhere(&folder, id.topic) {
+            probe!("a new log waits until those of its name in offline directories are void");
+            self.admin.blocked.insert(folder.clone(), id);
+            self.hold_folder(&folder);
+            self.save_voids(Some(Then::Free { folder }));
         } else {
             self.create_partition(name, id, config);
         }
@@ -264,11 +278,11 @@ impl Broker {
     }
 
     /// Deletes a log; its folder's name is free again when the store is done.
-    pub(super) fn delete_log(&mut self, folder: String, log: crate::id::LogId) {
+    pub(super) fn delete_log(&mut self, folder: String, log: LogId) {
         self.delete(folder, log, None);
     }
 
-    pub(super) fn delete(&mut self, folder: String, log: crate::id::LogId, void: Option<Void>) {
+    pub(super) fn delete(&mut self, folder: String, log: LogId, void: Option<Void>) {
         self.hold_folder(&folder);
         self.store(StoreOp::Delete { log }, Pending::Delete { folder, void });
     }
@@ -303,7 +317,12 @@ impl Broker {
 
     fn make_blocked(&mut self, folder: &str) {
         let Some(id) = self.admin.blocked.remove(folder) else { return };
+        let me = self.config.broker.id;
         let Some(topic) = self.image().topic_by_id(id.topic) else { return };
+        if !topic.partitions.get(&id.index).is_some_and(|partition| partition.replicas.contains(&me)) {
+            probe!("a replica moves away again before its folder is free");
+            return self.partition_made(id);
+        }
         let name = topic.name.clone();
         let config = Arc::new(self.image().topic_config(&name, &self.config.broker));
         self.make_partition(&name, id, &config);

@@ -55,9 +55,11 @@ impl Broker {
     }
 
     /// A partition that the metadata gives to this broker, and none of the directories that opened holds: it lies in one that did not, since a new
-    /// log in its place would be without its records. (Kafka's `LogManager.getOrCreateLog` refuses alike.) `None` where all directories opened.
+    /// log in its place would be without its records. (Kafka's `LogManager.getOrCreateLog` refuses alike.) `None` where all directories opened, or what
+    /// the others hold of it is void.
     pub(super) fn miss_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) -> Option<()> {
-        let dir = (0..).map(DirId).zip(&self.dirs).find(|(_, known)| known.offline.is_some())?.0;
+        let folder = format!("{topic}-{}", id.index);
+        let dir = self.offline_dirs().find(|dir| !self.voids.contains(&self.void_of(&folder, id.topic, *dir)))?;
         let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
         self.lack_partition(topic, id, config, dir, why);
         Some(())
@@ -91,6 +93,10 @@ impl Broker {
             Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, first: None, role };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
+    }
+
+    pub(super) fn offline_dirs(&self) -> impl Iterator<Item = DirId> + '_ {
+        (0..).map(DirId).zip(&self.dirs).filter(|(_, known)| known.offline.is_some()).map(|(dir, _)| dir)
     }
 
     fn emptiest_dir(&self) -> Option<DirId> {
@@ -128,7 +134,10 @@ impl Broker {
             self.names.remove(&partition.topic);
         }
         self.tails.forget(partition.log);
-        self.delete_log(partition.folder(), partition.log);
+        match self.admin.doubles.remove(&id) {
+            Some(logs) => logs.into_iter().for_each(|log| self.delete_log(partition.folder(), log)),
+            None => self.delete_log(partition.folder(), partition.log),
+        }
         self.partition_made(id);
         match partition.role {
             Role::Leader(leader) => {

@@ -1,4 +1,5 @@
-//! Of two logs of one replica, which one is void: a copy that is being made in another directory, or the log that a copy has replaced.
+//! Of two logs of one replica, which one is void: a copy that is being made in another directory, the log that a copy has replaced, or what lies in a
+//! directory that is offline while the replica gets a new log.
 //!
 //! One small file says so, replaced whole, and a log is void from when the file is durable until it says so no more. So no record is acknowledged by a
 //! log that the next start would delete; and a new log gets the folder of a void one only when the file has forgotten that one, durably. A void log in a
@@ -96,6 +97,16 @@ impl Broker {
     /// The log of a replica in a directory, as the file would name it.
     pub(super) fn void_of(&self, folder: &str, topic: Uuid, dir: DirId) -> Void {
         Void { folder: folder.to_owned(), topic, dir: self.config.broker.dirs[usize::from(dir.0)].id }
+    }
+
+    /// Directories that are offline may hold a log of a replica that had left this broker, and is about to get a new one: such a log is void. Whether
+    /// that is news. Where a directory has not told its id, since it never opened, two logs are found when it does, and the operator must choose.
+    pub(super) fn void_elsewhere(&mut self, folder: &str, topic: Uuid) -> bool {
+        let offline: Vec<DirId> = self.offline_dirs().collect();
+        let voids = offline.into_iter().map(|dir| self.void_of(folder, topic, dir)).filter(|void| void.dir != Uuid::ZERO);
+        let before = self.voids.len();
+        voids.collect::<Vec<_>>().into_iter().for_each(|void| self.voids.insert(void));
+        self.voids.len() > before
     }
 
     /// Of the logs that the store found, those that are void are deleted; the others, by folder.

@@ -386,6 +386,13 @@ impl Bench {
         self.logs.values_mut().find(|log| log.name == name).expect("its log").topic = Uuid([0xee; 16]);
     }
 
+    /// Somebody copies a log, without records, to another directory.
+    pub(crate) fn double(&mut self, name: &str, dir: u16) {
+        let topic = self.logs.values().find(|log| log.name == name).expect("its log").topic;
+        let copy = MemoryLog { dir: DirId(dir), name: name.to_owned(), topic, batches: Vec::new(), synced: 0, start: Offset(0) };
+        self.logs.insert(LogId(u64::MAX), copy);
+    }
+
     /// The second directory cannot be used any more, or can again: the next start sees that.
     pub(crate) fn break_second(&mut self, is_broken: bool) {
         self.broken = is_broken.then_some(DirId(1));

@@ -508,6 +508,53 @@ fn a_disk_that_is_full_at_any_point_of_a_move_loses_nothing() {
     }
 }
 
+/// What a replica left behind in a directory that is offline is void once the replica comes back elsewhere: whenever the node crashes, one log is left.
+#[test]
+fn a_replica_that_comes_back_while_its_directory_is_offline_has_one_log() {
+    for steps in 0.. {
+        let mut pair = Pair::new(&[]);
+        pair.create(&[1, 2], &[]);
+        assert_eq!(moved(&mut pair.bench, 1), E::NONE);
+        pair.bench.break_second(true);
+        pair.bench.crash();
+        let answer = answer!(AlterPartitionReassignments, pair.bench.ask(0, reassigned(&[2])));
+        assert_eq!(answer.responses[0].partitions[0].error_code, E::NONE);
+        pair.bench.send(CLIENT, 0, reassigned(&[2, 1]));
+        let is_done = !(0..steps).all(|_| pair.bench.step());
+        if is_done {
+            assert_eq!(pair.bench.dirs_with("t-0"), [1, 0], "the one that nobody could delete, and a new one");
+        }
+        pair.bench.break_second(false);
+        pair.bench.crash();
+        // It may have been told away, and not yet back.
+        answer!(AlterPartitionReassignments, pair.bench.ask(0, reassigned(&[2, 1])));
+        let (dir, _) = lies(&pair.bench);
+        assert!(!is_done || dir == 0, "the new one counts");
+        let summary = pair.bench.broker.summary();
+        assert!(!summary.contains("offline"), "after {steps} steps: {summary}");
+        if is_done {
+            break;
+        }
+    }
+}
+
+/// Where somebody has put back a second log of a replica, nothing tells which one counts: it is offline. If the replica moves away, both logs go, and it
+/// may come back.
+#[test]
+fn a_replica_with_two_logs_is_offline_until_it_moves_away() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1, 2], &[]);
+    let (_, other) = lies(&pair.bench);
+    pair.bench.double("t-0", other);
+    pair.bench.crash();
+    assert!(pair.bench.broker.summary().contains("each hold a log of it"));
+    answer!(AlterPartitionReassignments, pair.bench.ask(0, reassigned(&[2])));
+    assert!(pair.bench.dirs_with("t-0").is_empty());
+    answer!(AlterPartitionReassignments, pair.bench.ask(0, reassigned(&[2, 1])));
+    lies(&pair.bench);
+    assert!(!pair.bench.broker.summary().contains("offline"));
+}
+
 /// A log that is opened anew is copied anew: the copy before goes, and the one in its place is void all the same.
 #[test]
 fn a_log_that_is_opened_anew_in_the_midst_of_a_move_is_copied_anew() {
