@@ -77,8 +77,9 @@ impl Round {
         self.0.iter().filter(|(_, ask)| **ask == Ask::Yes).map(|(id, _)| *id)
     }
 
-    /// How many said no.
-    pub(super) fn refused(&self) -> usize {
-        self.0.values().filter(|ask| **ask == Ask::No).count()
+    /// Who said yes, or may: it has not been asked, or has not answered yet.
+    pub(super) fn hopes(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        let may = |ask: &Ask| matches!(ask, Ask::Yes | Ask::Out { .. } | Ask::Due { tries: 0, .. });
+        self.0.iter().filter(move |(_, ask)| may(ask)).map(|(id, _)| *id)
     }
 }

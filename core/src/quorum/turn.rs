@@ -37,7 +37,7 @@ impl Quorum {
             Role::Prospective(it) if self.elects(&it.ballots, true) => self.stand(now, it.lost),
             Role::Prospective(it) if it.until <= now => self.sound_out(now, it.leader.clone(), it.lost),
             Role::Candidate(it) if self.saved >= it.own && self.elects(&it.ballots, true) => self.lead(now),
-            Role::Candidate(it) if it.until <= now || it.ballots.refused() > self.voters().len() - self.voters().majority() => {
+            Role::Candidate(it) if it.until <= now || !self.may_elect(&it.ballots) => {
                 probe!("an election was lost");
                 let (lost, wait) = (it.lost + 1, self.lost(it.lost));
                 self.turn_into(Role::Unattached(Unattached { until: now.after(wait), lost }))
@@ -55,6 +55,13 @@ impl Quorum {
     fn elects(&self, ballots: &Round, own: bool) -> bool {
         let others = ballots.yes().filter(|id| self.voters().get(*id).is_some()).count();
         others + usize::from(own && self.is_voter()) >= self.voters().majority()
+    }
+
+    /// Whether they may yet become that: of who said no, or cannot be reached, nothing is hoped. So two candidates that share the votes of the living find
+    /// out at once, and need not wait for the dead.
+    fn may_elect(&self, ballots: &Round) -> bool {
+        let others = ballots.hopes().filter(|id| self.voters().get(*id).is_some()).count();
+        others + usize::from(self.is_voter()) >= self.voters().majority()
     }
 
     /// The leader of this node is silent, or gone: stop waiting for it. A voter sees whether the others think so too (KIP-996).

@@ -174,6 +174,21 @@ fn a_lost_election_is_followed_by_a_pause_and_another_pre_vote() {
 }
 
 #[test]
+fn an_election_is_lost_when_the_living_have_shared_their_votes() {
+    let mut solo = Solo::fresh(&[1, 2, 3]);
+    solo.wait(ms(50));
+    solo.grant_all();
+    solo.save();
+    let calls = std::mem::take(&mut solo.calls);
+    solo.answer(calls[0].0, Err(Unreachable::Refused));
+    assert_eq!(solo.q.role(), State::Candidate, "the other one may say yes");
+    solo.answer(calls[1].0, Ok(super::help::voted(LeaderEpoch(1), ErrorCode::NONE, false)));
+    assert_eq!((solo.q.role(), solo.q.epoch()), (State::Unattached, LeaderEpoch(1)), "it waits for the dead");
+    solo.wait(ms(100));
+    assert_eq!((solo.q.role(), solo.q.epoch()), (State::Prospective, LeaderEpoch(1)));
+}
+
+#[test]
 fn a_call_without_an_answer_is_hung_up_and_made_again() {
     let mut solo = Solo::fresh(&[1, 2]);
     solo.wait(ms(50));
