@@ -69,6 +69,8 @@ pub struct Plan {
     pub topics: Vec<TopicKnobs>,
     /// About so often somebody moves replicas between nodes, in ns.
     pub reassign: Option<u64>,
+    /// Brokers stand in so many racks, and some clients read from the replica in theirs (KIP-392); 0: nobody says where it stands.
+    pub racks: u32,
     /// Log directories of a broker, each on a disk of its own.
     pub disks: u32,
     /// About so often somebody moves replicas between those of a broker, in ns.
@@ -150,6 +152,7 @@ impl Plan {
             min_isr: 1,
             topics: Vec::new(),
             reassign: None,
+            racks: 0,
             disks: 1,
             move_dirs: None,
             session_ms: 9_000,
@@ -196,12 +199,18 @@ impl Plan {
     /// What whole nodes on madsim carry of it: one disk each; of clusters, produce and reads on nodes that are all alike.
     #[must_use]
     pub fn of_whole_nodes(mut self) -> Self {
-        (self.disks, self.move_dirs) = (1, None);
+        (self.disks, self.move_dirs, self.racks) = (1, None, 0);
         self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         if self.nodes == 1 {
             return self;
         }
         Self { controllers: 0, groups: Vec::new(), trim: None, operator: None, reassign: None, ..self }
+    }
+
+    /// The rack of whoever has this number: the racks take turns.
+    #[must_use]
+    pub fn rack_of(&self, number: u32) -> Option<String> {
+        Some(format!("r{}", number.checked_rem(self.racks)?))
     }
 
     /// The numbers of the nodes.
@@ -267,6 +276,7 @@ impl Plan {
             session_ms: *pick(&mut rng, &[1_000, 2_000, 9_000]),
             lag_ms: *pick(&mut rng, &[1_000, 5_000, 30_000]),
             topics,
+            racks: *pick(&mut rng::stream(self.seed, "near"), &[2, 3, 0, 0]),
             metadata,
             imbalance_s: *pick(&mut rng, &[300, 300, 1, 4]),
             relay: if loses_one { 0 } else { *pick(&mut rng, &[0, 0, 60]) },

@@ -11,6 +11,7 @@ use crate::workload::gone::{Gone, Retention};
 use crate::workload::group::member::{MemberActor, Options as MemberOptions};
 use crate::workload::group::watch::Watch;
 use crate::workload::moves::Moves;
+use crate::workload::nearby::Racks;
 use crate::workload::operator::Operator;
 use crate::workload::producer::{Options as ProducerOptions, ProducerActor};
 use crate::workload::reader::{Options as ReaderOptions, ReaderActor};
@@ -40,6 +41,10 @@ pub(crate) const NODE: u32 = 1;
 pub(crate) const CLUSTER: &str = "klamm-simulation-00000";
 /// Below so many free bytes a simulated broker takes no more records.
 pub(crate) const RESERVE_BYTES: u64 = 8_000;
+/// Kafka's selector that sends clients to replicas in their rack.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+/// Members of groups that stand in a rack ask their leaders so often who is near.
+const NEAR_FOR: Duration = Duration::from_secs(5);
 /// Nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// So long after the last fault everything is taken to be healed: connections stand again, and cuts and pauses are over.
@@ -91,6 +96,10 @@ pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> 
     if plan.idles {
         all.push(("offsets.retention.minutes", "1".to_owned()));
         all.push(("offsets.retention.check.interval.ms", "1000".to_owned()));
+    }
+    if let Some(rack) = plan.rack_of(node).filter(|_| node > plan.controllers) {
+        all.push(("broker.rack", rack));
+        all.push(("replica.selector.class", RACK_AWARE.to_owned()));
     }
     if plan.nodes > 1 {
         let voters: Vec<String> = plan.voters().map(|node| format!("{node}@node-{node}:9093")).collect();
@@ -172,7 +181,8 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         let think = Duration::from_millis(rng.random_range(1..300));
         for (part, keys) in reading(plan, keys(plan)).into_iter().enumerate() {
             let (retention, from_followers) = (plan.trim.is_some(), number % 2 == 1);
-            let options = ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention, from_followers };
+            let options =
+                ReaderOptions { from: at.clone(), keys, think, max_wait, until_end: false, retention, from_followers, racks: None };
             cast.push((ClientId(300 + number + 10 * part as u32), Box::new(ReaderActor::new(options, book.clone()))));
         }
     }
@@ -186,9 +196,11 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
             until_end: false,
             retention: plan.trim.is_some(),
             from_followers: false,
+            racks: None,
         };
         cast.push((ClientId(380 + part as u32), Box::new(ReaderActor::new(options, side.clone()))));
     }
+    cast.extend(near_readers(plan, &at, book, (Duration::from_millis(100), Duration::from_millis(700)), false, 340));
     cast.extend(soloists(plan, &at, book));
     cast.extend(dir_movers(plan, &at, book));
     if plan.nodes > 1 {
@@ -206,6 +218,25 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         (ledger.may_be_behind, ledger.may_begin_anew) = (plan.nodes > 1, plan.idles);
     }
     cast
+}
+
+/// Who reads every key from the nearest replica, with these pauses and waits, where somebody stands in a rack.
+fn near_readers(
+    plan: &Plan,
+    at: &[Address],
+    book: &Book,
+    (think, max_wait): (Duration, Duration),
+    until_end: bool,
+    first: u32,
+) -> Vec<(ClientId, Player)> {
+    let brokers: Vec<(BrokerId, String)> = plan.brokers().filter_map(|node| Some((BrokerId(node as i32), plan.rack_of(node)?))).collect();
+    let reader = |key: Key| -> Option<(ClientId, Player)> {
+        let racks = Some(Racks { own: plan.rack_of(key.0)?, brokers: brokers.clone() });
+        let (from, keys, retention) = (at.to_vec(), vec![key], plan.trim.is_some());
+        let options = ReaderOptions { from, keys, think, max_wait, until_end, retention, from_followers: false, racks };
+        Some((ClientId(first + key.0), Box::new(ReaderActor::new(options, book.clone()))))
+    };
+    keys(plan).into_iter().filter_map(reader).collect()
 }
 
 fn new_topics(plan: &Plan) -> Vec<NewTopic> {
@@ -318,8 +349,12 @@ fn member_options(plan: &Plan, knobs: &GroupKnobs, group: usize, member: u32, at
         auto_commit: knobs.auto_commit,
         ..GroupConfig::new(group_name(group))
     };
+    // Every other member stands in a rack.
+    let rack = plan.rack_of(group as u32 + member / 2).filter(|_| member.is_multiple_of(2));
+    let common = Common { request_timeout: Duration::from_secs(3), auto_create_topics: false, ..Common::new(at) };
     MemberOptions {
-        common: Common { request_timeout: Duration::from_secs(3), auto_create_topics: false, ..Common::new(at) },
+        common: if rack.is_some() { Common { metadata_max_age: NEAR_FOR, ..common } } else { common },
+        rack: rack.unwrap_or_default(),
         group: config,
         topics: (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}").into()).collect(),
         max_records: knobs.max_records,
@@ -383,12 +418,15 @@ pub(crate) fn last_readers(plan: &Plan, at: &[Address], book: &Book, side: &Book
     let (think, max_wait) = (Duration::from_millis(1), Duration::from_millis(100));
     let reader = |(part, (keys, book)): (usize, (Vec<Key>, &Book))| {
         let (retention, from_followers) = (plan.trim.is_some(), false);
-        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention, from_followers };
+        let options = ReaderOptions { from: at.to_vec(), keys, think, max_wait, until_end: true, retention, from_followers, racks: None };
         let actor: Player = Box::new(ReaderActor::new(options, book.clone()));
         (ClientId(400 + part as u32), actor)
     };
     let main = reading(plan, keys(plan)).into_iter().map(|keys| (keys, book));
-    main.chain(side_reading(plan).into_iter().map(|keys| (keys, side))).enumerate().map(reader).collect()
+    let mut last: Vec<(ClientId, Player)> =
+        main.chain(side_reading(plan).into_iter().map(|keys| (keys, side))).enumerate().map(reader).collect();
+    last.extend(near_readers(plan, at, book, (think, max_wait), true, 420));
+    last
 }
 
 /// What readers have not reached, when the cluster shows nothing more.
@@ -449,7 +487,8 @@ pub(crate) fn some_client(plan: &Plan, rng: &mut Rng) -> ClientId {
     let producers = (0..plan.producers.len() as u32).map(|at| 200 + at);
     let readers = (0..plan.readers).map(|at| 300 + at);
     let members = plan.groups.iter().enumerate().flat_map(|(group, knobs)| (0..knobs.members).map(move |at| 500 + 20 * group as u32 + at));
-    let all: Vec<u32> = producers.chain(readers).chain(members).collect();
+    let near = (0..plan.keys).filter(|_| plan.racks > 0).map(|at| 340 + at);
+    let all: Vec<u32> = producers.chain(readers).chain(members).chain(near).collect();
     ClientId(all[rng.random_range(0..all.len())])
 }
 

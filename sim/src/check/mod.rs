@@ -1,6 +1,7 @@
 //! Watches the nodes of a mesh from within: what they give to their stores, what they answer, and what they show after every event. The rules are
 //! those of `klamm_core::invariant`; here is what they need to know of the past and of the other nodes.
 
+mod clients;
 mod replica;
 mod settled;
 #[cfg(test)]
@@ -129,6 +130,11 @@ impl Oracle {
         self.enter(node, life);
         match effect {
             Effect::Store { ticket, op } => self.store(node, view, *ticket, op),
+            Effect::Reply { body: Response::Fetch(fetch), .. } => {
+                for verdict in clients::fetched(view, fetch) {
+                    self.judge(node, verdict);
+                }
+            }
             Effect::Reply { body: Response::InitProducerId(given), .. } if given.error_code.is_none() => {
                 let verdict = self.producer_ids.give_once(given.producer_id.0, node);
                 self.judge(node, verdict);

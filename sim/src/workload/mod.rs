@@ -8,6 +8,7 @@ pub mod gone;
 pub mod group;
 pub mod line;
 pub mod moves;
+pub mod nearby;
 pub mod operator;
 pub mod producer;
 pub mod reader;

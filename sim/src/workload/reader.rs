@@ -1,14 +1,16 @@
 //! Readers that speak the wire by themselves, so that no verdict depends on the client machines: each polls its keys from the beginning, in order,
 //! and checks what a client can check of every answer.
 
+use super::nearby::{Nearby, Racks};
 use super::{Book, decode, place};
 use crate::cluster::client::{Actor, FromClient, ToClient};
 use klamm_core::client::io::Address;
 use klamm_core::error::ErrorCode;
-use klamm_core::id::{BrokerId, CallId, ConnId, Offset, PartitionIndex};
+use klamm_core::id::{BrokerId, CallId, ConnId, LeaderEpoch, Offset, PartitionIndex};
 use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
 use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic};
+use klamm_core::wire::api::metadata::MetadataResponse;
 use klamm_core::wire::batch::Batch;
 use klamm_core::wire::record::Records;
 use klamm_core::wire::{Request, Response};
@@ -39,6 +41,8 @@ pub struct Options {
     pub retention: bool,
     /// Followers may answer, too (KIP-392). One that has been filled anew may have less than the reader has seen.
     pub from_followers: bool,
+    /// It stands in a rack, reads one key, and goes where the leader sends it.
+    pub racks: Option<Racks>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct ReaderActor {
     calls: u64,
     /// Which address it speaks to.
     at: usize,
+    /// Whom it reads from, if it stands in a rack.
+    nearby: Option<Nearby>,
     positions: BTreeMap<Key, Position>,
     /// Keys whose position is no longer in the log: where it begins must be asked.
     lost: BTreeSet<Key>,
@@ -85,6 +91,7 @@ impl ReaderActor {
         let positions = options.keys.iter().map(|key| (*key, Position::default())).collect();
         let process = book.borrow_mut().process();
         let state = State::Idle { until: Instant::default() };
+        let nearby = options.racks.clone().map(|racks| Nearby::new(racks, options.keys[0]));
         Self {
             options,
             book,
@@ -93,6 +100,7 @@ impl ReaderActor {
             conn: ConnId(0),
             calls: 0,
             at: 0,
+            nearby,
             positions,
             lost: BTreeSet::new(),
             started: false,
@@ -122,9 +130,17 @@ impl ReaderActor {
     }
 
     fn ask(&mut self, now: Now) {
+        if self.nearby.as_mut().is_some_and(|nearby| nearby.ends_lease(now.at)) {
+            return self.go_where_it_reads(now);
+        }
         self.calls += 1;
         let call = CallId(self.calls);
         self.state = State::Asked { call, since: now.at };
+        self.is_polling = false;
+        if let Some(nearby) = self.nearby.as_ref().filter(|nearby| nearby.is_lost()) {
+            let request = Box::new(Request::Metadata(nearby.question()));
+            return self.out.push_back(FromClient::Send { conn: self.conn, call, version: 9, request, answered: true });
+        }
         self.is_polling = self.lost.is_empty();
         if !self.lost.is_empty() {
             let request = Box::new(Request::ListOffsets(starts_wanted(&self.lost)));
@@ -139,6 +155,7 @@ impl ReaderActor {
             }
             topics.last_mut().expect("pushed above").partitions.push(FetchPartition {
                 partition: PartitionIndex(partition),
+                current_leader_epoch: self.epoch(),
                 fetch_offset: Offset(position.next),
                 partition_max_bytes: 1 << 20,
                 ..Default::default()
@@ -151,10 +168,11 @@ impl ReaderActor {
             max_bytes: 50 << 20,
             session_epoch: -1,
             topics,
+            rack_id: self.nearby.as_ref().map(|nearby| nearby.rack().to_owned()).unwrap_or_default(),
             ..Default::default()
         };
         let request = Box::new(Request::Fetch(request));
-        let version = if self.options.from_followers { VERSION } else { OF_LEADERS };
+        let version = if self.options.from_followers || self.nearby.is_some() { VERSION } else { OF_LEADERS };
         self.out.push_back(FromClient::Send { conn: self.conn, call, version, request, answered: true });
     }
 
@@ -163,17 +181,65 @@ impl ReaderActor {
             self.book.borrow_mut().recorder.complete(now.at.0, self.process, Completion::fail(why));
         }
         self.out.push_back(FromClient::Close { conn: self.conn });
-        self.at = (self.at + 1) % self.options.from.len();
+        let next = (self.at + 1) % self.options.from.len();
+        self.at = match &mut self.nearby {
+            Some(nearby) => {
+                nearby.failed();
+                nearby.address().unwrap_or(next)
+            }
+            None => next,
+        };
         self.state = State::Idle { until: now.at.after(BACKOFF) };
+    }
+
+    /// Goes on at whom it reads from in its rack, on another connection if that is another node.
+    fn go_where_it_reads(&mut self, now: Now) {
+        match self.nearby.as_ref().and_then(Nearby::address) {
+            Some(at) if at == self.at => self.state = State::Ready { from: now.at },
+            Some(at) => {
+                self.out.push_back(FromClient::Close { conn: self.conn });
+                self.at = at;
+                self.state = State::Idle { until: now.at };
+            }
+            None => self.give_up(now, "nobody leads"),
+        }
+    }
+
+    /// A node told who leads.
+    fn found_leader(&mut self, now: Now, response: &MetadataResponse) {
+        self.state = State::Ready { from: now.at };
+        if let Some(nearby) = &mut self.nearby {
+            nearby.told(response);
+        }
+        self.go_where_it_reads(now);
+    }
+
+    /// The leader epoch that it names in a fetch.
+    fn epoch(&self) -> LeaderEpoch {
+        self.nearby.as_ref().map_or(LeaderEpoch(-1), Nearby::epoch)
+    }
+
+    fn is_at_replica(&self) -> bool {
+        self.nearby.as_ref().is_some_and(Nearby::is_at_replica)
+    }
+
+    /// The leader says that a replica is nearer.
+    fn sent_to(&mut self, now: Now, replica: BrokerId) {
+        let sent = self.nearby.as_mut().map_or(Err("it stands in no rack".to_owned()), |nearby| nearby.sent_to(now.at, replica));
+        match sent {
+            Ok(()) => self.go_where_it_reads(now),
+            Err(what) => self.violation(format!("{:?}: {what}", self.options.keys)),
+        }
     }
 
     fn answered(&mut self, now: Now, response: FetchResponse) {
         let mut polled = Polled::new();
-        let mut elsewhere = false;
+        let (mut elsewhere, mut nearer) = (false, None);
         for topic in response.responses {
             for partition in topic.partitions {
                 let Some(key) = self.key_of(&topic.topic, partition.partition_index) else { continue };
                 elsewhere |= partition.error_code != ErrorCode::NONE && self.options.from.len() > 1;
+                nearer = nearer.or(Some(partition.preferred_read_replica).filter(|replica| replica.0 >= 0));
                 let records = self.read(key, &partition);
                 if !records.is_empty() {
                     polled.insert(key, records);
@@ -185,6 +251,10 @@ impl ReaderActor {
             // The poll has ended already.
             self.state = State::Ready { from: now.at };
             return self.give_up(now, "another node leads");
+        }
+        if let Some(replica) = nearer {
+            self.state = State::Ready { from: now.at };
+            return self.sent_to(now, replica);
         }
         let ended = self.positions.values().all(|position| position.ended);
         self.state =
@@ -238,6 +308,8 @@ impl ReaderActor {
         let mut position = self.positions[&key];
         let records = match answer.error_code {
             ErrorCode::NONE => self.decoded(key, position.next, answer),
+            // A follower lags, or fills its log anew: its leader is asked.
+            ErrorCode::OFFSET_OUT_OF_RANGE if self.is_at_replica() => Vec::new(),
             ErrorCode::OFFSET_OUT_OF_RANGE if self.options.retention => {
                 self.lost.insert(key);
                 Vec::new()
@@ -262,7 +334,8 @@ impl ReaderActor {
             let (high, start) = (answer.high_watermark.0, answer.log_start_offset.0);
             // A deletion is not durable when it is answered, as in Kafka: after a crash a log may begin earlier again.
             // A follower may have given up its copy, and fill it anew.
-            let is_behind = self.options.from_followers && self.options.from.len() > 1;
+            let is_behind = self.is_at_replica() || self.options.from_followers && self.options.from.len() > 1;
+            let is_sent_on = answer.preferred_read_replica.0 >= 0;
             if (high < position.high && !is_behind) || (start < position.start && !self.options.retention) {
                 self.violation(format!("{key:?}: bounds went back from {}..{} to {start}..{high}", position.start, position.high));
             }
@@ -275,7 +348,7 @@ impl ReaderActor {
                 if position.next > high {
                     self.violation(format!("{key:?}: read offset {} at or above the high watermark {high}", offset_of(last)));
                 }
-            } else if position.next < high && answer.records.as_ref().is_none_or(klamm_core::wire::Records::is_empty) {
+            } else if position.next < high && !is_sent_on && answer.records.as_ref().is_none_or(klamm_core::wire::Records::is_empty) {
                 self.violation(format!("{key:?}: an empty answer at {} below the high watermark {high} it names", position.next));
             }
             if let Some(first) = records.first()
@@ -286,7 +359,8 @@ impl ReaderActor {
             if start > position.start && !self.book.borrow().may_be_gone(key, start - 1) {
                 self.violation(format!("{key:?}: the log begins at {start}, and nothing allowed to delete the record before"));
             }
-            if self.options.until_end {
+            // Who reads from a follower may see less of what was deleted.
+            if self.options.until_end && self.nearby.is_none() {
                 self.book.borrow_mut().gone.begins(key, start);
             }
             (position.high, position.start) = (high, start);
@@ -311,6 +385,12 @@ impl ReaderActor {
                 return Vec::new();
             }
         };
+        // Who named an epoch is answered in that one, and nothing newer is in a log then. No checksum covers the epoch.
+        let newer = batches.iter().find(|batch| self.epoch().0 >= 0 && batch.header().leader_epoch > self.epoch());
+        if let Some(batch) = newer.filter(|_| !self.book.borrow().rots) {
+            let (named, epoch) = (self.epoch(), batch.header().leader_epoch);
+            self.violation(format!("{key:?}: asked in epoch {named}, and was sent a batch of epoch {epoch}"));
+        }
         let mut found = Vec::new();
         let mut times = BTreeMap::new();
         for record in batches.iter().flat_map(|batch| Records::of(batch, 16 << 20).into_iter().flatten()) {
@@ -374,6 +454,8 @@ impl Actor for ReaderActor {
             (State::Asked { call, .. }, ToClient::Answer { call: answered, response }) if call == answered => {
                 if let Response::ListOffsets(response) = *response {
                     self.found_starts(now, &response);
+                } else if let Response::Metadata(response) = *response {
+                    self.found_leader(now, &response);
                 } else if let Response::Fetch(response) = *response {
                     self.answered(now, response);
                 } else {

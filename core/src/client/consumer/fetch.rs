@@ -143,7 +143,11 @@ impl Consumer {
 
     /// Reads from the leader again. Answers whether it read from another replica.
     pub(super) fn back_to_leader(&mut self, part: &TopicPartition) -> bool {
-        self.parts.get_mut(part).is_some_and(|state| state.preferred.take().is_some())
+        let was_away = self.parts.get_mut(part).is_some_and(|state| state.preferred.take().is_some());
+        if was_away {
+            probe!("consumer: a replica nearby is left for its leader");
+        }
+        was_away
     }
 
     /// Leaves a partition alone for a while.

@@ -30,6 +30,8 @@ const TURNED_AWAY: Duration = Duration::from_secs(1);
 pub struct Options {
     /// What its machine has in common with others.
     pub common: Common,
+    /// Its `client.rack`, or nothing.
+    pub rack: String,
     /// How it takes part.
     pub group: GroupConfig,
     /// The topics it reads.
@@ -144,6 +146,7 @@ impl MemberActor {
             group: Some(self.options.group.clone()),
             reset: Reset::Earliest,
             fetch_max_wait: Duration::from_millis(300),
+            rack: self.options.rack.clone(),
             ..Config::new(self.options.common.clone())
         };
         let machine = Consumer::new(config, self.seed.wrapping_add(self.lives));
