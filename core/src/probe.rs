@@ -109,6 +109,14 @@ mutants! {
     ElectServesLowHw = "elect-serves-low-hw",
     /// Consumers see what the leader has written, committed or not (KAFKA-725).
     ReadAboveHw = "read-above-hw",
+    /// A follower takes up the leader's high watermark before it has cut what diverges (KAFKA-14704).
+    HwBeforeTrunc = "hw-before-trunc",
+    /// A follower shows clients all that it has written, committed or not (KIP-392).
+    FollowerServesEnd = "follower-serves-end",
+    /// A follower answers a client that names another leader epoch than its own (KIP-392, KIP-320).
+    FollowerAnyEpoch = "follower-any-epoch",
+    /// A leader sends clients to a replica that is near, in sync or not, there or not (KAFKA-14372).
+    PreferredNotInSync = "preferred-not-in-sync",
     /// Retention deletes records that are not committed yet.
     RetentionPastHw = "retention-past-hw",
     /// No producer snapshot is saved, and segments go all the same.

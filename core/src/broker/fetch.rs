@@ -133,7 +133,12 @@ impl Broker {
             Ok(source) => source,
             Err(code) => return Found::Error(code),
         };
-        if let Err(code) = check_epoch(want.leader_epoch, source.epoch) {
+        if let Err(code) = check_epoch(want.leader_epoch, source.epoch)
+            && !(source.is_followers && mutant!(FollowerAnyEpoch))
+        {
+            if source.is_followers {
+                probe!("a follower turns away a client of another epoch");
+            }
             return Found::Error(code);
         }
         let preferred = |rack: &String| self.preferred(id, partition.leader()?, want, rack);
@@ -153,6 +158,9 @@ impl Broker {
             return diverging;
         }
         if want.offset > source.log.end() {
+            if source.is_followers {
+                probe!("a follower does not have yet what a client has read");
+            }
             return Found::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let until = fetching.until(&source);

@@ -13,11 +13,11 @@ use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Offset, Uuid};
 use crate::log::{Log, Ops};
 use crate::partition::PartitionId;
-use crate::probe;
 use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData, ReplicaState};
 use crate::wire::batch::Batch;
+use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -316,6 +316,13 @@ impl Broker {
             return self.rest(leader, id);
         }
         if answer.diverging_epoch.epoch.0 >= 0 {
+            // KAFKA-14704: what is about to be cut must not count as committed meanwhile, since clients read here. There other threads read between the
+            // two steps; so that time passes here, the mutant cuts when it is told once more.
+            let follower = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()).expect("looked at above");
+            if mutant!(HwBeforeTrunc) && follower.told_high(answer.high_watermark) {
+                self.follower_moved(id);
+                return self.rest(leader, id);
+            }
             return self.cut_diverged(id, answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset);
         }
         if let Some(first) = batches.first().filter(|first| follower.log.begins_within(first)) {

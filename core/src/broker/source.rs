@@ -9,7 +9,7 @@ use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::Log;
 use crate::partition::leader::Leader;
 use crate::partition::{Partition, PartitionId, Role};
-use crate::probe;
+use crate::{mutant, probe};
 
 /// A replica that is read from.
 #[derive(Clone, Copy, Debug)]
@@ -19,18 +19,23 @@ pub(super) struct Source<'a> {
     /// Where clients stop.
     pub(super) high: Offset,
     pub(super) stable: Offset,
+    /// It is not the leader's.
+    pub(super) is_followers: bool,
 }
 
 impl<'a> Source<'a> {
     /// What answers a fetch; `from_followers` says whether a follower may.
     pub(super) fn of(partition: &'a Partition, from_followers: bool) -> Result<Self, ErrorCode> {
         match &partition.role {
-            Role::Leader(leader) => Ok(Self { epoch: leader.epoch, log: &leader.log, high: leader.high(), stable: leader.stable() }),
+            Role::Leader(leader) => {
+                Ok(Self { epoch: leader.epoch, log: &leader.log, high: leader.high(), stable: leader.stable(), is_followers: false })
+            }
             Role::Follower(follower) if from_followers => {
                 probe!("a follower answers a client");
                 // What is committed is below the end; nothing is read before it is written.
-                let high = follower.high().min(follower.log.written()).max(follower.log.start());
-                Ok(Self { epoch: follower.epoch, log: &follower.log, high, stable: high })
+                let committed = if mutant!(FollowerServesEnd) { follower.log.end() } else { follower.high() };
+                let high = committed.min(follower.log.written()).max(follower.log.start());
+                Ok(Self { epoch: follower.epoch, log: &follower.log, high, stable: high, is_followers: true })
             }
             Role::Opening | Role::Follower(_) => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
             Role::Offline { .. } => Err(ErrorCode::KAFKA_STORAGE_ERROR),
@@ -45,7 +50,8 @@ impl Broker {
             return None;
         }
         let brokers = self.image().brokers();
-        let is_near = |id: BrokerId| brokers.get(&id).is_some_and(|b| !b.is_fenced && b.rack.as_deref() == Some(rack));
+        let is_there = |is_fenced: bool| !is_fenced || mutant!(PreferredNotInSync);
+        let is_near = |id: BrokerId| brokers.get(&id).is_some_and(|b| is_there(b.is_fenced) && b.rack.as_deref() == Some(rack));
         if id == super::boot::METADATA || is_near(self.config.broker.id) {
             return None;
         }

@@ -119,11 +119,13 @@ impl Isr {
         self.replicas.iter().filter(|(id, _)| lives(**id)).map(|(_, replica)| replica.start).fold(own, Offset::min)
     }
 
-    /// Of the confirmed members that `may` and hold `offset`, or end there, the one that has most; then the one that had everything last.
+    /// Of the confirmed members that `may` and hold `offset`, or end there, the one that has most; then the one that had everything last. Who is not in sync
+    /// may lag further and further behind (KAFKA-14372).
     #[must_use]
     pub fn fullest(&self, offset: Offset, may: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
+        let is_member = |id: &BrokerId| self.confirmed.contains(id) || mutant!(PreferredNotInSync);
         let holds = |replica: &Replica| replica.start <= offset && replica.end >= Some(offset);
-        let members = self.replicas.iter().filter(|(id, replica)| self.confirmed.contains(*id) && holds(replica) && may(**id));
+        let members = self.replicas.iter().filter(|(id, replica)| is_member(id) && holds(replica) && may(**id));
         members.max_by_key(|(id, replica)| (replica.end, replica.caught_up, **id)).map(|(id, _)| *id)
     }
 

@@ -4,7 +4,7 @@ use crate::answer;
 use crate::cluster::reassigned;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{BrokerId, Offset, PartitionIndex};
+use klamm_core::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use klamm_core::wire::Records;
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
@@ -335,6 +335,24 @@ fn a_follower_shows_clients_what_is_committed() {
     trio.pass(Duration::from_millis(600));
     let answered = answer!(Fetch, trio.answer(waits).expect("well before its time is over"));
     assert!(has_records(&answered.responses[0].partitions[0]));
+}
+
+#[test]
+fn a_follower_answers_clients_of_its_own_epoch_only() {
+    let mut trio = with_records(&[RACKS], 8);
+    let (former, followers) = (trio.leader("t"), trio.followers("t"));
+    let named = |trio: &mut Trio, node, epoch| {
+        let mut request = reading(3, "", 0);
+        request.topics[0].partitions[0].current_leader_epoch = LeaderEpoch(epoch);
+        answer!(Fetch, trio.ask(node, 12, request)).responses.remove(0).partitions.remove(0)
+    };
+    assert!(has_records(&named(&mut trio, followers[0], 0)));
+    assert_eq!(named(&mut trio, followers[0], 1).error_code, E::UNKNOWN_LEADER_EPOCH, "it has not heard of that one yet");
+    trio.kill(former);
+    trio.pass(Duration::from_secs(40));
+    let follower = if trio.leader("t") == followers[0] { followers[1] } else { followers[0] };
+    let fenced = named(&mut trio, follower, 0);
+    assert_eq!((fenced.error_code, has_records(&fenced)), (E::FENCED_LEADER_EPOCH, false), "the client must hear of the new leader first");
 }
 
 #[test]
