@@ -55,6 +55,8 @@ pub struct Target {
     pub is_recovering: bool,
     /// A replica that may have lost what it once held.
     pub lost: Option<BrokerId>,
+    /// It begins with a new log, since it has no longer the disk of the old one.
+    pub emptied: Option<BrokerId>,
     /// A replica that lies in another directory now.
     pub moved: Option<(BrokerId, Uuid)>,
     /// How far an election may go.
@@ -72,6 +74,7 @@ impl Target {
             adding: partition.adding.clone(),
             is_recovering: partition.is_recovering,
             lost: None,
+            emptied: None,
             moved: None,
             election: Election::Online,
         }
@@ -88,7 +91,7 @@ impl Target {
 /// The record that brings `partition` as near to its target as the rules allow; `None` if nothing changes.
 #[must_use]
 pub fn change(id: PartitionId, partition: &Partition, target: Target, rules: &Rules<'_>) -> Option<PartitionChangeRecord> {
-    let lost = target.lost;
+    let (lost, emptied) = (target.lost, target.emptied);
     let target = complete(target);
     let keeps_last = !rules.has_elr || mutant!(LastReplicaStanding);
     let election = target.election;
@@ -102,13 +105,14 @@ pub fn change(id: PartitionId, partition: &Partition, target: Target, rules: &Ru
         ..partition.clone()
     };
     next.elr = eligible(partition, &next, lost, rules);
-    elect(partition, &mut next, election, rules);
+    elect(partition, &mut next, election, emptied, rules);
     if next.isr.is_empty() && keeps_last {
         // Before KIP-966 the last member stays, whatever became of it: somebody must know who was in sync.
         next.isr = partition.isr.iter().copied().filter(|id| next.replicas.contains(id)).collect();
         next.elr.clear();
     }
     next.last_known_elr = last_known(partition, &next, rules);
+    next.last_known_elr.retain(|id| Some(*id) != emptied);
     // KIP-455: who is no replica any more must learn that it is not, even if the leader stays. And whoever gives up its log may have asked for more
     // before: what it asked under the older epoch tells of records that it has no more, and is refused.
     let is_given_up = |replica: &BrokerId| next.directory(*replica) == Some(LOST) && partition.directory(*replica) != Some(LOST);
@@ -149,7 +153,7 @@ fn eligible(partition: &Partition, next: &Partition, lost: Option<BrokerId>, rul
 }
 
 /// Sets the leader, and what follows from an election for ISR and ELR.
-fn elect(partition: &Partition, next: &mut Partition, election: Election, rules: &Rules<'_>) {
+fn elect(partition: &Partition, next: &mut Partition, election: Election, emptied: Option<BrokerId>, rules: &Rules<'_>) {
     let is_eligible = |id: &BrokerId| next.isr.contains(id) || (next.isr.is_empty() && next.elr.contains(id));
     let is_valid = |id: &&BrokerId| is_eligible(id) && (rules.may_lead)(**id);
     let preferred = next.replicas.first().filter(|_| election == Election::Preferred);
@@ -173,7 +177,8 @@ fn elect(partition: &Partition, next: &mut Partition, election: Election, rules:
         next.leader = Some(leader);
         return;
     }
-    let unclean = last_leader(partition, next, rules).or_else(|| if election == Election::Unclean { any_alive(next, rules) } else { None });
+    let unclean =
+        last_leader(partition, next, emptied, rules).or_else(|| if election == Election::Unclean { any_alive(next, rules) } else { None });
     next.leader = unclean;
     if let Some(leader) = unclean {
         probe!("an unclean leader is elected");
@@ -186,10 +191,10 @@ fn elect(partition: &Partition, next: &mut Partition, election: Election, rules:
 
 /// The last leader, where nobody is in sync or eligible: of all replicas it lost the least (KIP-966). Its directory must be the one it led with: a
 /// disk that was replaced holds nothing, and everybody would be cut to nothing.
-fn last_leader(partition: &Partition, next: &Partition, rules: &Rules<'_>) -> Option<BrokerId> {
+fn last_leader(partition: &Partition, next: &Partition, emptied: Option<BrokerId>, rules: &Rules<'_>) -> Option<BrokerId> {
     match partition.last_known_elr.as_slice() {
         [last] if next.isr.is_empty() && next.elr.is_empty() && next.replicas.contains(last) => {
-            Some(*last).filter(|id| (rules.may_lead)(*id))
+            Some(*last).filter(|id| Some(*id) != emptied && (rules.may_lead)(*id))
         }
         _ => None,
     }

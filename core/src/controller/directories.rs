@@ -57,7 +57,11 @@ fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -
         draft.change(id, target.without(broker));
         return Ok(());
     }
-    let target = Target { moved: Some((broker, dir)), election, ..Target::of(partition) };
+    // Its log lies on another disk because the broker has no longer the one where it was: so it is a new log. A disk that is found again later may hold
+    // the old one, which then counts for nothing.
+    let is_new = |former| former != dir && !draft.broker(broker).is_some_and(|b| b.has_directory(former));
+    let emptied = partition.directory(broker).filter(|former| is_new(*former)).map(|_| broker);
+    let target = Target { moved: Some((broker, dir)), lost: emptied, emptied, election, ..Target::of(partition) };
     draft.change(id, if is_online { target } else { target.without(broker) });
     Ok(())
 }

@@ -12,7 +12,7 @@ use klamm_core::broker::View;
 use klamm_core::broker::io::Effect;
 use klamm_core::config::Durability;
 use klamm_core::controller::image::Partition as Decided;
-use klamm_core::controller::{Image, image::Resource};
+use klamm_core::controller::{Image, directory, image::Resource};
 use klamm_core::id::{BrokerId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
 use klamm_core::invariant::{self, Given, Rising, Verdict};
 use klamm_core::partition::leader::Leader;
@@ -292,7 +292,10 @@ impl Oracle {
         // Whoever the controller has put out meanwhile does not count any more.
         let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
         let members = isr.confirmed().iter().filter(|member| decided.contains(member));
-        let joining = isr.proposed().into_iter().flatten().filter(|member| !isr.confirmed().contains(member));
+        // Nor does who has given up its log, by leave of the controller, which refuses now what its leader proposed before.
+        let gives_up =
+            |member: &&BrokerId| self.newest.1.partition(id).and_then(|decided| decided.directory(**member)) == Some(directory::LOST);
+        let joining = isr.proposed().into_iter().flatten().filter(|member| !isr.confirmed().contains(member) && !gives_up(member));
         let all = members.chain(joining).copied();
         let ends: Vec<(BrokerId, Offset)> = all.filter_map(|member| Some((member, self.end_of(member, id)?))).collect();
         invariant::committed_by_all(leader.high(), ends)

@@ -2,6 +2,7 @@ use super::cluster::{Cluster, SESSION, dir, ids};
 use crate::error::ErrorCode as E;
 use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use crate::wire::api::alter_partition::PartitionData;
+use crate::wire::api::assign_replicas_to_dirs as assign;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
 
 #[test]
@@ -131,6 +132,29 @@ fn a_replaced_disk_does_not_lead_by_itself() {
     c.beat(1);
     assert_eq!(c.state(t), (Some(1), vec![1], vec![]));
     assert!(c.partition(t).is_recovering);
+}
+
+#[test]
+fn a_new_log_on_a_replaced_disk_is_nobodys_last_leader() {
+    let mut c = Cluster::of(2);
+    let t = c.topic("t", &[1, 2], &[]);
+    c.isr(t, &[1]);
+    c.pass(SESSION);
+    c.beat(2);
+    let new_disk = BrokerRegistrationRequest { log_dirs: vec![dir(9)], ..Cluster::registration(1, 2, -1) };
+    c.register(&new_disk);
+    c.beat(1);
+    assert_eq!(c.partition(t).last_known_elr, ids(&[1]));
+    // It has made a new log there, and tells so: the other one, which nobody elects by itself, holds more.
+    let partitions = vec![assign::PartitionData { partition_index: t.index }];
+    let directories = vec![assign::DirectoryData { id: dir(9), topics: vec![assign::TopicData { topic_id: t.topic, partitions }] }];
+    let request = assign::AssignReplicasToDirsRequest { broker_id: BrokerId(1), broker_epoch: c.broker(1).epoch, directories };
+    assert_eq!(c.bench.run(|p| p.assign_replicas_to_dirs(&request)).error_code, E::NONE);
+    assert_eq!((c.state(t), c.partition(t).last_known_elr.clone()), ((None, vec![], vec![]), ids(&[])));
+    assert_eq!(c.partition(t).directories[0], dir(9));
+    c.fence(1);
+    assert_eq!(c.elect("t", 1), E::NONE);
+    assert_eq!(c.state(t), (Some(2), vec![2], vec![]));
 }
 
 #[test]
