@@ -43,6 +43,8 @@ struct Seen {
     saving: BTreeMap<Ticket, Election>,
     /// Logs that are on their way to begin anew.
     restarting: BTreeMap<Ticket, PartitionId>,
+    /// Logs that are being deleted.
+    deleting: BTreeMap<Ticket, (PartitionId, Replica)>,
     applied: Offset,
     /// It lost what was durable, which its next registration will say: the one that it had.
     lost_under: Option<i64>,
@@ -176,8 +178,10 @@ impl Oracle {
                 // Of a replica that has moved to another directory the old log goes.
                 let has_moved = |id: &PartitionId| view.partitions().any(|partition| partition.id == *id && partition.log != *log);
                 if let Some(id) = seen.logs.remove(log).filter(|id| !has_moved(id)) {
-                    seen.replicas.remove(&id);
                     seen.glances.remove(&id);
+                    if let Some(replica) = seen.replicas.remove(&id) {
+                        seen.deleting.insert(ticket, (id, replica));
+                    }
                 }
             }
             StoreOp::Save { name, bytes, .. } if name == ELECTION_FILE => {
@@ -192,6 +196,9 @@ impl Oracle {
     /// A node's store has done something.
     pub fn stored(&mut self, node: u32, ticket: Ticket, is_ok: bool) {
         let seen = self.seen(node);
+        if is_ok {
+            seen.deleting.remove(&ticket);
+        }
         if let Some(replica) = seen.restarting.remove(&ticket).filter(|_| is_ok).and_then(|id| seen.replicas.get_mut(&id)) {
             replica.former = None;
         }
@@ -216,6 +223,10 @@ impl Oracle {
             seen.saving.clear();
             seen.restarting.clear();
             seen.applied = Offset(-1);
+            // It died before they were gone. It finds them, and takes them up until it has read again that they are to go.
+            for (id, replica) in std::mem::take(&mut seen.deleting).into_values() {
+                seen.replicas.entry(id).or_insert(replica);
+            }
             seen.replicas.values_mut().for_each(|replica| replica.high = Offset::ZERO);
         }
     }
