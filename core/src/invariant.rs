@@ -4,7 +4,8 @@
 
 use crate::controller::image::Partition;
 use crate::id::{BrokerId, Offset};
-use std::collections::BTreeMap;
+use crate::quorum::Replica;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 /// What a rule says of what it was shown.
@@ -41,6 +42,17 @@ impl<K: Ord + Debug, V: PartialEq + Debug> Given<K, V> {
                 Ok(())
             }
         }
+    }
+
+    /// To whom `key` was given.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.all.get(key)
+    }
+
+    /// What was given, in order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
+        self.all.keys()
     }
 
     /// `key` is given, for the first time.
@@ -132,6 +144,27 @@ pub fn committed_by_majority(high: Offset, voters: usize, ends: impl IntoIterato
     ensure(holders > voters / 2, || format!("metadata is committed up to {high}, and {holders} of {voters} voters have it durable"))
 }
 
+/// One set of voters, and the next one in the same log: at most one voter comes or goes, so that any two majorities of both have a voter in common
+/// (Ongaro's dissertation, 4.1). A node on another disk is another voter.
+///
+/// # Errors
+/// Several do, or none are left.
+pub fn voter_change(before: &BTreeSet<Replica>, after: &BTreeSet<Replica>) -> Verdict {
+    ensure(!after.is_empty(), || format!("nobody votes any more, after {before:?}"))?;
+    let changed = before.symmetric_difference(after).count();
+    ensure(changed <= 1, || format!("{changed} voters come or go at once: {before:?}, then {after:?}"))
+}
+
+/// Who leads the quorum was elected: a majority of the voters gave it their votes. `votes` says for whom each of them voted in that epoch, as far as
+/// its disk has it.
+///
+/// # Errors
+/// No majority did.
+pub fn elected(leader: Replica, voters: &BTreeSet<Replica>, votes: impl Fn(&Replica) -> Option<Replica>) -> Verdict {
+    let granted = voters.iter().filter(|voter| votes(voter) == Some(leader)).count();
+    ensure(granted > voters.len() / 2, || format!("{leader:?} leads, and of the voters {voters:?} only {granted} have voted for it"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +242,31 @@ mod tests {
         high.reach("p", 3).unwrap();
         high.reach("q", 1).unwrap();
         high.reach("p", 2).unwrap_err();
+    }
+
+    #[test]
+    fn one_voter_comes_or_goes_at_a_time() {
+        let set = |all: &[(i32, u8)]| all.iter().map(|(id, disk)| (BrokerId(*id), Uuid([*disk; 16]))).collect::<BTreeSet<Replica>>();
+        let three = set(&[(1, 1), (2, 2), (3, 3)]);
+        voter_change(&three, &three).unwrap();
+        voter_change(&three, &set(&[(1, 1), (2, 2)])).unwrap();
+        voter_change(&set(&[(1, 1), (2, 2)]), &three).unwrap();
+        voter_change(&three, &set(&[(1, 1), (2, 2), (3, 4)])).unwrap_err();
+        voter_change(&three, &set(&[(1, 1)])).unwrap_err();
+        voter_change(&set(&[(1, 1)]), &set(&[])).unwrap_err();
+    }
+
+    #[test]
+    fn a_leader_was_elected_by_voters_on_their_disks() {
+        let voter = |id: i32, disk: u8| (BrokerId(id), Uuid([disk; 16]));
+        let voters = [voter(1, 1), voter(2, 2), voter(3, 3)].into();
+        let by = |granting: Vec<Replica>| {
+            elected(voter(1, 1), &voters, |voter| granting.contains(voter).then_some((BrokerId(1), Uuid([1; 16]))))
+        };
+        by(vec![voter(1, 1), voter(2, 2)]).unwrap();
+        by(vec![voter(1, 1), voter(2, 9)]).unwrap_err();
+        by(vec![voter(1, 1)]).unwrap_err();
+        elected(voter(1, 1), &voters, |_| Some(voter(2, 2))).unwrap_err();
     }
 
     #[test]

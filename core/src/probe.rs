@@ -65,6 +65,11 @@ mutants! {
     CommitOldEpoch = "commit-old-epoch",
     /// Observers, removed voters and a leader that is none count for the high watermark (KAFKA-16530, KIP-853).
     HwNotVoters = "hw-not-voters",
+    /// A node on a new disk votes, and counts, as the voter that it was on its old one, whose votes it has forgotten (KIP-853).
+    WipedVotesTwice = "wiped-votes-twice",
+    /// Voters change again before the last change is committed, or before a record of the leader's own epoch is: two majorities without a common
+    /// voter (Ongaro on raft-dev, 2015: "bug in single-server membership changes"; KIP-853).
+    TwoChangesAtOnce = "two-changes-at-once",
     /// A controller does not compare partition epochs: it takes an ISR that was made from another state (KAFKA-14154).
     AlterpartNoEpoch = "alterpart-no-epoch",
     /// A broker joins an ISR by a request that was made for its former life (KIP-903).

@@ -4,6 +4,7 @@
 mod ambush;
 mod fault;
 mod group;
+mod quorum;
 mod topics;
 
 use crate::workload::gone::Retention;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use fault::{DRIFT_MAX, Fault};
 pub use group::GroupKnobs;
+pub use quorum::QuorumKnobs;
 pub use topics::TopicKnobs;
 
 const MS: u64 = 1_000_000;
@@ -67,6 +69,8 @@ pub struct Plan {
     pub min_isr: u32,
     /// The topics under test, and behind them the one of producers that are not idempotent.
     pub topics: Vec<TopicKnobs>,
+    /// Voters of the metadata quorum come and go, if they do.
+    pub quorum: Option<QuorumKnobs>,
     /// About so often somebody moves replicas between nodes, in ns.
     pub reassign: Option<u64>,
     /// Brokers stand in so many racks, and some clients read from the replica in theirs (KIP-392); 0: nobody says where it stands.
@@ -151,6 +155,7 @@ impl Plan {
             replication: 1,
             min_isr: 1,
             topics: Vec::new(),
+            quorum: None,
             reassign: None,
             racks: 0,
             disks: 1,
@@ -192,7 +197,9 @@ impl Plan {
     #[must_use]
     pub fn loses_a_copy(&self) -> bool {
         let is_cached = self.durability == Durability::PageCache;
-        let takes = |fault: &Fault| matches!(fault, Fault::Wipe { .. }) || (is_cached && matches!(fault, Fault::PowerLoss { .. }));
+        let takes = |fault: &Fault| {
+            matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. }) || (is_cached && matches!(fault, Fault::PowerLoss { .. }))
+        };
         self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
@@ -200,11 +207,11 @@ impl Plan {
     #[must_use]
     pub fn of_whole_nodes(mut self) -> Self {
         (self.disks, self.move_dirs, self.racks) = (1, None, 0);
-        self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
+        self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::WipeVoter { .. }));
         if self.nodes == 1 {
             return self;
         }
-        Self { controllers: 0, groups: Vec::new(), trim: None, operator: None, reassign: None, ..self }
+        Self { controllers: 0, groups: Vec::new(), trim: None, operator: None, quorum: None, reassign: None, ..self }
     }
 
     /// The rack of whoever has this number: the racks take turns.
@@ -223,9 +230,16 @@ impl Plan {
         self.controllers + 1..=self.nodes
     }
 
-    /// Those of them that vote in the metadata quorum.
+    /// Those of them that vote in the metadata quorum, or may.
     pub fn voters(&self) -> impl Iterator<Item = u32> + use<> {
         1..=if self.controllers == 0 { self.nodes } else { self.controllers }
+    }
+
+    /// Those of them that vote at first.
+    #[must_use]
+    pub fn first_voters(&self) -> Vec<u32> {
+        let count = self.quorum.map_or(u32::MAX, |knobs| knobs.first);
+        self.voters().take(count as usize).collect()
     }
 
     fn with_topics(mut self) -> Self {
@@ -255,6 +269,20 @@ impl Plan {
             // The bad copy must not be the last one.
             faults = fault::with_rot(faults, self.durability, &candidates, &mut rng::stream(self.seed, "rot"));
         }
+        let voters = if controllers == 0 { nodes } else { controllers };
+        let mut rng_of_quorum = rng::stream(self.seed, "voters");
+        let mut quorum = quorum::quorum(voters, &mut rng_of_quorum);
+        // A node that is both loses topics with its votes, and in page-cache mode whoever else has them all counts as unclean once it is killed.
+        let may_wipe = quorum.is_some() && (controllers > 0 || self.durability == Durability::Fsync);
+        let voter_wipes = if may_wipe { quorum::wipes(voters, &mut rng_of_quorum) } else { Vec::new() };
+        if let Some(quorum) = &mut quorum {
+            quorum.wipes_until = voter_wipes.iter().map(|(at, _)| *at).max().unwrap_or(0);
+        }
+        if controllers == 0 && !voter_wipes.is_empty() {
+            fault::beside_wipes(&mut faults);
+            topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
+        }
+        faults.extend(voter_wipes);
         // One machine loses what page-cache durability does not keep: whatever it had acknowledged is on another one.
         let loses_one = self.durability == Durability::PageCache && rng::stream(self.seed, "loss").random_bool(0.5);
         if loses_one {
@@ -262,7 +290,7 @@ impl Plan {
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
         }
         // A broker that starts without one of its disks may have lost something, and leaves ISR and ELR: as with a full disk, there might be nobody left.
-        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::Rot { .. })) {
+        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
             faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         }
         faults.sort_unstable();
@@ -279,6 +307,7 @@ impl Plan {
             racks: *pick(&mut rng::stream(self.seed, "near"), &[2, 3, 0, 0]),
             metadata,
             imbalance_s: *pick(&mut rng, &[300, 300, 1, 4]),
+            quorum,
             relay: if loses_one { 0 } else { *pick(&mut rng, &[0, 0, 60]) },
             reassign: moves.filter(|_| !loses_one),
             idles: false,

@@ -17,11 +17,12 @@ use klamm_core::broker::{Broker, Config};
 use klamm_core::client::io::Address;
 use klamm_core::config::{BrokerConfig, Durability, Endpoint, LogDir, Properties};
 use klamm_core::id::{BrokerId, Uuid};
+use klamm_core::quorum::Replica as Voter;
 use klamm_core::rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Something the runner set for later.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +85,7 @@ pub fn run(plan: Plan) -> Outcome {
 impl Runner {
     fn new(plan: Plan) -> Self {
         let weather = Weather { delay: plan.delay, bytes: plan.codec, ..Default::default() };
-        let mut mesh = Mesh::new(plan.seed, weather, Oracle::new(plan.voters().count(), plan.durability));
+        let mut mesh = Mesh::new(plan.seed, weather, Oracle::new(first_voters(&plan), plan.durability));
         let mut stations = BTreeMap::new();
         for node in plan.nodes() {
             mesh.oracle().formatted(node, stage::directory(node));
@@ -111,6 +112,7 @@ impl Runner {
             let power = runner.plan.durability == Durability::Fsync;
             runner.mesh.die_in_swaps(Some(Swaps::new(rng::stream(runner.plan.seed, "swaps"), power)));
         }
+        runner.plan.nodes().for_each(|node| runner.tell_disk(node, 0));
         runner.plan.nodes().for_each(|node| runner.mesh.start(node));
         runner.add_clients();
         let faults = runner.plan.faults.clone();
@@ -123,6 +125,15 @@ impl Runner {
     fn add_clients(&mut self) {
         let cast = stage::cast(&self.plan, &self.addresses(), &self.book, &self.side, &mut self.rng);
         cast.into_iter().for_each(|(id, actor)| self.mesh.add_client(id, actor));
+    }
+
+    /// The operators know the disks of the nodes, as often as they formatted them.
+    fn tell_disk(&mut self, node: u32, formats: u32) {
+        let (mut book, id) = (self.book.borrow_mut(), BrokerId(node as i32));
+        book.disks.insert(id, metadata_directory(node, formats));
+        if formats > 0 {
+            book.replaced.insert(id);
+        }
     }
 
     /// Where clients find the nodes.
@@ -147,6 +158,7 @@ impl Runner {
         self.mesh.die_in_swaps(None);
         for node in self.plan.nodes() {
             self.mesh.drift(node, 0);
+            self.mesh.disarm(node);
             self.mesh.node(node).pace().slow_down(1.0);
             self.mesh.node(node).disks().iter().for_each(|disk| disk.faults(|faults| *faults = Default::default()));
             let station = self.station(node);
@@ -249,8 +261,30 @@ impl Runner {
         let brokers: Vec<u32> = self.plan.brokers().collect();
         let mut all = self.mesh.oracle().unsettled(&brokers);
         all.extend(self.book.borrow().missing.iter().cloned());
+        all.extend(self.unsettled_voters());
         all.extend(brokers.into_iter().flat_map(|node| self.doubles(node)));
         all
+    }
+
+    /// Where voters come and go, those are in the end who they are to be, and all nodes know it.
+    fn unsettled_voters(&mut self) -> Vec<String> {
+        // Who was not told of the first ones learns of them by a change.
+        let may_be_unknown = !self.mesh.oracle().names_voters();
+        if self.plan.quorum.is_none() {
+            return Vec::new();
+        }
+        let Some(voters) = self.book.borrow().voters.clone() else { return vec!["the operator cannot put the quorum in order".to_owned()] };
+        let known = |node: u32| -> Option<BTreeSet<Voter>> {
+            let view = self.mesh.node(node).broker()?.view();
+            Some(view.quorum_voters()?.iter().map(klamm_core::quorum::Voter::replica).collect())
+        };
+        let is_right = |known: &BTreeSet<Voter>| *known == voters || (known.is_empty() && may_be_unknown);
+        let other = |node: u32| Some((node, known(node))).filter(|(_, known)| !known.as_ref().is_some_and(is_right));
+        self.plan
+            .nodes()
+            .filter_map(other)
+            .map(|(node, known)| format!("node {node} knows the voters {known:?}, and they are {voters:?}"))
+            .collect()
     }
 
     /// Logs that lie on two disks of a node.
@@ -366,7 +400,9 @@ impl Runner {
         // For `--notes` of a run that went wrong: where the nodes stand.
         for node in self.plan.nodes().filter(|_| !self.violations.is_empty()) {
             let summary = self.mesh.node(node).broker().map_or_else(|| self.mesh.node(node).describe(), Broker::summary);
-            notes.push((self.mesh.now(), node, Level::Info, summary));
+            let voters = self.mesh.node(node).broker().and_then(|broker| broker.view().quorum_voters());
+            let voters: Vec<Voter> = voters.into_iter().flat_map(|all| all.iter().map(klamm_core::quorum::Voter::replica)).collect();
+            notes.push((self.mesh.now(), node, Level::Info, format!("{summary}\n  of the quorum's voters {voters:?}")));
         }
         let book = std::mem::take(&mut *self.book.borrow_mut());
         let side = std::mem::take(&mut *self.side.borrow_mut());
@@ -392,6 +428,9 @@ fn formatted(plan: &Plan, node: u32, formats: u32) -> Node {
     let disks: Vec<Disk> =
         names.map(|name| Disk::new(rng::stream(plan.seed, &stage::of_node(name, node)), Arc::new(pace.clone()))).collect();
     let directories: Vec<Uuid> = (0..plan.disks).map(|disk| stage::directory(node + 100 * formats + 20 * disk)).collect();
+    // Later it is one that joins the quorum, if it is made a voter.
+    let checkpoint = stage::first_checkpoint(plan, node).filter(|_| formats == 0);
+    wait_for(&pace, async { if let Some(bytes) = checkpoint { klamm::store::put_checkpoint(&disks[0], bytes).await } else { Ok(()) } });
     disks.iter().zip(&directories).for_each(|(disk, directory)| format(node, *directory, disk, &pace));
     Node::new(spec(plan, node, &directories), disks, pace)
 }
@@ -408,7 +447,7 @@ fn spec(plan: &Plan, node: u32, directories: &[Uuid]) -> Spec {
     let id = BrokerId(node as i32);
     let mut broker = BrokerConfig::new(id, stage::CLUSTER, clients, dirs, fixed).expect("properties of ours");
     if plan.nodes > 1 && plan.voters().any(|voter| voter == node) {
-        broker.controllers = vec![endpoint("CONTROLLER", 9093)];
+        broker.controllers = vec![stage::controller_endpoint(node)];
     }
     Spec {
         config: Config { tail_bytes_max: plan.tail_bytes, reserve_bytes: stage::RESERVE_BYTES, ..Config::new(broker) },
@@ -421,9 +460,27 @@ fn spec(plan: &Plan, node: u32, directories: &[Uuid]) -> Spec {
 /// Formats a disk, before time begins.
 fn format(node: u32, directory: Uuid, disk: &Disk, pace: &DiskPace) {
     let properties = MetaProperties { directory, ..stage::meta(node) };
-    let mut work = Box::pin(klamm::store::format(disk, &properties));
+    wait_for(pace, klamm::store::format(disk, &properties));
+}
+
+/// Has a disk do something, in no time.
+fn wait_for(pace: &DiskPace, work: impl Future<Output = std::io::Result<()>>) {
+    let mut work = Box::pin(work);
     let mut cx = Context::from_waker(Waker::noop());
-    while work.as_mut().poll(&mut cx).is_pending() {
-        pace.begun().into_iter().for_each(|(number, _)| pace.finish(number));
-    }
+    let done = loop {
+        match work.as_mut().poll(&mut cx) {
+            Poll::Ready(done) => break done,
+            Poll::Pending => pace.begun().into_iter().for_each(|(number, _)| pace.finish(number)),
+        }
+    };
+    done.expect("a new disk takes what a format writes");
+}
+
+/// The directory of a node's metadata log, on the disk that was formatted for the so manieth time.
+fn metadata_directory(node: u32, formats: u32) -> Uuid {
+    stage::directory(node + 100 * formats)
+}
+
+fn first_voters(plan: &Plan) -> BTreeSet<Voter> {
+    plan.first_voters().into_iter().map(|node| (BrokerId(node as i32), metadata_directory(node, 0))).collect()
 }

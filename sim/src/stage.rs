@@ -19,17 +19,20 @@ use crate::workload::sequence::{self, Sequences};
 use crate::workload::solo::{Soloist, Task};
 use crate::workload::times::Times;
 use crate::workload::trim::Trim;
+use crate::workload::voters::Voters;
 use crate::workload::whole::Whole;
 use crate::workload::{Book, PARTITIONS, place};
+use bytes::Bytes;
 use klamm::store::{Identity, MetaProperties, Options as StoreOptions};
 use klamm_core::client::TopicPartition;
 use klamm_core::client::consumer::GroupConfig;
 use klamm_core::client::io::{Address, Common};
 use klamm_core::client::producer::{Acks, Config as ProducerConfig};
-use klamm_core::config::Durability;
+use klamm_core::config::{Durability, Endpoint, quorum};
 use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::rng::Rng;
-use klamm_core::time::Instant;
+use klamm_core::time::{Instant, Timestamp};
+use klamm_core::wire::records::control::first_checkpoint as first_checkpoint_of;
 use klamm_jepsen::history::Key;
 use rand::Rng as _;
 use std::collections::BTreeMap;
@@ -102,8 +105,11 @@ pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> 
         all.push(("replica.selector.class", RACK_AWARE.to_owned()));
     }
     if plan.nodes > 1 {
-        let voters: Vec<String> = plan.voters().map(|node| format!("{node}@node-{node}:9093")).collect();
-        all.push(("controller.quorum.voters", voters.join(",")));
+        let of_voters = |named: &dyn Fn(u32) -> String| plan.voters().map(named).collect::<Vec<_>>().join(",");
+        all.push(match plan.quorum {
+            None => ("controller.quorum.voters", of_voters(&|node| format!("{node}@node-{node}:9093"))),
+            Some(_) => ("controller.quorum.bootstrap.servers", of_voters(&|node| format!("node-{node}:9093"))),
+        });
         all.push(("min.insync.replicas", plan.min_isr.to_string()));
         all.push(("default.replication.factor", plan.replication.to_string()));
         if plan.controllers > 0 {
@@ -149,6 +155,21 @@ pub(crate) fn owner(node: u32) -> Identity {
 /// What a format of the disk writes down.
 pub(crate) fn meta(node: u32) -> MetaProperties {
     MetaProperties { owner: owner(node), directory: directory(node) }
+}
+
+/// A node's controller listener.
+pub(crate) fn controller_endpoint(node: u32) -> Endpoint {
+    Endpoint { name: "CONTROLLER".to_owned(), host: format!("node-{node}"), port: 9093, security: 0 }
+}
+
+/// What the first format of a controller writes down of the quorum, where voters can change: those that it lists. The others join later.
+pub(crate) fn first_checkpoint(plan: &Plan, node: u32) -> Option<Bytes> {
+    let first = plan.first_voters();
+    if plan.quorum.is_none() || !first.contains(&node) {
+        return None;
+    }
+    let voter = |node: &u32| quorum::voter(BrokerId(*node as i32), directory(*node), &[controller_endpoint(*node)]);
+    Some(first_checkpoint_of(first.iter().map(voter).collect(), Timestamp(0)))
 }
 
 fn keys(plan: &Plan) -> Vec<Key> {
@@ -323,6 +344,10 @@ fn soloists(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)>
     }
     if let Some(every) = plan.reassign.map(Duration::from_nanos) {
         cast.push((ClientId(605), solo(at, Moves::new(plan, every, book.clone()))));
+    }
+    if let Some(knobs) = plan.quorum {
+        let operators = if knobs.rival { 2 } else { 1 };
+        cast.extend((0..operators).map(|number| (ClientId(606 + number), solo(at, Voters::new(plan, knobs, number, book.clone())))));
     }
     if let Some(every) = plan.operator.map(Duration::from_nanos) {
         let topics = (0..plan.keys.div_ceil(PARTITIONS)).map(|topic| format!("t{topic}")).collect();

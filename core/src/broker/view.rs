@@ -6,7 +6,7 @@ use crate::controller::Image;
 use crate::id::{BrokerId, LeaderEpoch, LogId, Offset};
 use crate::log::Log;
 use crate::partition::{Partition, PartitionId};
-use crate::quorum::Quorum;
+use crate::quorum::{Quorum, Voters};
 
 /// A look at a broker.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn broker_epoch(&self) -> Option<i64> {
         self.broker.life.epoch
+    }
+
+    /// The voters of the metadata quorum, as its log has them.
+    #[must_use]
+    pub fn quorum_voters(&self) -> Option<&'a Voters> {
+        self.broker.quorum.as_ref().map(Quorum::voters)
     }
 
     /// The epoch in which it leads the metadata quorum, if it does.

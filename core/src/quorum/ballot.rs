@@ -146,7 +146,7 @@ impl Quorum {
 
     /// Whether a request's voter is this node on this disk (KIP-853); older versions name neither.
     pub(super) fn is_me(&self, voter: BrokerId, directory: crate::id::Uuid) -> bool {
-        let wildcard = directory == crate::id::Uuid::ZERO;
+        let wildcard = directory == crate::id::Uuid::ZERO || mutant!(WipedVotesTwice);
         voter.0 < 0 || (voter == self.config.me && (wildcard || directory == self.config.directory))
     }
 }

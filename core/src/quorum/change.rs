@@ -11,6 +11,7 @@ use crate::wire::Response;
 use crate::wire::api::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use crate::wire::api::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use crate::wire::api::update_raft_voter::{CurrentLeader, UpdateRaftVoterRequest, UpdateRaftVoterResponse};
+use crate::{mutant, probe};
 use std::time::Duration;
 
 /// A replica that had all of the log within this time may become a voter, as in Kafka.
@@ -73,6 +74,7 @@ impl Quorum {
         let Role::Leader(leader) = &self.role else { return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
         let caught_up = leader.progress(&voter).and_then(|progress| progress.caught_up);
         if caught_up.is_none_or(|then| now.since(then.at) >= CAUGHT_UP_WITHIN) {
+            probe!("a replica is to vote that lags");
             return Err(ErrorCode::REQUEST_TIMED_OUT);
         }
         Ok(self.voters().with(voter))
@@ -172,7 +174,9 @@ impl Quorum {
         // Two changes at once could leave two majorities without a common voter; so could a change that an older leader left uncommitted, which
         // is why something of this epoch must be committed first.
         let busy = !matches!(leader.change, Change::None);
-        if busy || leader.high.is_none_or(|high| self.voters_at() >= high) {
+        let is_free = !busy && leader.high.is_some_and(|high| self.voters_at() < high);
+        if !is_free && !mutant!(TwoChangesAtOnce) {
+            probe!("voters are asked to change while they do");
             return Err(ErrorCode::REQUEST_TIMED_OUT);
         }
         // Voters without directories are those of `controller.quorum.voters`: kraft.version 0, which cannot change.
@@ -214,6 +218,7 @@ impl Quorum {
             }
             Change::Appended { waiter, .. } if waiter.until <= now => {
                 // It may be committed later, which nobody is told. No other change begins before.
+                probe!("a change of the voters was not committed in time");
                 leader.change = Change::None;
                 self.finish(waiter, ErrorCode::REQUEST_TIMED_OUT);
             }
@@ -230,6 +235,7 @@ impl Quorum {
             Change::Appended { waiter, .. } => Some(waiter),
         };
         if let Some(waiter) = waiter {
+            probe!("a leader leads no more before the voters have changed");
             self.finish(waiter, ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::client::io::Address;
 use crate::id::{BrokerId, Uuid};
+use crate::mutant;
 use crate::wire::records::raft::{Endpoint, KRaftVersionFeature, VotersRecord, VotersRecordVoter};
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ impl Voter {
     /// Whether `replica` is this voter. Where one of both does not know the directory, the id decides.
     #[must_use]
     pub fn is(&self, (id, directory): Replica) -> bool {
-        self.id == id && (self.directory == Uuid::ZERO || directory == Uuid::ZERO || self.directory == directory)
+        self.id == id
+            && (mutant!(WipedVotesTwice) || self.directory == Uuid::ZERO || directory == Uuid::ZERO || self.directory == directory)
     }
 
     /// The voter as replica.

@@ -2,6 +2,7 @@
 //! those of `klamm_core::invariant`; here is what they need to know of the past and of the other nodes.
 
 mod clients;
+mod quorum;
 mod replica;
 mod settled;
 #[cfg(test)]
@@ -15,13 +16,14 @@ use klamm_core::controller::image::Partition as Decided;
 use klamm_core::controller::{Image, directory, image::Resource};
 use klamm_core::id::{BrokerId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
 use klamm_core::invariant::{self, Given, Rising, Verdict};
+use klamm_core::partition::isr::Isr;
 use klamm_core::partition::leader::Leader;
 use klamm_core::partition::{Owner, Partition, PartitionId};
 use klamm_core::quorum::{Election, Replica as Voter};
 use klamm_core::store::StoreOp;
 use klamm_core::wire::Response;
-use replica::Replica;
-use std::collections::BTreeMap;
+use replica::{Replica, Voters};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
 use truth::Truth;
 
@@ -55,8 +57,8 @@ struct Seen {
 pub struct Oracle {
     nodes: BTreeMap<u32, Seen>,
     durability: Durability,
-    /// How many nodes vote in the metadata quorum.
-    voters: usize,
+    /// Who votes in the metadata quorum before its log says anything of that.
+    first_voters: Voters,
     truths: BTreeMap<PartitionId, Truth>,
     leaders: Given<(PartitionId, LeaderEpoch), u32>,
     quorum_leaders: Given<LeaderEpoch, u32>,
@@ -73,13 +75,13 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Nothing was seen yet of a cluster with so many voters, whose brokers count appends as done by `durability`.
+    /// Nothing was seen yet of a cluster with these voters at first, whose brokers count appends as done by `durability`.
     #[must_use]
-    pub fn new(voters: usize, durability: Durability) -> Self {
+    pub fn new(first_voters: BTreeSet<Voter>, durability: Durability) -> Self {
         Self {
             durability,
             nodes: BTreeMap::new(),
-            voters,
+            first_voters,
             truths: BTreeMap::new(),
             leaders: Given::new("leadership"),
             quorum_leaders: Given::new("leadership of the metadata quorum"),
@@ -159,7 +161,12 @@ impl Oracle {
             StoreOp::Append { log, batches, .. } => {
                 if let Some(partition) = view.by_log(*log) {
                     let replica = seen.replicas.entry(partition.id).or_default();
-                    replica.append(batches, partition.owner == Owner::Controller);
+                    let is_metadata = partition.owner == Owner::Controller;
+                    replica.append(batches, is_metadata);
+                    if let Some(first) = batches.first().filter(|_| is_metadata) {
+                        let verdict = self.see_changes(node, partition, first.header().base_offset);
+                        self.judge(node, verdict);
+                    }
                 }
             }
             StoreOp::Truncate { log, to } => {
@@ -253,8 +260,13 @@ impl Oracle {
             }
         }
         if let Some(epoch) = view.quorum_led() {
+            let is_new = self.quorum_leaders.get(&epoch).is_none();
             let verdict = self.quorum_leaders.give(epoch, node);
             self.judge(node, verdict);
+            if is_new {
+                let verdict = self.see_elected(node, epoch);
+                self.judge(node, verdict);
+            }
         }
     }
 
@@ -271,7 +283,7 @@ impl Oracle {
         let seen = self.seen(node);
         let has_lost = seen.lost_under.is_some();
         let replica = seen.replicas.entry(id).or_default();
-        let before = replica.durable;
+        let (before, known, high_before) = (replica.durable, replica.end, replica.high);
         replica.see(log, has_lost)?;
         // What could not be written is taken back, and its offsets are given anew.
         let replica = &self.nodes[&node].replicas[&id];
@@ -288,17 +300,19 @@ impl Oracle {
         let before = truth.high;
         truth.compare(replica, high, led)?;
         if let Some(leader) = partition.leader() {
-            self.see_leader(node, partition, leader)?;
+            match leader.isr() {
+                None => self.see_quorum_high(node, leader, known, high > high_before)?,
+                Some(isr) => self.see_leader(node, partition, leader, isr)?,
+            }
+        }
+        if is_metadata {
+            self.see_voters(node, view)?;
         }
         if high > before && !is_metadata { self.see_candidates(id) } else { Ok(()) }
     }
 
-    fn see_leader(&mut self, node: u32, partition: &Partition, leader: &Leader) -> Verdict {
+    fn see_leader(&mut self, node: u32, partition: &Partition, leader: &Leader, isr: &Isr) -> Verdict {
         let id = partition.id;
-        let Some(isr) = leader.isr() else {
-            let ends = self.nodes.values().filter_map(|seen| seen.replicas.get(&id)).map(|replica| replica.durable);
-            return invariant::committed_by_majority(leader.high(), self.voters, ends);
-        };
         self.leaders.give((id, leader.epoch), node)?;
         // Whoever the controller has put out meanwhile does not count any more.
         let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
@@ -380,7 +394,7 @@ fn min_isr(image: &Image, topic: &str) -> Option<usize> {
 fn glance<'a>(view: View<'a>, partition: &'a Partition) -> Option<Glance> {
     let log = view.log(partition)?;
     let leads = partition.leader().map(|leader| {
-        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), isr.proposed().map_or(0, std::collections::BTreeSet::len)));
+        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), isr.proposed().map_or(0, BTreeSet::len)));
         (leader.epoch, isr.0, isr.1)
     });
     Some((log.start(), log.end(), log.durable(), partition.high(), leads))

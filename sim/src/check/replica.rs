@@ -2,8 +2,11 @@
 
 use klamm_core::id::{LeaderEpoch, Offset};
 use klamm_core::log::Log;
+use klamm_core::quorum::Replica as Voter;
 use klamm_core::wire::batch::Batch;
-use std::collections::BTreeMap;
+use klamm_core::wire::records::control::ControlRecord;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 
 /// One batch of a log.
 #[derive(Clone, Debug)]
@@ -25,10 +28,23 @@ impl Held {
 /// Batches, by their first offset.
 pub(super) type Content = BTreeMap<Offset, Held>;
 
+/// Voters of the metadata quorum.
+pub(super) type Voters = BTreeSet<Voter>;
+
+/// The voters that a batch of the metadata log names, if it does.
+fn voters_of(batch: &Batch) -> Option<Voters> {
+    let records = batch.header().is_control().then(|| ControlRecord::all(batch).ok()).flatten()?;
+    let named = |record| if let ControlRecord::KRaftVoters(named) = record { Some(named) } else { None };
+    let named = records.into_iter().find_map(named)?;
+    Some(named.voters.iter().map(|voter| (voter.voter_id, voter.voter_directory_id)).collect())
+}
+
 /// One replica's log.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replica {
     pub(super) content: Content,
+    /// Who votes from which of them on. One that is not among the batches any more does not count.
+    pub(super) voters: BTreeMap<Offset, Voters>,
     pub(super) start: Offset,
     /// What lies below was let go when the log began later. After a crash it may begin earlier again, since a deletion is durable only after its answer.
     pub(super) forgotten: Offset,
@@ -50,6 +66,10 @@ impl Replica {
             self.content.split_off(&header.base_offset);
             let held = Held { next: header.next_offset(), epoch: header.leader_epoch, crc: header.crc, batch: keep.then(|| batch.clone()) };
             self.content.insert(header.base_offset, held);
+            if keep {
+                self.voters.split_off(&header.base_offset);
+                self.voters.extend(voters_of(batch).map(|voters| (header.base_offset, voters)));
+            }
         }
     }
 
@@ -115,6 +135,11 @@ impl Replica {
         }
         self.high = high;
         Ok(())
+    }
+
+    /// Who votes by the batches that it holds of `range`, the newest last.
+    pub(super) fn voters(&self, range: impl RangeBounds<Offset>) -> impl DoubleEndedIterator<Item = (Offset, &Voters)> {
+        self.voters.range(range).map(|(at, voters)| (*at, voters)).filter(|(at, _)| self.content.contains_key(at))
     }
 
     /// From where on its content is known here.

@@ -1,12 +1,15 @@
 //! What of a partition is committed: found out from its leaders, and true for ever.
 
-use super::replica::{Content, Replica};
+use super::replica::{Content, Replica, Voters};
 use klamm_core::id::Offset;
+use std::collections::BTreeMap;
 
 /// The committed part of one partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Truth {
     pub(super) content: Content,
+    /// Who votes from which batch of the metadata log on.
+    pub(super) voters: BTreeMap<Offset, Voters>,
     pub(super) high: Offset,
 }
 
@@ -24,7 +27,10 @@ impl Truth {
             for (base, held) in replica.content.range(from..high) {
                 match self.content.get(base) {
                     Some(other) if held.is(other) => {}
-                    None if *base >= self.high => drop(self.content.insert(*base, held.clone())),
+                    None if *base >= self.high => {
+                        self.content.insert(*base, held.clone());
+                        self.voters.extend(replica.voters.get(base).map(|voters| (*base, voters.clone())));
+                    }
                     // Before this leader's log began; whoever committed it told its content.
                     other => return Err(format!("at offset {base} it holds {held:?}, and {other:?} is committed")),
                 }
@@ -40,13 +46,25 @@ impl Truth {
     /// # Errors
     /// It does not.
     pub(super) fn is_held_by(&self, replica: &Replica) -> Result<(), String> {
-        if replica.durable < self.high {
-            return Err(format!("it has {} durable, and {} is committed", replica.durable, self.high));
+        self.is_held_below(replica, replica.durable)
+    }
+
+    fn is_held_below(&self, replica: &Replica, end: Offset) -> Result<(), String> {
+        if end < self.high {
+            return Err(format!("it holds what is below {end}, and {} is committed", self.high));
         }
         match self.content.last_key_value().filter(|(base, held)| !replica.holds(**base, held)) {
             Some((base, held)) => Err(format!("at offset {base} it holds {:?}, and {held:?} is committed", replica.content.get(base))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a replica that leads the metadata quorum holds everything, be it durable yet or not.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn is_known_to(&self, replica: &Replica) -> Result<(), String> {
+        self.is_held_below(replica, replica.end)
     }
 
     /// The same of every batch.

@@ -269,6 +269,12 @@ impl Mesh {
         self.hosts.get_mut(&id).expect("a node of this mesh").crash_after = Some((effects, power));
     }
 
+    /// Nothing lies in wait for a node any more.
+    pub fn disarm(&mut self, id: u32) {
+        let host = self.hosts.get_mut(&id).expect("a node of this mesh");
+        (host.ambush, host.crash_after) = (None, None);
+    }
+
     /// From now on nodes die, or do not die any more, in the midst of swaps.
     pub fn die_in_swaps(&mut self, swaps: Option<Swaps>) {
         self.swaps = swaps;

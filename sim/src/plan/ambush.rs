@@ -40,7 +40,8 @@ impl Fault {
     /// Whether the process may end by it without a clean stop.
     fn may_end_badly(self) -> bool {
         match self {
-            Self::Kill { .. } | Self::PowerLoss { .. } | Self::Ambush { .. } | Self::KillMany { .. } | Self::Wipe { .. } => true,
+            Self::Kill { .. } | Self::PowerLoss { .. } | Self::Ambush { .. } | Self::KillMany { .. } => true,
+            Self::Wipe { .. } | Self::WipeVoter { .. } => true,
             Self::FailSync | Self::FailWrite | Self::FailReads(_) | Self::FillDisk { .. } | Self::BreakDisk { .. } => true,
             Self::Restart { .. } | Self::Pause(_) | Self::PauseClient(_) | Self::Cut(_) => false,
             Self::OneWay(_) | Self::Ring(_) | Self::SlowLink { .. } | Self::Refuse(_) | Self::Drift(_) | Self::Rolling { .. } => false,

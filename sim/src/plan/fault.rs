@@ -114,6 +114,11 @@ pub enum Fault {
         /// How long it stays down, in ns.
         down: u64,
     },
+    /// A voter of the metadata quorum loses its disk, and starts on another one that is formatted anew: as an observer, since it has forgotten its votes.
+    WipeVoter {
+        /// How long it stays down, in ns.
+        down: u64,
+    },
     /// A clean stop and a start of one node after the other.
     Rolling {
         /// How long each stays down, in ns.
@@ -149,6 +154,7 @@ impl Fault {
             Self::Drift(_) => "drift",
             Self::KillMany { .. } => "kill-many",
             Self::Wipe { .. } => "wipe",
+            Self::WipeVoter { .. } => "wipe-voter",
             Self::Rolling { .. } => "rolling-restart",
         }
     }
@@ -209,15 +215,21 @@ pub(super) fn of_clusters(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fa
     all
 }
 
-/// One or two disks are lost. A broker that starts on a full disk cannot write down under which epoch it is registered, so that its next start counts
-/// as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. One that cannot read a replica gives it up, to
-/// have it filled anew from one that the controller may not know to be lost yet. The atlas allows neither beside a wipe.
+/// One or two disks are lost.
 pub(super) fn with_wipes(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
-    faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. } | Fault::FailReads(_)));
+    beside_wipes(&mut faults);
     for _ in 0..rng.random_range(1..=2) {
         faults.push((rng.random_range(4 * SECOND..LOAD - 4 * SECOND), Fault::Wipe { down: rng.random_range(10 * MS..3 * SECOND) }));
     }
     faults
+}
+
+/// What remains of the faults beside those that take the disk of a broker. A broker that starts on a full disk cannot write down under which epoch it is registered, so that its next start counts
+/// as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. One that cannot read a replica gives it up, to
+/// have it filled anew from one that the controller may not know to be lost yet; and of a batch that rots the good copy may go. The atlas allows none of
+/// them beside a wipe.
+pub(super) fn beside_wipes(faults: &mut Vec<(u64, Fault)>) {
+    faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. } | Fault::FailReads(_) | Fault::Rot { .. }));
 }
 
 fn of_cluster(kind: u32, durability: Durability, rng: &mut Rng) -> Fault {

@@ -1,6 +1,6 @@
 //! Faults strike: what each of them does to the mesh. Whether it bit is written into the ledger of the node it struck.
 
-use super::{Alarm, Runner, formatted};
+use super::{Alarm, Runner, formatted, metadata_directory};
 use crate::cluster::mesh::Ambush;
 use crate::plan::Fault;
 use crate::stage::{self, NODE, SECOND};
@@ -110,6 +110,7 @@ impl Runner {
             | Fault::Drift(_)
             | Fault::KillMany { .. }
             | Fault::Wipe { .. }
+            | Fault::WipeVoter { .. }
             | Fault::Rolling { .. } => self.strike_cluster(fault, node),
         }
     }
@@ -136,6 +137,11 @@ impl Runner {
                 let victim = brokers[self.rng.random_range(0..brokers.len())];
                 return self.wipe(victim, down, fault.name());
             }
+            Fault::WipeVoter { down } => {
+                let voters: Vec<u32> = self.plan.voters().filter(|node| self.mesh.oracle().can_spare_voter(*node)).collect();
+                let Some(victim) = voters.get(self.rng.random_range(0..voters.len().max(1))) else { return };
+                return self.wipe(*victim, down, fault.name());
+            }
             Fault::Rolling { down } => {
                 for (at, victim) in (0..).zip(self.plan.nodes()) {
                     self.alarm(now + at * (down + ROLLING_PAUSE), Alarm::Restart(victim, down));
@@ -146,7 +152,7 @@ impl Runner {
         self.station(node).ledger.bit(fault.name());
     }
 
-    /// A broker loses its disk, if that takes nothing from the cluster for ever.
+    /// A node loses its disk, if that takes nothing from the cluster for ever.
     fn wipe(&mut self, node: u32, down: u64, name: &'static str) {
         if !self.mesh.oracle().can_spare(node) || self.mesh.node(node).broker().is_none() {
             return;
@@ -157,7 +163,8 @@ impl Runner {
         station.ledger.another_disk();
         let formats = station.formats;
         self.mesh.replace(node, formatted(&self.plan, node, formats));
-        self.mesh.oracle().formatted(node, stage::directory(node + 100 * formats));
+        self.mesh.oracle().formatted(node, metadata_directory(node, formats));
+        self.tell_disk(node, formats);
         self.station(node).ledger.bit(name);
     }
 

@@ -16,12 +16,14 @@ pub mod sequence;
 pub mod solo;
 pub mod times;
 pub mod trim;
+pub mod voters;
 pub mod whole;
 
 use gone::Gone;
 use group::Ledger;
 use klamm_core::client::{Topic, TopicPartition};
-use klamm_core::id::LeaderEpoch;
+use klamm_core::id::{BrokerId, LeaderEpoch, Uuid};
+use klamm_core::quorum::Replica as Voter;
 use klamm_core::time::Instant;
 use klamm_jepsen::history::{Key, Offset, Process, Recorder, Value};
 use std::cell::RefCell;
@@ -74,6 +76,12 @@ pub struct Shared {
     pub group_processes: BTreeSet<Process>,
     /// Every group is stable and has committed everything.
     pub groups_settled: bool,
+    /// The id of the directory that each node has its metadata log in, as whoever formatted it last was told.
+    pub disks: BTreeMap<BrokerId, Uuid>,
+    /// The nodes that have lost a disk.
+    pub replaced: BTreeSet<BrokerId>,
+    /// Who votes in the end, by what the operator of the quorum achieved; `None` while it is at work.
+    pub voters: Option<BTreeSet<Voter>>,
     /// What the cluster lacks, as a node told last.
     pub missing: Vec<String>,
     /// What was last heard of each group: for the report of one that does not settle.

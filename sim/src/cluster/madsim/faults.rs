@@ -112,6 +112,7 @@ impl Runner {
             | Fault::Drift(_)
             | Fault::KillMany { .. }
             | Fault::Wipe { .. }
+            | Fault::WipeVoter { .. }
             | Fault::Rolling { .. } => return false,
         }
         true
