@@ -39,6 +39,8 @@ pub struct Voters {
     next: Instant,
     /// Who voted when it last looked, and who led.
     seen: Option<(BTreeSet<Voter>, BrokerId)>,
+    /// What it saw before it asked for the last change.
+    before: Option<(BTreeSet<Voter>, BrokerId)>,
     asked: Option<Asked>,
     /// The same is to be asked again at once.
     again: Option<Asked>,
@@ -86,6 +88,7 @@ impl Voters {
             rng: rng::stream(plan.seed, &format!("operator of voters {number}")),
             next: Instant(knobs.every),
             seen: None,
+            before: None,
             asked: None,
             again: None,
             alone_from: None,
@@ -107,7 +110,8 @@ impl Voters {
 
     /// What is to be done while faults strike.
     fn choose(&mut self, now: Now) -> Asked {
-        let Some((voters, leader)) = self.seen.take() else { return Asked::Describe };
+        self.before = self.seen.take();
+        let Some((voters, leader)) = self.before.clone() else { return Asked::Describe };
         if self.rng.random_ratio(1, 5) {
             return self.choose_nonsense(&voters);
         }
@@ -325,7 +329,13 @@ impl Task for Voters {
         };
         self.judge(&asked, code);
         self.became(&asked, Some(code));
-        if !self.is_alone() && self.rng.random_ratio(1, 6) {
+        if self.is_alone() {
+            return;
+        }
+        // The next change at once: the last one may not be committed yet, if the operator did not wait for that.
+        if let Some((voters, leader)) = self.before.take().filter(|_| code.is_none() && self.rng.random_ratio(2, 3)) {
+            (self.seen, self.next) = (Some((applied(&voters, &asked), leader)), now.at);
+        } else if self.rng.random_ratio(1, 6) {
             (self.again, self.next) = (Some(asked), now.at);
         }
     }
