@@ -128,6 +128,10 @@ mutants! {
     DiscardUnremembered = "discard-unremembered",
     /// A log in a directory that went offline while it was void counts again when the directory is back.
     VoidForgotten = "void-forgotten",
+    /// What a replica left in a directory that is offline counts beside its new log.
+    OfflineLogCounts = "offline-log-counts",
+    /// The last leader is elected with the new, empty log that it has on another disk (KIP-966).
+    EmptiedLeads = "emptied-leads",
     /// A node carries out metadata as soon as it is in its log, committed or not.
     ActBeforeCommit = "act-before-commit",
     /// A commit of an older generation is stored.

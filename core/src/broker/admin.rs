@@ -195,10 +195,8 @@ impl Broker {
     /// This node has read as much of the metadata as any process before it: where a log's name belongs to another topic, that one is the newer.
     pub(super) fn settle_clashes(&mut self) {
         for (folder, id) in std::mem::take(&mut self.admin.clashing) {
-            let me = self.config.broker.id;
             let Some(topic) = self.image().topic_by_id(id.topic) else { continue };
-            let is_mine = topic.partitions.get(&id.index).is_some_and(|partition| partition.replicas.contains(&me));
-            if !is_mine || self.partitions.contains_key(&id) {
+            if !self.is_mine(id) || self.partitions.contains_key(&id) {
                 continue;
             }
             let name = topic.name.clone();
@@ -240,6 +238,11 @@ impl Broker {
         let Some(topic) = self.image().topic_by_id(topic) else { return false };
         let decided = topic.partitions.iter().find(|(index, _)| format!("{}-{index}", topic.name) == folder);
         decided.is_some_and(|(_, decided)| !decided.replicas.contains(&self.config.broker.id))
+    }
+
+    /// Whether the metadata gives this broker a replica of it.
+    fn is_mine(&self, id: PartitionId) -> bool {
+        self.image().partition(id).is_some_and(|partition| partition.replicas.contains(&self.config.broker.id))
     }
 
     /// Makes a partition's log, or waits until an older log of that name is gone.
@@ -317,9 +320,8 @@ impl Broker {
 
     fn make_blocked(&mut self, folder: &str) {
         let Some(id) = self.admin.blocked.remove(folder) else { return };
-        let me = self.config.broker.id;
         let Some(topic) = self.image().topic_by_id(id.topic) else { return };
-        if !topic.partitions.get(&id.index).is_some_and(|partition| partition.replicas.contains(&me)) {
+        if !self.is_mine(id) {
             probe!("a replica moves away again before its folder is free");
             return self.partition_made(id);
         }
@@ -366,12 +368,9 @@ impl Broker {
 
     /// Makes, plays or removes a partition, as the metadata says. Returns its topic's configuration, for the next one.
     fn place(&mut self, id: PartitionId, config: Option<Arc<TopicConfig>>, until: &mut BTreeSet<PartitionId>) -> Option<Arc<TopicConfig>> {
-        let me = self.config.broker.id;
-        let topic = self.image().topic_by_id(id.topic)?;
-        let name = topic.name.clone();
-        let is_mine = topic.partitions.get(&id.index).is_some_and(|p| p.replicas.contains(&me));
+        let name = self.image().topic_by_id(id.topic)?.name.clone();
         let config = config.unwrap_or_else(|| Arc::new(self.image().topic_config(&name, &self.config.broker)));
-        match (is_mine, self.partitions.contains_key(&id)) {
+        match (self.is_mine(id), self.partitions.contains_key(&id)) {
             (true, true) => {
                 self.play(id);
                 self.look_at_place(id);

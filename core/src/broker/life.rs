@@ -7,7 +7,7 @@ use super::io::{Lane, Unreachable};
 use super::{Broker, Timer, ms};
 use crate::controller::features::SUPPORTED;
 use crate::error::ErrorCode;
-use crate::id::Uuid;
+use crate::id::{DirId, Uuid};
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::time::Instant;
 use crate::wire::Response;
@@ -98,10 +98,10 @@ impl Broker {
         }
     }
 
-    fn offline_dir_ids(&self) -> Vec<Uuid> {
-        let offline = self.config.broker.dirs().filter(|(dir, _)| self.dir_offline(*dir).is_some());
-        // One that never opened has told nobody its id.
-        offline.map(|(_, dir)| dir.id).filter(|id| *id != Uuid::ZERO).collect()
+    /// The directories that went offline. One that never opened has told nobody its id.
+    pub(super) fn offline_dir_ids(&self) -> Vec<Uuid> {
+        let id = |dir: DirId| self.config.broker.dirs[usize::from(dir.0)].id;
+        self.offline_dirs().map(id).filter(|id| *id != Uuid::ZERO).collect()
     }
 
     fn registration(&self) -> BrokerRegistrationRequest {

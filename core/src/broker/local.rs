@@ -95,6 +95,7 @@ impl Broker {
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
     }
 
+    /// The directories that cannot be used.
     pub(super) fn offline_dirs(&self) -> impl Iterator<Item = DirId> + '_ {
         (0..).map(DirId).zip(&self.dirs).filter(|(_, known)| known.offline.is_some()).map(|(dir, _)| dir)
     }

@@ -7,6 +7,7 @@ use super::draft::{Draft, directory};
 use super::plan::{Plan, Planner};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, Uuid};
+use crate::mutant;
 use crate::partition::PartitionId;
 use crate::wire::api::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, DirectoryData, DirectoryResult, PartitionData, PartitionResult, TopicData,
@@ -60,7 +61,7 @@ fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -
     // Its log lies on another disk because the broker has no longer the one where it was: so it is a new log. A disk that is found again later may hold
     // the old one, which then counts for nothing.
     let is_new = |former| former != dir && !draft.broker(broker).is_some_and(|b| b.has_directory(former));
-    let emptied = partition.directory(broker).filter(|former| is_new(*former)).map(|_| broker);
+    let emptied = partition.directory(broker).filter(|former| is_new(*former) && !mutant!(EmptiedLeads)).map(|_| broker);
     let target = Target { moved: Some((broker, dir)), lost: emptied, emptied, election, ..Target::of(partition) };
     draft.change(id, if is_online { target } else { target.without(broker) });
     Ok(())

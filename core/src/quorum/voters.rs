@@ -2,7 +2,6 @@
 
 use crate::client::io::Address;
 use crate::id::{BrokerId, Uuid};
-use crate::mutant;
 use crate::wire::records::raft::{Endpoint, KRaftVersionFeature, VotersRecord, VotersRecordVoter};
 use std::collections::BTreeMap;
 
@@ -24,8 +23,7 @@ impl Voter {
     /// Whether `replica` is this voter. Where one of both does not know the directory, the id decides.
     #[must_use]
     pub fn is(&self, (id, directory): Replica) -> bool {
-        self.id == id
-            && (mutant!(WipedVotesTwice) || self.directory == Uuid::ZERO || directory == Uuid::ZERO || self.directory == directory)
+        self.id == id && (self.directory == Uuid::ZERO || directory == Uuid::ZERO || self.directory == directory)
     }
 
     /// The voter as replica.

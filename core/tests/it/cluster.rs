@@ -419,15 +419,21 @@ fn a_copy_that_is_not_whole_is_shown_as_such() {
     assert_eq!((shown(from), shown(to)), ((false, false), (true, true)));
 }
 
+/// The one replica of `t`, with six records, after so many steps of its move to the other directory; and whether that is done.
+fn moving(steps: usize) -> (Pair, bool) {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[1], &[]);
+    (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
+    let to = lies(&pair.bench).1;
+    pair.bench.send(CLIENT, 2, move_to(to));
+    let is_done = !(0..steps).all(|_| pair.bench.step());
+    (pair, is_done)
+}
+
 #[test]
 fn a_crash_at_any_point_of_a_move_loses_nothing() {
     for steps in 0.. {
-        let mut pair = Pair::new(&[]);
-        pair.create(&[1], &[]);
-        (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
-        let to = lies(&pair.bench).1;
-        pair.bench.send(CLIENT, 2, move_to(to));
-        let is_done = !(0..steps).all(|_| pair.bench.step());
+        let (mut pair, is_done) = moving(steps);
         pair.bench.crash();
         assert_eq!(pair.bench.produce("t", 0, 1), E::NONE, "after {steps} steps; {:?}", pair.bench.notes);
         pair.bench.crash();
@@ -559,12 +565,7 @@ fn a_replica_with_two_logs_is_offline_until_it_moves_away() {
 #[test]
 fn a_log_that_is_opened_anew_in_the_midst_of_a_move_is_copied_anew() {
     for steps in 0.. {
-        let mut pair = Pair::new(&[]);
-        pair.create(&[1], &[]);
-        (0..3).for_each(|_| assert_eq!(pair.bench.produce("t", 0, 2), E::NONE));
-        let to = lies(&pair.bench).1;
-        pair.bench.send(CLIENT, 2, move_to(to));
-        let is_done = !(0..steps).all(|_| pair.bench.step());
+        let (mut pair, is_done) = moving(steps);
         pair.bench.refuse_append("t-0");
         let acknowledged = 6 + i64::from(pair.bench.produce("t", 0, 1) == E::NONE);
         pair.bench.crash();

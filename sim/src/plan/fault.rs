@@ -224,10 +224,10 @@ pub(super) fn with_wipes(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u
     faults
 }
 
-/// What remains of the faults beside those that take the disk of a broker. A broker that starts on a full disk cannot write down under which epoch it is registered, so that its next start counts
-/// as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. One that cannot read a replica gives it up, to
-/// have it filled anew from one that the controller may not know to be lost yet; and of a batch that rots the good copy may go. The atlas allows none of
-/// them beside a wipe.
+/// What remains of the faults beside those that take the disk of a broker. A broker that starts on a full disk cannot write down under which epoch it is
+/// registered, so that its next start counts as unclean, and it leaves ISR and ELR (KIP-966): while another one's disk is lost, it might be the last. One
+/// that cannot read a replica gives it up, to have it filled anew from one that the controller may not know to be lost yet; and of a batch that rots the
+/// good copy may go. The atlas allows none of them beside a wipe.
 pub(super) fn beside_wipes(faults: &mut Vec<(u64, Fault)>) {
     faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. } | Fault::FailReads(_) | Fault::Rot { .. }));
 }

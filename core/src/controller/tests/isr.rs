@@ -1,6 +1,7 @@
 use super::cluster::{Cluster, SESSION, dir, ids};
 use crate::error::ErrorCode as E;
 use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
+use crate::partition::PartitionId;
 use crate::wire::api::alter_partition::PartitionData;
 use crate::wire::api::assign_replicas_to_dirs as assign;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
@@ -112,9 +113,8 @@ fn only_leave_makes_an_unclean_leader() {
     assert!(c.partition(t).is_recovering);
 }
 
-#[test]
-fn a_replaced_disk_does_not_lead_by_itself() {
-    // The last known leader comes back with an empty disk: whoever follows it would be cut to nothing.
+/// The last known leader comes back with an empty disk: whoever follows it would be cut to nothing.
+fn with_a_replaced_disk() -> (Cluster, PartitionId) {
     let mut c = Cluster::of(2);
     let t = c.topic("t", &[1, 2], &[]);
     c.isr(t, &[1]);
@@ -123,6 +123,12 @@ fn a_replaced_disk_does_not_lead_by_itself() {
     let new_disk = BrokerRegistrationRequest { log_dirs: vec![dir(9)], ..Cluster::registration(1, 2, -1) };
     c.register(&new_disk);
     c.beat(1);
+    (c, t)
+}
+
+#[test]
+fn a_replaced_disk_does_not_lead_by_itself() {
+    let (mut c, t) = with_a_replaced_disk();
     assert_eq!(c.state(t), (None, vec![], vec![]));
     assert_eq!(c.partition(t).last_known_elr, ids(&[1]));
     // With the disk that it led with it does, since of all replicas it lost the least (KIP-966).
@@ -136,14 +142,7 @@ fn a_replaced_disk_does_not_lead_by_itself() {
 
 #[test]
 fn a_new_log_on_a_replaced_disk_is_nobodys_last_leader() {
-    let mut c = Cluster::of(2);
-    let t = c.topic("t", &[1, 2], &[]);
-    c.isr(t, &[1]);
-    c.pass(SESSION);
-    c.beat(2);
-    let new_disk = BrokerRegistrationRequest { log_dirs: vec![dir(9)], ..Cluster::registration(1, 2, -1) };
-    c.register(&new_disk);
-    c.beat(1);
+    let (mut c, t) = with_a_replaced_disk();
     assert_eq!(c.partition(t).last_known_elr, ids(&[1]));
     // It has made a new log there, and tells so: the other one, which nobody elects by itself, holds more.
     let partitions = vec![assign::PartitionData { partition_index: t.index }];
