@@ -8,13 +8,17 @@ use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Timer, Token, ms};
 use crate::controller::{Liveness, Plan, Planner};
 use crate::id::{BrokerId, ConnId};
-use crate::probe;
 use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::api_versions::ApiVersionsRequest;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
+use crate::{mutant, probe};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// When a door that was opened and shut again is tried next.
+const DIAL_AGAIN: Duration = Duration::from_millis(20);
 
 /// What the active controller keeps in memory only.
 #[derive(Clone, Debug)]
@@ -106,11 +110,26 @@ impl Broker {
     }
 
     /// Only a refusal is evidence that a process is gone: silence may be the network's. The broker is fenced by the ordinary path, and a false alarm
-    /// is mended by its next heartbeat.
+    /// is mended by its next heartbeat. A process that is about to be gone may still be connected to, and then closes without a word.
     pub(super) fn dialled(&mut self, broker: BrokerId, outcome: &Result<Response, Unreachable>) {
-        if !matches!(outcome, Err(Unreachable::Refused)) {
-            return;
+        match outcome {
+            Err(Unreachable::Refused) => self.suspect(broker),
+            Err(Unreachable::Lost) if !mutant!(DialOnce) => drop(self.timer(DIAL_AGAIN, Timer::Dial(broker))),
+            Ok(_) | Err(Unreachable::TimedOut | Unreachable::Lost) => {}
         }
+    }
+
+    /// Unless it speaks again.
+    pub(super) fn dial_again(&mut self, broker: BrokerId) {
+        let Some(duties) = &self.duties else { return };
+        let is_silent = !duties.voices.values().any(|speaks| *speaks == broker);
+        if is_silent && self.image().brokers().get(&broker).is_some_and(|broker| !broker.is_fenced) {
+            probe!("a broker that closed a new connection without a word is asked again");
+            self.dial(broker);
+        }
+    }
+
+    fn suspect(&mut self, broker: BrokerId) {
         let Some(Plan { records, response }) = self.plan_lives(|lives, now, planner| lives.suspect(now, planner, broker)) else { return };
         if response {
             probe!("a broker whose door is shut is fenced");

@@ -128,6 +128,7 @@ impl Broker {
             // Who is fenced is waited for no longer.
             self.look_at_deletions(|_| true);
             self.look_for_myself();
+            self.look_at_doubts();
         }
         self.metadata_grew(bytes);
     }

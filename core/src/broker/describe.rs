@@ -34,7 +34,13 @@ enum Asked {
 }
 
 impl Broker {
-    pub(super) fn metadata(&mut self, token: Token, version: i16, body: &MetadataRequest) {
+    pub(super) fn metadata(&mut self, token: Token, version: i16, body: MetadataRequest) {
+        let doubted = asked(version, &body).map(|asked| self.doubted_of(&asked)).unwrap_or_default();
+        if doubted.is_empty() { self.tell_metadata(token, version, &body) } else { self.wait_for_leaders(token, version, body, doubted) }
+    }
+
+    /// Answers with what is known.
+    pub(super) fn tell_metadata(&mut self, token: Token, version: i16, body: &MetadataRequest) {
         let topics = match asked(version, body) {
             Ok(asked) => self.describe_asked(asked, body),
             // Kafka then tells nothing of the cluster either.
@@ -58,6 +64,23 @@ impl Broker {
             response.cluster_authorized_operations = CLUSTER_OPERATIONS;
         }
         self.reply(token, response.into());
+    }
+
+    /// The partitions of these topics whose leader is in doubt.
+    fn doubted_of(&self, asked: &Asked) -> Vec<(PartitionId, BrokerId)> {
+        if !self.doubts_any() {
+            return Vec::new();
+        }
+        let topics: Vec<&Topic> = match asked {
+            Asked::All => self.image().topics().collect(),
+            Asked::Ids(ids) => ids.iter().filter_map(|id| self.image().topic_by_id(*id)).collect(),
+            Asked::Names(names) => names.iter().filter_map(|name| self.image().topic(name)).collect(),
+        };
+        let doubted = |topic: &Topic, index: &PartitionIndex, partition: &Partition| {
+            let leader = partition.leader.filter(|leader| self.is_doubted(*leader))?;
+            Some((PartitionId { topic: topic.id, index: *index }, leader))
+        };
+        topics.iter().flat_map(|topic| topic.partitions.iter().filter_map(|(index, p)| doubted(topic, index, p))).collect()
     }
 
     fn describe_asked(&mut self, asked: Asked, body: &MetadataRequest) -> Vec<MetadataResponseTopic> {

@@ -15,6 +15,7 @@ mod conn;
 mod delete_records;
 mod describe;
 mod describe_topics;
+mod doubts;
 mod elections;
 mod fetch;
 mod fetch_session;
@@ -140,9 +141,11 @@ enum Timer {
     Fetcher(BrokerId),
     Heartbeat,
     Brokers,
+    Dial(BrokerId),
     Isr,
     Laggards,
     Deletion(Token),
+    Doubting(Token),
     Checkpoint,
     Places,
     Scrub,
@@ -166,9 +169,11 @@ impl Timer {
             Self::Fetcher(_) => "a rest from fetching",
             Self::Heartbeat => "a heartbeat",
             Self::Brokers => "a broker's session",
+            Self::Dial(_) => "a broker whose connection closed",
             Self::Isr => "a change of an ISR",
             Self::Laggards => "a look for lagging followers",
             Self::Deletion(_) => "a deletion's time-out",
+            Self::Doubting(_) => "a metadata request that waits for a leader",
             Self::Places => "what the controller is told of replicas' places",
             Self::Scrub => "a look for rot",
             Self::Checkpoint => "the checkpoints of high watermarks and log starts",
@@ -208,6 +213,7 @@ pub struct Broker {
     sessions: fetch_session::Sessions,
     listing: BTreeMap<Token, lists::Listing>,
     deleting: BTreeMap<Token, delete_records::Deleting>,
+    doubting: BTreeMap<Token, doubts::Doubting>,
     phase: boot::Phase,
     /// Logs the store found, by folder, that no partition has taken up yet.
     found: BTreeMap<String, Vec<(DirId, FoundLog)>>,
@@ -276,6 +282,7 @@ impl Broker {
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
             deleting: BTreeMap::new(),
+            doubting: BTreeMap::new(),
             phase: boot::Phase::Loading,
             saved,
             calls: calls::Calls::default(),
@@ -405,7 +412,7 @@ impl Broker {
             Request::ListOffsets(body) => self.list_offsets(token, header.version, body),
             Request::OffsetForLeaderEpoch(body) => self.offset_for_leader_epoch(token, body),
             Request::ApiVersions(body) => self.api_versions(token, header.version, &body),
-            Request::Metadata(body) => self.metadata(token, header.version, &body),
+            Request::Metadata(body) => self.metadata(token, header.version, body),
             Request::DescribeCluster(body) => self.describe_cluster(token, header.version, &body),
             Request::DescribeTopicPartitions(body) => self.describe_topic_partitions(token, &body),
             Request::DescribeLogDirs(body) => self.describe_log_dirs(token, &body),
@@ -504,6 +511,8 @@ impl Broker {
         lists.into_iter().for_each(|token| drop(self.listing.remove(&token)));
         let deletions: Vec<Token> = self.deleting.range(tokens.clone()).map(|(token, _)| *token).collect();
         deletions.into_iter().for_each(|token| drop(self.drop_deletion(token)));
+        let doubts: Vec<Token> = self.doubting.range(tokens.clone()).map(|(token, _)| *token).collect();
+        doubts.into_iter().for_each(|token| drop(self.drop_doubt(token)));
         self.forwarding.retain(|token, _| token.conn != conn);
         self.wrapped.retain(|token, _| token.conn != conn);
         let produces: Vec<Token> = self.producing.range(tokens).map(|(token, _)| *token).collect();
@@ -528,9 +537,11 @@ impl Broker {
                 Timer::Fetcher(leader) => self.fetcher_rested(leader),
                 Timer::Heartbeat => self.beat(),
                 Timer::Brokers => self.watch_brokers(),
+                Timer::Dial(broker) => self.dial_again(broker),
                 Timer::Isr => self.alter_partitions(),
                 Timer::Laggards => self.look_at_laggards(),
                 Timer::Deletion(token) => self.end_deletion(token),
+                Timer::Doubting(token) => self.end_doubt(token),
                 Timer::Places => self.assign_replicas(),
                 Timer::Scrub => self.scrub(),
                 Timer::Checkpoint => self.checkpoint(),

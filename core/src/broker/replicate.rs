@@ -29,7 +29,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const DOUBT: Duration = Duration::from_secs(1);
 /// For how long it is told to nobody while a lost connection is made anew. Clients lose theirs in the same moment, and ask at once who leads: told of
 /// the old leader, some ask again only after seconds.
-const DOUBT_OF_LOST: Duration = Duration::from_millis(50);
+const DOUBT_OF_LOST: Duration = Duration::from_millis(200);
 
 /// What was last said of a partition in the session.
 type Told = (Offset, LeaderEpoch, LeaderEpoch, Offset);
@@ -245,11 +245,15 @@ impl Broker {
             Ok(_) => return self.fetch_failed(leader, None),
             Err(why) => return self.fetch_failed(leader, Some(why)),
         };
-        (fetcher.is_answered, fetcher.is_refused, fetcher.doubted) = (true, false, None);
+        (fetcher.is_answered, fetcher.is_refused) = (true, false);
+        let was_doubted = fetcher.doubted.take().is_some();
         fetcher.session = response.session_id;
         fetcher.epoch = if response.session_id == 0 { 0 } else { next_epoch(fetcher.epoch) };
         if response.session_id == 0 {
             fetcher.forget_session();
+        }
+        if was_doubted {
+            self.look_at_doubts();
         }
         self.take_in_answer(leader, response, fetched);
         // Before the next fetch, which may wait long.
@@ -280,6 +284,10 @@ impl Broker {
     /// Whether a leader is better not told to clients: they would wait for it, while another one is being elected.
     pub(super) fn is_doubted(&self, leader: BrokerId) -> bool {
         self.fetchers.get(&leader).and_then(|fetcher| fetcher.doubted).is_some_and(|until| self.now.at < until)
+    }
+
+    pub(super) fn doubts_any(&self) -> bool {
+        self.fetchers.keys().any(|leader| self.is_doubted(*leader))
     }
 
     fn take_in_answer(&mut self, leader: BrokerId, response: FetchResponse, fetched: Fetched) {

@@ -5,10 +5,11 @@ use crate::cluster::reassigned;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
-use klamm_core::wire::Records;
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
+use klamm_core::wire::{Records, Response};
 use std::time::Duration;
 
 fn deletion(to: i64, timeout_ms: i32) -> DeleteRecordsRequest {
@@ -395,4 +396,67 @@ fn a_new_controller_hears_of_each_brokers_death_by_its_connection() {
     trio.pass(Duration::from_secs(1));
     let fenced = format!("broker {third} is fenced: its connection closed");
     assert!(trio.notes.iter().any(|(_, text)| text.starts_with(&fenced)), "{:?}", trio.notes);
+}
+
+/// A process that is being torn down is still connected to: a controller that asked only once waited for the session to end.
+#[test]
+fn a_broker_whose_door_still_opens_as_it_dies_is_fenced_at_once() {
+    let mut trio = with_records(&[], 4);
+    let controller = controller(&trio);
+    let dead = [1, 2, 3].into_iter().find(|node| *node != controller).expect("one of two");
+    trio.kill_ajar(dead, 8);
+    trio.pass(Duration::from_secs(1));
+    let fenced = format!("broker {dead} is fenced: its connection closed");
+    assert!(trio.notes.iter().any(|(_, text)| text.starts_with(&fenced)), "{:?}", trio.notes);
+}
+
+/// A topic that the active controller leads, and the request of a client that asks who does.
+fn led_by_the_controller() -> (Trio, i32, MetadataRequest) {
+    let mut trio = with_records(&[], 4);
+    let leader = controller(&trio);
+    if trio.leader("t") != leader {
+        let others = [1, 2, 3].into_iter().filter(|node| *node != leader);
+        let replicas: Vec<i32> = [leader].into_iter().chain(others).collect();
+        trio.ask(leader, 0, reassigned(&replicas));
+        trio.pass(Duration::from_secs(400));
+    }
+    assert_eq!((trio.leader("t"), controller(&trio)), (leader, leader));
+    let topic = MetadataRequestTopic { name: Some("t".to_owned()), ..Default::default() };
+    (trio, leader, MetadataRequest { topics: Some(vec![topic]), ..Default::default() })
+}
+
+fn leader_told(response: Response) -> (E, BrokerId) {
+    let partition = &answer!(Metadata, response).topics[0].partitions[0];
+    (partition.error_code, partition.leader_id)
+}
+
+#[test]
+fn who_asks_for_a_leader_that_has_just_died_is_told_the_next() {
+    let (mut trio, dead, request) = led_by_the_controller();
+    trio.kill(dead);
+    let asked = [1, 2, 3].into_iter().filter(|node| *node != dead).map(|node| (node, trio.send(node, 12, request.clone(), Vec::new())));
+    let asked: Vec<_> = asked.collect();
+    for (_, token) in &asked {
+        assert_eq!(trio.answer(*token), None);
+    }
+    trio.pass(Duration::from_millis(499));
+    let next = trio.leader("t");
+    assert_ne!(next, dead);
+    for (node, token) in asked {
+        let told = trio.answer(token).map(leader_told);
+        assert_eq!(told, Some((E::NONE, BrokerId(next))), "node {node}; {:?}", trio.notes);
+    }
+}
+
+#[test]
+fn who_asks_for_a_leader_that_nobody_can_replace_is_told_so_soon() {
+    let (mut trio, dead, request) = led_by_the_controller();
+    let others: Vec<i32> = trio.followers("t");
+    trio.kill(others[0]);
+    trio.kill(dead);
+    let asked = trio.send(others[1], 12, request, Vec::new());
+    trio.pass(Duration::from_millis(499));
+    assert_eq!(trio.answer(asked), None);
+    trio.pass(Duration::from_millis(1));
+    assert_eq!(trio.answer(asked).map(leader_told), Some((E::LEADER_NOT_AVAILABLE, BrokerId(-1))));
 }

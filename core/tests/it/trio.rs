@@ -77,6 +77,8 @@ pub(crate) struct Trio {
     /// What the client was answered.
     replies: BTreeMap<CorrelationId, Response>,
     pub(crate) notes: Vec<(i32, String)>,
+    /// How often the next dead node's door still opens, and closes without a word.
+    ajar: usize,
     now: Now,
     next: i32,
 }
@@ -123,6 +125,7 @@ impl Trio {
             inputs: VecDeque::new(),
             replies: BTreeMap::new(),
             notes: Vec::new(),
+            ajar: 0,
             now: Now { at: Instant(1), wall: Timestamp(1_000_000) },
             next: 0,
         };
@@ -180,6 +183,12 @@ impl Trio {
         self.settle();
     }
 
+    /// The process dies, while so many new connections to it are still made, and then lost.
+    pub(crate) fn kill_ajar(&mut self, node: i32, connections: usize) {
+        self.ajar = connections;
+        self.kill(node);
+    }
+
     /// Everything that can happen now, happens.
     pub(crate) fn settle(&mut self) {
         while let Some((node, input)) = self.inputs.pop_front() {
@@ -207,8 +216,9 @@ impl Trio {
             Effect::Call { call, to, version, body } => {
                 let target = if to.id.0 > 0 { to.id.0 } else { NODES[usize::from(to.address.host.as_bytes()[1] - b'1')] };
                 if self.members[&target].broker.is_none() {
-                    let refused = Input::Answer { call, outcome: Err(Unreachable::Refused), batches: Vec::new() };
-                    return self.inputs.push_back((node, refused));
+                    let why = if self.ajar > 0 { Unreachable::Lost } else { Unreachable::Refused };
+                    self.ajar = self.ajar.saturating_sub(1);
+                    return self.inputs.push_back((node, Input::Answer { call, outcome: Err(why), batches: Vec::new() }));
                 }
                 self.next += 1;
                 let (lane, correlation) = (to.lane as u64, CorrelationId(self.next));
