@@ -132,8 +132,6 @@ mutants! {
     OfflineLogCounts = "offline-log-counts",
     /// The last leader is elected with the new, empty log that it has on another disk (KIP-966).
     EmptiedLeads = "emptied-leads",
-    /// A controller asks only once after a broker whose connection closed, even where that connection closes without a word too.
-    DialOnce = "dial-once",
     /// A node carries out metadata as soon as it is in its log, committed or not.
     ActBeforeCommit = "act-before-commit",
     /// A commit of an older generation is stored.

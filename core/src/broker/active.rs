@@ -8,12 +8,12 @@ use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Timer, Token, ms};
 use crate::controller::{Liveness, Plan, Planner};
 use crate::id::{BrokerId, ConnId};
+use crate::probe;
 use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::api_versions::ApiVersionsRequest;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
-use crate::{mutant, probe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -114,8 +114,8 @@ impl Broker {
     pub(super) fn dialled(&mut self, broker: BrokerId, outcome: &Result<Response, Unreachable>) {
         match outcome {
             Err(Unreachable::Refused) => self.suspect(broker),
-            Err(Unreachable::Lost) if !mutant!(DialOnce) => drop(self.timer(DIAL_AGAIN, Timer::Dial(broker))),
-            Ok(_) | Err(Unreachable::TimedOut | Unreachable::Lost) => {}
+            Err(Unreachable::Lost) => drop(self.timer(DIAL_AGAIN, Timer::Dial(broker))),
+            Ok(_) | Err(Unreachable::TimedOut) => {}
         }
     }
 

@@ -81,6 +81,8 @@ struct Host {
     node: Node,
     /// Nothing reaches it before.
     paused_until: u64,
+    /// Its process is being torn down until then: it is still connected to, and closes without a word.
+    ajar_until: u64,
     clock: Clock,
     /// It crashes, with or without power, when so many more effects have been carried out.
     crash_after: Option<(u64, bool)>,
@@ -181,7 +183,16 @@ impl Mesh {
     pub fn add_node(&mut self, id: u32, node: Node) {
         self.hosts.insert(
             id,
-            Host { node, paused_until: 0, clock: Clock::default(), crash_after: None, ambush: None, tick: None, peers: Peers::default() },
+            Host {
+                node,
+                paused_until: 0,
+                ajar_until: 0,
+                clock: Clock::default(),
+                crash_after: None,
+                ambush: None,
+                tick: None,
+                peers: Peers::default(),
+            },
         );
     }
 
@@ -252,6 +263,7 @@ impl Mesh {
             self.oracle.without_power(id);
         }
         self.trace.note(self.timeline.now(), id, "crash", &power);
+        self.hosts.get_mut(&id).expect("a node of this mesh").ajar_until = self.timeline.now() + self.net.ajar();
         self.end_links_of(id);
         self.end_calls_of(id, !power);
     }

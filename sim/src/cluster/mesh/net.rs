@@ -37,6 +37,7 @@ type Way = (ClientId, ClientId);
 pub(super) struct Net {
     pub(super) weather: Weather,
     rng: Rng,
+    doors: Rng,
     /// Nothing passes this way before.
     cuts: BTreeMap<Way, u64>,
     /// Until when, and by how much at most, it takes longer.
@@ -48,7 +49,8 @@ pub(super) struct Net {
 impl Net {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
         let rng = rng::stream(seed, "net");
-        Self { weather, rng, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new() }
+        let doors = rng::stream(seed, "doors");
+        Self { weather, rng, doors, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new() }
     }
 
     fn delay(&mut self, way: Way, now: u64) -> u64 {
@@ -64,6 +66,11 @@ impl Net {
     /// Until when nothing passes this way.
     pub(super) fn cut_until(&self, way: Way) -> u64 {
         self.cuts.get(&way).copied().unwrap_or(0)
+    }
+
+    /// For how long, in ns, a process that dies is still connected to: half of them some ms.
+    pub(in crate::cluster) fn ajar(&mut self) -> u64 {
+        if self.doors.random_bool(0.5) { self.doors.random_range(0..20_000_000) } else { 0 }
     }
 
     /// Whether a node refuses who wants to connect.
@@ -202,7 +209,7 @@ impl Mesh {
     }
 
     /// The node's end is closed; the client learns of it behind what was sent before.
-    fn close_link(&mut self, id: LinkId) {
+    pub(super) fn close_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.open = false;
         link.outgoing.clear();

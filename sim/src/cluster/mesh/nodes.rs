@@ -13,6 +13,7 @@ impl Mesh {
     pub(super) fn arrive(&mut self, id: LinkId, what: ToNode) -> Step {
         let Some(link) = self.links.get(&id) else { return Step::Event };
         let (now, until, node, listener) = (self.timeline.now(), self.held_until(link, true), link.node, link.listener);
+        let is_down = self.hosts[&node].node.broker().is_none();
         if until > now {
             let link = self.links.get_mut(&id).expect("looked at above");
             link.last_to_node = link.last_to_node.max(until);
@@ -21,7 +22,11 @@ impl Mesh {
         }
         let conn = ConnId(id.0);
         match what {
-            ToNode::Connect if self.hosts[&node].node.broker().is_none() || self.net.is_refusing(node, now) => self.end_link(id, true),
+            ToNode::Connect if is_down && now < self.hosts[&node].ajar_until => {
+                self.send_to_client(id, BackToClient::Connected);
+                self.close_link(id);
+            }
+            ToNode::Connect if is_down || self.net.is_refusing(node, now) => self.end_link(id, true),
             ToNode::Connect => {
                 self.links.get_mut(&id).expect("looked at above").open = true;
                 self.send_to_client(id, BackToClient::Connected);
