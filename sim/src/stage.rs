@@ -112,7 +112,9 @@ pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> 
         });
         all.push(("min.insync.replicas", plan.min_isr.to_string()));
         all.push(("default.replication.factor", plan.replication.to_string()));
-        if plan.controllers > 0 {
+        // Where it is not set, it is bounded by the brokers that there are when all voters have registered. That may be one, which must not be the
+        // one that loses what it has.
+        if plan.controllers > 0 || plan.loses_a_copy() {
             all.push(("offsets.topic.replication.factor", plan.replication.to_string()));
         }
         all.push(("broker.heartbeat.interval.ms", (plan.session_ms / 4).to_string()));
@@ -627,7 +629,16 @@ pub(crate) fn struck(ledgers: impl Iterator<Item = Ledger>) -> BTreeMap<&'static
 
 #[cfg(test)]
 mod tests {
-    use super::Patience;
+    use super::{Patience, properties};
+    use crate::plan::Plan;
+
+    /// On three nodes, of which one votes at first.
+    #[test]
+    fn where_a_node_may_lose_its_copy_the_offsets_of_groups_are_on_others() {
+        let plan = Plan::general(350).on(3);
+        assert!(plan.loses_a_copy() && plan.first_voters() == [1]);
+        assert!(properties(&plan, 1).contains(&("offsets.topic.replication.factor", "3".to_owned())));
+    }
 
     #[test]
     fn who_gets_on_is_waited_for_and_who_stands_still_is_not() {
