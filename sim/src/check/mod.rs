@@ -64,6 +64,8 @@ pub struct Oracle {
     quorum_leaders: Given<LeaderEpoch, u32>,
     votes: Given<(Uuid, LeaderEpoch), Voter>,
     voter_epochs: Rising<Uuid, LeaderEpoch>,
+    /// What was durable of the metadata log on disks that are lost.
+    lost_disks: BTreeMap<Voter, Offset>,
     producer_ids: Given<i64, u32>,
     /// By partition, epoch and first offset, the checksum of a batch that is durable.
     batches: Given<(PartitionId, LeaderEpoch, Offset), u32>,
@@ -87,6 +89,7 @@ impl Oracle {
             quorum_leaders: Given::new("leadership of the metadata quorum"),
             votes: Given::new("the vote"),
             voter_epochs: Rising::new("the voter's epoch"),
+            lost_disks: BTreeMap::new(),
             producer_ids: Given::new("producer id"),
             batches: Given::new("the batch"),
             registrations: Rising::new("broker epoch"),
@@ -99,7 +102,9 @@ impl Oracle {
     /// A node whose disk is formatted as `directory`; nothing is left of what was there before.
     pub fn formatted(&mut self, node: u32, directory: Uuid) {
         let lost_under = self.newest.1.brokers().get(&BrokerId(node as i32)).map(|broker| broker.epoch);
-        self.nodes.insert(node, Seen { directory, lost_under, ..Seen::default() });
+        let before = self.nodes.insert(node, Seen { directory, lost_under, ..Seen::default() });
+        let metadata = before.as_ref().and_then(|seen| Some((seen.directory, seen.replicas.get(&View::METADATA)?)));
+        self.lost_disks.extend(metadata.map(|(lost, replica)| ((BrokerId(node as i32), lost), replica.durable)));
     }
 
     /// A machine has lost its power, and with it what page-cache durability does not keep.

@@ -61,8 +61,8 @@ impl Oracle {
         if !rose && !is_as_at_first {
             return Ok(());
         }
-        let end_of = |voter: &Voter| self.on_its_disk(voter)?.replicas.get(&View::METADATA).map(|replica| replica.durable);
-        let judge = |voters: &Voters| invariant::committed_by_majority(leader.high(), voters.len(), voters.iter().filter_map(end_of));
+        let ends = |voters: &Voters| voters.iter().filter_map(|voter| self.durable_of(voter)).collect::<Vec<_>>();
+        let judge = |voters: &Voters| invariant::committed_by_majority(leader.high(), voters.len(), ends(voters));
         let before = self.voters_below(replica, known);
         let words = |what: String| format!("{what}: {at_last:?} by its log, {before:?} by what it held below {known}");
         judge(at_last).or_else(|what| if before == at_last { Err(what) } else { judge(before) }).map_err(words)
@@ -99,6 +99,15 @@ impl Oracle {
             Ok(())
         } else {
             Err(format!("it takes {known:?} for the voters, and by its metadata log they are {voters:?}"))
+        }
+    }
+
+    /// What a voter has durable, or had on a disk that is lost: a leader may hear of that only then, and counts it rightly. A majority keeps its
+    /// disks (`can_spare_voter`), and cannot elect one of them that lacks what another one holds.
+    pub(super) fn durable_of(&self, voter: &Voter) -> Option<Offset> {
+        match self.on_its_disk(voter) {
+            Some(seen) => seen.replicas.get(&View::METADATA).map(|replica| replica.durable),
+            None => self.lost_disks.get(voter).copied(),
         }
     }
 

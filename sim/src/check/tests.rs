@@ -1,9 +1,11 @@
 //! Each rule that needs a past is shown a state that breaks it.
 
+use super::Oracle;
 use super::replica::{Held, Replica};
 use super::truth::Truth;
+use klamm_core::broker::View;
 use klamm_core::config::Durability;
-use klamm_core::id::{LeaderEpoch, LogId, Offset};
+use klamm_core::id::{BrokerId, LeaderEpoch, LogId, Offset, Uuid};
 use klamm_core::log::{Log, Recovered};
 
 fn held(next: i64, crc: u32) -> Held {
@@ -101,4 +103,17 @@ fn whoever_may_lead_holds_everything_that_is_committed() {
     early.content.insert(Offset(0), held(2, 9));
     truth.is_held_by(&early).unwrap();
     truth.is_held_wholly_by(&early).unwrap_err();
+}
+
+/// Seed 761 of three nodes: a voter's fetch had told its leader of records, and they became committed when its disk was gone.
+#[test]
+fn what_a_voter_had_on_a_disk_that_is_lost_counts() {
+    let disk = |number| (BrokerId(3), Uuid([number; 16]));
+    let mut oracle = Oracle::new([disk(1)].into(), Durability::Fsync);
+    oracle.formatted(3, disk(1).1);
+    oracle.seen(3).replicas.insert(View::METADATA, replica());
+    assert_eq!(oracle.durable_of(&disk(1)), Some(Offset(5)));
+    oracle.formatted(3, disk(2).1);
+    assert_eq!(oracle.durable_of(&disk(1)), Some(Offset(5)));
+    assert_eq!(oracle.durable_of(&disk(2)), None);
 }
