@@ -70,6 +70,15 @@ fn of_a_log_that_was_to_begin_anew_later_nothing_may_be_left() {
     begun.see(&log(0), false).unwrap();
 }
 
+/// Seed 811 of three nodes: records were deleted up to 3, inside of the batch `2..5`, and then the machine lost its power.
+#[test]
+fn a_log_that_has_lost_everything_ends_where_it_starts() {
+    let empty =
+        Log::new(LogId(0), "t-0".to_owned(), Durability::Fsync, Recovered { start: Offset(3), end: Offset(3), ..Recovered::empty() });
+    replica().see(&empty, true).unwrap();
+    replica().see(&empty, false).unwrap_err();
+}
+
 #[test]
 fn what_counts_as_committed_stays() {
     let mut replica = replica();
