@@ -203,6 +203,12 @@ impl Plan {
         self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
+    /// Whether copies are gone for good with a disk, or by rot.
+    #[must_use]
+    pub fn takes_copies(&self) -> bool {
+        fault::take_copies(&self.faults)
+    }
+
     /// What whole nodes on madsim carry of it: one disk each; of clusters, produce and reads on nodes that are all alike.
     #[must_use]
     pub fn of_whole_nodes(mut self) -> Self {
@@ -290,7 +296,7 @@ impl Plan {
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
         }
         // A broker that starts without one of its disks may have lost something, and leaves ISR and ELR: as with a full disk, there might be nobody left.
-        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
+        if fault::take_copies(&faults) {
             faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         }
         faults.sort_unstable();

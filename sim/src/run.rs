@@ -363,6 +363,7 @@ impl Runner {
             Alarm::Start(node) => {
                 self.station(node).start_is_set = false;
                 if self.mesh.node(node).is_down() {
+                    self.spare_start(node);
                     self.mesh.start(node);
                 }
             }

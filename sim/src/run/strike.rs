@@ -260,9 +260,21 @@ impl Runner {
         Some(self.some_node()).filter(|other| *other != node)
     }
 
+    /// What has not struck the second disk of a node while it was up is over when it starts, where copies are lost for good: a broker that starts without
+    /// one of its disks leaves ISR and ELR, and might be the last one there.
+    pub(super) fn spare_start(&self, node: u32) {
+        if let Some(second) = self.mesh.node(node).disks().get(1).filter(|_| self.plan.takes_copies()) {
+            second.faults(|faults| (faults.failing_syncs, faults.failing_writes, faults.failing_reads) = (0, 0, 0));
+        }
+    }
+
     /// A disk of a node fails. Without the one of its metadata it stops; without another one it goes on, until it is started anew.
     fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
         let second = self.plan.disks > 1 && self.second.random_bool(0.5);
+        // Else it would start without that disk.
+        if second && self.plan.takes_copies() && self.mesh.node(node).broker().is_none() {
+            return;
+        }
         if second {
             self.station(node).ledger.wants_restart = true;
         } else {
