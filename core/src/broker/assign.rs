@@ -6,6 +6,7 @@
 //! ```
 //!
 //! The last copy is never given up: neither is it told here, nor granted by a controller who knows better. What is bad in it cannot be read; the rest can.
+//! Of the others one must be there to lead: one that is away may come back without what it had (KIP-966), and then this copy was the last.
 
 use super::boot::{METADATA, Phase};
 use super::calls::Asker;
@@ -115,13 +116,13 @@ impl Broker {
         self.timer(RETRY, Timer::Places);
     }
 
-    /// A bad batch was found in a log, by a read or a scrub. Where others hold everything the replica goes offline, to be filled anew from them.
+    /// A bad batch was found in a log, by a read or a scrub. Where another live one holds everything the replica goes offline, to be filled anew.
     pub(super) fn found_damaged(&mut self, id: PartitionId, at: Offset, why: &str) {
         let me = self.config.broker.id;
-        let is_held_by_others = self.decided(id).is_some_and(|decided| decided.is_held_by_others(me));
+        let can_spare = self.decided(id).is_some_and(|decided| decided.can_spare(me, self.image().brokers()));
         let Some(partition) = self.partitions.get_mut(&id).filter(|p| id != METADATA && p.open_log().is_some()) else { return };
         let name = partition.folder();
-        if is_held_by_others {
+        if can_spare {
             probe!("a log is found damaged while it is in use");
             let why = format!("it is damaged at offset {at}: {why}");
             self.note(Level::Error, format!("{name} is offline: {why}. It is to be filled anew from another replica"));
@@ -130,7 +131,10 @@ impl Broker {
         }
         if partition.damage.replace(at) != Some(at) {
             probe!("the last copy of a log is found damaged");
-            self.note(Level::Error, format!("{name} is damaged at offset {at}: {why}. No other replica has all of it, so it stays in use"));
+            self.note(
+                Level::Error,
+                format!("{name} is damaged at offset {at}: {why}. No other live replica has all of it, so it stays in use"),
+            );
         }
     }
 

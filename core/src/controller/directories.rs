@@ -50,8 +50,8 @@ fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -
     }
     let is_online = draft.broker(broker).is_some_and(|b| b.has_directory(dir));
     if dir == directory::LOST {
-        // The broker gives up what it holds there: whoever holds everything too must be left.
-        if !partition.is_held_by_others(broker) {
+        // The broker gives up what it holds there: whoever holds everything too must be left, and able to lead.
+        if !partition.can_spare(broker, draft.image().brokers()) {
             return Err(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE);
         }
         let target = Target { moved: Some((broker, dir)), lost: Some(broker), election, ..Target::of(partition) };

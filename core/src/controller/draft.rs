@@ -108,7 +108,7 @@ impl<'a> Draft<'a> {
             Some((moved, to)) if moved == broker => Some(to),
             Some(_) | None => partition.directory(broker),
         };
-        registration.is_active() && lies.is_none_or(|dir| registration.has_directory(dir))
+        registration.may_lead(lies)
     }
 
     /// Where a new replica lies: a broker with one directory has no choice, one with several says later what it chose.

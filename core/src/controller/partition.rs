@@ -1,9 +1,10 @@
 //! One partition as the controller decided it, and what a record makes of it.
 
 use super::draft::directory;
-use super::image::{Contradiction, refuse};
+use super::image::{Contradiction, Registration, refuse};
 use crate::id::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use crate::wire::records::metadata::{PartitionChangeRecord, PartitionRecord};
+use std::collections::BTreeMap;
 
 /// One partition, as the controller decided it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,14 @@ impl Partition {
     #[must_use]
     pub fn is_held_by_others(&self, broker: BrokerId) -> bool {
         self.isr.iter().chain(&self.elr).any(|member| *member != broker)
+    }
+
+    /// Whether the replica on `broker` can be given up: another one that holds all that is committed can lead at once. Whoever is away may have
+    /// lost something, and says so only when it comes back.
+    #[must_use]
+    pub fn can_spare(&self, broker: BrokerId, brokers: &BTreeMap<BrokerId, Registration>) -> bool {
+        let can_lead = |member: &BrokerId| brokers.get(member).is_some_and(|other| other.may_lead(self.directory(*member)));
+        self.isr.iter().chain(&self.elr).any(|member| *member != broker && can_lead(member))
     }
 
     /// Whether replicas are on their way in or out.

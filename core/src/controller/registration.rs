@@ -45,6 +45,12 @@ impl Registration {
         !self.is_fenced && !self.is_stopping
     }
 
+    /// Whether it may lead a partition whose replica lies in `dir`.
+    #[must_use]
+    pub fn may_lead(&self, dir: Option<Uuid>) -> bool {
+        self.is_active() && dir.is_none_or(|dir| self.has_directory(dir))
+    }
+
     /// Whether whoever presents the epoch `presented` has lost nothing that counts for this registration: it is its epoch, or that of the last one
     /// that was not fenced. A broker that dies before its new epoch is on its disk presents the one before.
     #[must_use]

@@ -245,6 +245,25 @@ fn a_replica_that_moved_away_while_its_broker_was_down_is_deleted_at_the_start_a
 }
 
 #[test]
+fn a_log_that_rots_stays_in_use_until_another_one_that_has_everything_is_back() {
+    let mut trio = Trio::new(&[]);
+    trio.create("t", 2, &[]);
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let leader = trio.leader("t");
+    let follower = *trio.followers("t").iter().find(|node| trio.copies(**node, "t") == 1).expect("two replicas");
+    trio.kill(follower);
+    trio.pass(Duration::from_secs(40));
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, leader, "it stays in use"), "{:?}", trio.notes);
+    assert_eq!(trio.leader("t"), leader);
+    trio.start(follower);
+    trio.pass(Duration::from_secs(40));
+    assert!(says(&trio, leader, "filled anew from its leader"), "{:?}", trio.notes);
+    assert_filled(&trio, leader, 8);
+}
+
+#[test]
 fn the_last_copy_stays_in_use() {
     let mut trio = Trio::new(&[("min.insync.replicas", "1")]);
     trio.create("t", 1, &[]);
@@ -252,7 +271,7 @@ fn the_last_copy_stays_in_use() {
     let leader = trio.leader("t");
     trio.rot(leader, "t", 3, false);
     trio.pass(Duration::from_secs(20));
-    let told: Vec<_> = trio.notes.iter().filter(|(_, text)| text.contains("No other replica has all of it")).collect();
+    let told: Vec<_> = trio.notes.iter().filter(|(_, text)| text.contains("No other live replica has all of it")).collect();
     assert_eq!(told.len(), 1, "it is said once, not at each look: {:?}", trio.notes);
     assert_eq!(trio.leader("t"), leader);
     assert_eq!(trio.produce("t", 1, -1), E::NONE);

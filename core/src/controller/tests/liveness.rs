@@ -3,6 +3,7 @@ use crate::controller::draft::directory;
 use crate::controller::{Liveness, Record};
 use crate::error::ErrorCode as E;
 use crate::id::{BrokerId, LeaderEpoch, Offset, Uuid};
+use crate::partition::PartitionId;
 use crate::time::Instant;
 use crate::wire::api::assign_replicas_to_dirs as assign;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
@@ -270,6 +271,20 @@ fn fencing_is_quick_among_many_partitions() {
     assert!(c.bench.planner().fence_broker(BrokerId(1)).is_empty());
 }
 
+/// A broker tells in which directory its replica lies.
+fn told(c: &mut Cluster, broker: i32, t: PartitionId, dir: Uuid) -> E {
+    let partitions = vec![assign::PartitionData { partition_index: t.index }];
+    let topics = vec![assign::TopicData { topic_id: t.topic, partitions }];
+    let request = assign::AssignReplicasToDirsRequest {
+        broker_id: BrokerId(broker),
+        broker_epoch: c.broker(broker).epoch,
+        directories: vec![assign::DirectoryData { id: dir, topics }],
+    };
+    let answer = c.bench.run(|p| p.assign_replicas_to_dirs(&request));
+    assert_eq!(answer.error_code, E::NONE);
+    answer.directories[0].topics[0].partitions[0].error_code
+}
+
 /// Seed 94 of three nodes: what such a follower had asked for arrived late, its leader took it for in sync, and it held nothing.
 #[test]
 fn whoever_gives_up_its_log_is_asked_anew_under_another_leader_epoch() {
@@ -277,20 +292,24 @@ fn whoever_gives_up_its_log_is_asked_anew_under_another_leader_epoch() {
     let t = c.topic("t", &[1, 2, 3], &[]);
     c.isr(t, &[1, 2]);
     let before = c.partition(t).clone();
-    let told = |c: &mut Cluster, dir: Uuid| {
-        let partitions = vec![assign::PartitionData { partition_index: t.index }];
-        let topics = vec![assign::TopicData { topic_id: t.topic, partitions }];
-        let request = assign::AssignReplicasToDirsRequest {
-            broker_id: BrokerId(3),
-            broker_epoch: c.broker(3).epoch,
-            directories: vec![assign::DirectoryData { id: dir, topics }],
-        };
-        assert_eq!(c.bench.run(|p| p.assign_replicas_to_dirs(&request)).error_code, E::NONE);
-    };
-    told(&mut c, directory::LOST);
+    assert_eq!(told(&mut c, 3, t, directory::LOST), E::NONE);
     let after = c.partition(t).clone();
     assert_eq!((after.leader, after.leader_epoch), (before.leader, LeaderEpoch(before.leader_epoch.0 + 1)));
     // It has begun anew.
-    told(&mut c, dir(3));
+    assert_eq!(told(&mut c, 3, t, dir(3)), E::NONE);
     assert_eq!(c.partition(t).leader_epoch, after.leader_epoch);
+}
+
+/// Seed 803 of three nodes: the other one had been killed without its records synced, and came back as one that may have lost them.
+#[test]
+fn a_log_is_given_up_only_where_another_one_can_lead() {
+    let mut c = Cluster::of(2);
+    let t = c.topic("t", &[1, 2], &[("min.insync.replicas", "2")]);
+    c.fence(2);
+    assert_eq!(c.state(t), (Some(1), vec![1], vec![2]));
+    assert_eq!(told(&mut c, 1, t, directory::LOST), E::ELIGIBLE_LEADERS_NOT_AVAILABLE);
+    assert_eq!(c.state(t), (Some(1), vec![1], vec![2]));
+    c.beat(2);
+    assert_eq!(told(&mut c, 1, t, directory::LOST), E::NONE);
+    assert_eq!(c.state(t), (Some(2), vec![2], vec![]));
 }
