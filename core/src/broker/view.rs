@@ -3,7 +3,7 @@
 use super::Broker;
 use super::boot::{METADATA, Phase};
 use crate::controller::Image;
-use crate::id::{BrokerId, LeaderEpoch, LogId, Offset};
+use crate::id::{BrokerId, LeaderEpoch, LogId, Offset, Uuid};
 use crate::log::Log;
 use crate::partition::{Partition, PartitionId};
 use crate::quorum::{Quorum, Voters};
@@ -65,6 +65,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn is_on_its_way_down(&self) -> bool {
         self.broker.phase == Phase::Stopping || self.broker.life.is_leaving
+    }
+
+    /// Which process it is, as it registers.
+    #[must_use]
+    pub fn incarnation(&self) -> Uuid {
+        self.broker.life.incarnation
     }
 
     /// Its registration, once it knows it.

@@ -48,8 +48,10 @@ struct Seen {
     /// Logs that are being deleted.
     deleting: BTreeMap<Ticket, (PartitionId, Replica)>,
     applied: Offset,
-    /// It lost what was durable, which its next registration will say: the one that it had.
-    lost_under: Option<i64>,
+    /// It lost what was durable. The registration of a process that began since then says so; one of a process before may still be decided.
+    has_lost: bool,
+    /// Its processes since then; all of them, if it lost nothing.
+    incarnations: BTreeSet<Uuid>,
 }
 
 /// Sees everything.
@@ -101,8 +103,8 @@ impl Oracle {
 
     /// A node whose disk is formatted as `directory`; nothing is left of what was there before.
     pub fn formatted(&mut self, node: u32, directory: Uuid) {
-        let lost_under = self.newest.1.brokers().get(&BrokerId(node as i32)).map(|broker| broker.epoch);
-        let before = self.nodes.insert(node, Seen { directory, lost_under, ..Seen::default() });
+        let has_lost = self.newest.1.brokers().contains_key(&BrokerId(node as i32));
+        let before = self.nodes.insert(node, Seen { directory, has_lost, ..Seen::default() });
         let metadata = before.as_ref().and_then(|seen| Some((seen.directory, seen.replicas.get(&View::METADATA)?)));
         self.lost_disks.extend(metadata.map(|(lost, replica)| ((BrokerId(node as i32), lost), replica.durable)));
     }
@@ -112,8 +114,10 @@ impl Oracle {
         if self.durability == Durability::Fsync {
             return;
         }
-        let epoch = self.newest.1.brokers().get(&BrokerId(node as i32)).map(|broker| broker.epoch);
-        self.seen(node).lost_under = epoch;
+        let has_lost = self.newest.1.brokers().contains_key(&BrokerId(node as i32));
+        let seen = self.seen(node);
+        seen.has_lost = has_lost;
+        seen.incarnations.clear();
     }
 
     /// What is wrong, since the last time.
@@ -136,7 +140,7 @@ impl Oracle {
     /// A node does something.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of all effects, those that say something of what must hold across nodes")]
     pub fn effect(&mut self, node: u32, life: u64, view: View<'_>, effect: &Effect) {
-        self.enter(node, life);
+        self.enter(node, life, view);
         match effect {
             Effect::Store { ticket, op } => self.store(node, view, *ticket, op),
             Effect::Reply { body: Response::Fetch(fetch), .. } => {
@@ -227,9 +231,10 @@ impl Oracle {
     // --- what a node shows ----------------------------------------------------------------------------------------------------------------
 
     /// A new process numbers its logs anew, and does something before it shows anything.
-    fn enter(&mut self, node: u32, life: u64) {
+    fn enter(&mut self, node: u32, life: u64, view: View<'_>) {
         let seen = self.seen(node);
         if std::mem::replace(&mut seen.life, life) != life {
+            seen.incarnations.insert(view.incarnation());
             seen.logs.clear();
             seen.glances.clear();
             seen.saving.clear();
@@ -245,7 +250,7 @@ impl Oracle {
 
     /// An event of a node is over: what it shows now.
     pub fn look(&mut self, node: u32, life: u64, view: View<'_>) {
-        self.enter(node, life);
+        self.enter(node, life, view);
         // What it leads may follow from metadata that it has just applied.
         let applied = view.applied();
         if std::mem::replace(&mut self.seen(node).applied, applied) != applied {
@@ -293,7 +298,7 @@ impl Oracle {
         let (id, high) = (partition.id, partition.high());
         let log = view.log(partition).expect("looked at above");
         let seen = self.seen(node);
-        let has_lost = seen.lost_under.is_some();
+        let has_lost = seen.has_lost;
         let replica = seen.replicas.entry(id).or_default();
         let (before, known, high_before) = (replica.durable, replica.end, replica.high);
         replica.see(log, has_lost)?;
@@ -348,8 +353,8 @@ impl Oracle {
 
     /// Whether it has lost something that its next registration will say.
     fn has_lost(&self, member: BrokerId, seen: &Seen) -> bool {
-        let registered = self.newest.1.brokers().get(&member).map(|broker| broker.epoch);
-        seen.lost_under.is_some_and(|epoch| registered.is_none_or(|now| now <= epoch))
+        let registered = self.newest.1.brokers().get(&member);
+        seen.has_lost && registered.is_none_or(|broker| !seen.incarnations.contains(&broker.incarnation))
     }
 
     fn see_image(&mut self, applied: Offset, image: &Image) -> Verdict {

@@ -5,8 +5,11 @@ use super::replica::{Held, Replica};
 use super::truth::Truth;
 use klamm_core::broker::View;
 use klamm_core::config::Durability;
+use klamm_core::controller::Record;
 use klamm_core::id::{BrokerId, LeaderEpoch, LogId, Offset, Uuid};
 use klamm_core::log::{Log, Recovered};
+use klamm_core::wire::records::metadata::RegisterBrokerRecord;
+use std::collections::BTreeSet;
 
 fn held(next: i64, crc: u32) -> Held {
     Held { next: Offset(next), epoch: LeaderEpoch(1), crc, batch: None }
@@ -125,4 +128,26 @@ fn what_a_voter_had_on_a_disk_that_is_lost_counts() {
     oracle.formatted(3, disk(2).1);
     assert_eq!(oracle.durable_of(&disk(1)), Some(Offset(5)));
     assert_eq!(oracle.durable_of(&disk(2)), None);
+}
+
+/// A process may die while its registration is on the way, and its disk be lost before that is decided.
+#[test]
+fn only_a_process_that_began_since_then_tells_of_a_loss() {
+    let mut oracle = Oracle::new(BTreeSet::new(), Durability::Fsync);
+    let registers = |oracle: &mut Oracle, process: u8, epoch| {
+        let record =
+            RegisterBrokerRecord { broker_id: BrokerId(2), incarnation_id: Uuid([process; 16]), broker_epoch: epoch, ..Default::default() };
+        oracle.newest.1.replay(&Record::RegisterBroker(record)).unwrap();
+    };
+    let has_lost = |oracle: &Oracle| oracle.has_lost(BrokerId(2), &oracle.nodes[&2]);
+    oracle.formatted(2, Uuid([8; 16]));
+    registers(&mut oracle, 1, 10);
+    assert!(!has_lost(&oracle));
+    oracle.formatted(2, Uuid([9; 16]));
+    assert!(has_lost(&oracle));
+    registers(&mut oracle, 1, 20);
+    assert!(has_lost(&oracle));
+    oracle.seen(2).incarnations.insert(Uuid([3; 16]));
+    registers(&mut oracle, 3, 30);
+    assert!(!has_lost(&oracle));
 }
