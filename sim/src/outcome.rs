@@ -49,6 +49,8 @@ pub(crate) struct Ending {
     pub(crate) side: Shared,
     /// What was acknowledged without acks=all may be lost: with its leader where there are others, or with a machine's power before it was synced.
     pub(crate) may_lose_unsynced: bool,
+    /// Nobody read everything in the end.
+    pub(crate) is_unread: bool,
     pub(crate) trace: Trace,
     pub(crate) virtual_ns: u64,
     pub(crate) counts: Counts,
@@ -59,12 +61,12 @@ pub(crate) struct Ending {
 impl Outcome {
     /// Judges what the clients saw, unless worse was found already.
     pub(crate) fn of(ending: Ending) -> Self {
-        let Ending { seed, mut violations, book, side, may_lose_unsynced, trace, virtual_ns, counts, faults, notes } = ending;
+        let Ending { seed, mut violations, book, side, may_lose_unsynced, is_unread, trace, virtual_ns, counts, faults, notes } = ending;
         let history = book.recorder.finish();
         violations.extend(book.violations);
         violations.extend(side.violations);
         if violations.is_empty() {
-            violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes));
+            violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes, is_unread));
             violations.extend(judge_reads(&side.recorder.finish(), may_lose_unsynced));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
@@ -133,16 +135,17 @@ fn number(process: Process) -> Option<u32> {
 }
 
 /// The clients that belong to no group are judged by themselves: a rebalance excuses nothing of what they saw.
-fn judge(history: &History, members: &BTreeSet<Process>) -> Vec<String> {
+fn judge(history: &History, members: &BTreeSet<Process>, is_unread: bool) -> Vec<String> {
+    let options = check::Options { allow: is_unread.then_some(check::Kind::Unseen).into_iter().collect(), ..Default::default() };
     let ops = history.ops();
     let is_member = |op: &&Op| members.contains(&op.process);
     if !ops.iter().any(|op| is_member(&op)) {
-        return words(&check::check(history, &check::Options::default()));
+        return words(&check::check(history, &options));
     }
     let others = ops.iter().filter(|op| !is_member(op)).zip(0..).map(|(op, index)| Op { index, ..op.clone() }).collect();
     let others = History::new(others).expect("what is left of a history is one");
-    let mut found = words(&check::check(&others, &check::Options::default()));
-    let options = check::Options { rebalances_logged: true, ..Default::default() };
+    let mut found = words(&check::check(&others, &options));
+    let options = check::Options { rebalances_logged: true, ..options };
     found.extend(words(&check::check(history, &options)));
     found
 }

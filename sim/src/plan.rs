@@ -209,6 +209,17 @@ impl Plan {
         fault::take_copies(&self.faults)
     }
 
+    /// Whether a partition may be left with nobody who is known to hold everything. In page-cache mode a process that ends without a clean stop
+    /// counts as unclean, and leaves ISR and ELR as who lost its disk does (KIP-966): then an operator has to say who leads.
+    #[must_use]
+    pub fn may_strand(&self) -> bool {
+        let any = |is_meant: fn(Fault) -> bool| self.faults.iter().any(|(_, fault)| is_meant(*fault));
+        let wipes = any(|fault| matches!(fault, Fault::Wipe { .. }));
+        let ends_others = any(|fault| fault.may_end_badly() && !matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. }));
+        let is_deadly = self.relay > 0 || self.metadata.is_some_and(|knobs| knobs.deadly);
+        self.durability == Durability::PageCache && wipes && (ends_others || is_deadly)
+    }
+
     /// What whole nodes on madsim carry of it: one disk each; of clusters, produce and reads on nodes that are all alike.
     #[must_use]
     pub fn of_whole_nodes(mut self) -> Self {

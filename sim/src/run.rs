@@ -47,6 +47,8 @@ struct Runner {
     stations: BTreeMap<u32, Station>,
     violations: Vec<String>,
     healed: bool,
+    /// Some partition has nobody left who may lead it, and that by right: what clients want of the healed cluster is not asked for.
+    stranded: bool,
     rng: rng::Rng,
     /// Deaths in swaps that were counted.
     swaps: u64,
@@ -75,9 +77,11 @@ pub fn run(plan: Plan) -> Outcome {
     runner.load();
     runner.heal();
     runner.drain();
-    runner.read_all();
-    runner.settle_groups();
-    runner.settle_replicas();
+    if !runner.stranded {
+        runner.read_all();
+        runner.settle_groups();
+        runner.settle_replicas();
+    }
     runner.compare_indexes();
     runner.judge()
 }
@@ -101,6 +105,7 @@ impl Runner {
             stations,
             violations: Vec::new(),
             healed: false,
+            stranded: false,
             rng: rng::stream(plan.seed, "runner"),
             swaps: 0,
             ambushes: 0,
@@ -177,6 +182,10 @@ impl Runner {
         while self.are_down() && self.step(limit) {}
         if self.are_down() {
             self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
+        }
+        self.stranded = self.plan.may_strand() && self.mesh.oracle().is_stranded();
+        if self.stranded {
+            return;
         }
         let calm = self.mesh.now().max(healed);
         stage::calm([&self.book, &self.side], calm);
@@ -413,6 +422,7 @@ impl Runner {
             book,
             side,
             may_lose_unsynced: self.plan.nodes > 1 || self.plan.nodes().any(|node| self.mesh.node(node).bites().has_lost()),
+            is_unread: self.stranded,
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),

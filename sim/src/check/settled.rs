@@ -23,6 +23,16 @@ impl Oracle {
         !others_lost && partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32))).all(|p| p.isr.iter().chain(&p.elr).any(keeps))
     }
 
+    /// Whether nobody may lead some partition until an operator says who: whoever was in sync or eligible may have lost something, and the last
+    /// leader has another disk.
+    #[must_use]
+    pub fn is_stranded(&self) -> bool {
+        let has_lost = |member: &BrokerId| self.nodes.get(&(member.0 as u32)).is_some_and(|seen| seen.has_lost);
+        let partitions = self.newest.1.topics().flat_map(|topic| topic.partitions.values());
+        let mut leaderless = partitions.filter(|p| p.leader.is_none() && p.isr.is_empty() && p.elr.is_empty());
+        leaderless.any(|p| p.last_known_elr.is_empty() && p.replicas.iter().any(has_lost))
+    }
+
     /// What is not yet as it must be in the end: everybody is in, in sync, and holds the same.
     #[must_use]
     pub fn unsettled(&self, brokers: &[u32]) -> Vec<String> {

@@ -38,7 +38,7 @@ pub(super) fn losing_one(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u
 
 impl Fault {
     /// Whether the process may end by it without a clean stop.
-    fn may_end_badly(self) -> bool {
+    pub(super) fn may_end_badly(self) -> bool {
         match self {
             Self::Kill { .. } | Self::PowerLoss { .. } | Self::Ambush { .. } | Self::KillMany { .. } => true,
             Self::Wipe { .. } | Self::WipeVoter { .. } => true,

@@ -365,6 +365,7 @@ impl Runner {
             book,
             side,
             may_lose_unsynced,
+            is_unread: false,
             trace: log.trace,
             virtual_ns,
             counts,
