@@ -254,11 +254,16 @@ impl Runner {
         }
         let whole = stage::whole(&self.plan, &self.addresses(), &self.book);
         whole.into_iter().for_each(|(id, actor)| self.mesh.add_client(id, actor));
-        let (mut until, limit) = (self.mesh.now(), self.mesh.now() + REPLICAS_LIMIT);
-        // Nothing may happen for a while: the clock is that of the last event.
-        while self.violations.is_empty() && !self.unsettled().is_empty() && until < limit {
+        let mut until = self.mesh.now();
+        let (mut patience, mut progress) = (Patience::new(until, REPLICAS_LIMIT), self.mesh.oracle().progress());
+        let (mut reached, mut gets_on) = (progress.look(self.mesh.oracle()), false);
+        // While a replica gets on it is not there yet: that need not be looked at.
+        while self.violations.is_empty() && (gets_on || !self.unsettled().is_empty()) && until < patience.until(until, reached) {
+            // Nothing may happen for a while: the clock is that of the last event.
             until += stage::SECOND / 10;
             while self.step(until) {}
+            let before = std::mem::replace(&mut reached, progress.look(self.mesh.oracle()));
+            gets_on = reached > before;
         }
         let unsettled = self.unsettled();
         self.violations.extend(unsettled.into_iter().map(|what| format!("liveness: long after everything was healed, {what}")));

@@ -62,7 +62,8 @@ pub(crate) const DRAIN_LIMIT: u64 = 400 * SECOND;
 pub(crate) const GROUPS_LIMIT: u64 = 120 * SECOND;
 /// So long groups that have settled are left alone where their offsets may be thought to have expired.
 pub(crate) const IDLE: u64 = 75 * SECOND;
-/// All replicas must be in sync and the same within this, once all is healed.
+/// All replicas must be in sync and the same within this, once all is healed, and on the mesh once they get no further: how much there is to fill anew,
+/// nobody bounds.
 pub(crate) const REPLICAS_LIMIT: u64 = 60 * SECOND;
 /// A healed cluster must show something more within this, until it has shown everything: how much there is to read, nobody bounds.
 pub(crate) const READ_LIMIT: u64 = 60 * SECOND;

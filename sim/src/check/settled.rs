@@ -6,8 +6,36 @@ use klamm_core::broker::View;
 use klamm_core::controller::Controller;
 use klamm_core::id::{BrokerId, Offset};
 use klamm_core::partition::PartitionId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
+
+/// How far all replicas have come towards where their logs ended at first. What is written meanwhile does not count, nor what a replica is given for a
+/// second time: who waits as long as this grows is done at some time.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub(super) goals: BTreeMap<PartitionId, Offset>,
+    pub(super) reached: BTreeMap<(PartitionId, BrokerId), Offset>,
+}
+
+impl Progress {
+    /// Looks how many records all of them have by now.
+    pub fn look(&mut self, oracle: &Oracle) -> usize {
+        for (id, node, end) in oracle.ends() {
+            self.reach(id, node, end);
+        }
+        self.records()
+    }
+
+    pub(super) fn records(&self) -> usize {
+        self.reached.values().map(|end| end.0 as usize).sum()
+    }
+
+    pub(super) fn reach(&mut self, id: PartitionId, node: BrokerId, end: Offset) {
+        let goal = self.goals.get(&id).copied().unwrap_or_default();
+        let reached = self.reached.entry((id, node)).or_default();
+        *reached = end.min(goal).max(*reached);
+    }
+}
 
 impl Oracle {
     /// Whether everything that is committed is elsewhere too, should this node lose its disk: on another one that may be elected.
@@ -31,6 +59,23 @@ impl Oracle {
         let partitions = self.newest.1.topics().flat_map(|topic| topic.partitions.values());
         let mut leaderless = partitions.filter(|p| p.leader.is_none() && p.isr.is_empty() && p.elr.is_empty());
         leaderless.any(|p| p.last_known_elr.is_empty() && p.replicas.iter().any(has_lost))
+    }
+
+    /// How far all replicas have come: to be looked at again and again.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let mut progress = Progress::default();
+        for (id, _, end) in self.ends() {
+            let goal = progress.goals.entry(id).or_default();
+            *goal = end.max(*goal);
+        }
+        progress
+    }
+
+    /// Where the log of each replica ends.
+    fn ends(&self) -> impl Iterator<Item = (PartitionId, BrokerId, Offset)> {
+        let nodes = self.nodes.iter().map(|(node, seen)| (BrokerId(*node as i32), seen));
+        nodes.flat_map(|(node, seen)| seen.replicas.iter().map(move |(id, replica)| (*id, node, replica.end)))
     }
 
     /// What is not yet as it must be in the end: everybody is in, in sync, and holds the same.

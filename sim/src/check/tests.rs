@@ -2,6 +2,7 @@
 
 use super::Oracle;
 use super::replica::{Held, Replica};
+use super::settled::Progress;
 use super::truth::Truth;
 use klamm_core::broker::View;
 use klamm_core::config::Durability;
@@ -150,4 +151,14 @@ fn only_a_process_that_began_since_then_tells_of_a_loss() {
     oracle.seen(2).incarnations.insert(Uuid([3; 16]));
     registers(&mut oracle, 3, 30);
     assert!(!has_lost(&oracle));
+}
+
+/// Seed 530 of three nodes: two replicas were to be filled anew with twenty thousand segments.
+#[test]
+fn replicas_get_on_until_they_have_what_there_was_once() {
+    let mut progress = Progress { goals: [(View::METADATA, Offset(5))].into(), ..Progress::default() };
+    for (node, end, records) in [(1, 3, 3), (2, 5, 8), (2, 9, 8), (1, 0, 8), (1, 4, 9), (1, 7, 10)] {
+        progress.reach(View::METADATA, BrokerId(node), Offset(end));
+        assert_eq!(progress.records(), records, "{node} ends at {end}");
+    }
 }
