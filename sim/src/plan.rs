@@ -203,12 +203,6 @@ impl Plan {
         self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
-    /// Whether copies are gone for good with a disk, or by rot.
-    #[must_use]
-    pub fn takes_copies(&self) -> bool {
-        fault::take_copies(&self.faults)
-    }
-
     /// Whether a partition may be left with nobody who is known to hold everything. In page-cache mode a process that ends without a clean stop
     /// counts as unclean, and leaves ISR and ELR as who lost its disk does (KIP-966): then an operator has to say who leads.
     #[must_use]
@@ -307,7 +301,7 @@ impl Plan {
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
         }
         // A broker that starts without one of its disks may have lost something, and leaves ISR and ELR: as with a full disk, there might be nobody left.
-        if fault::take_copies(&faults) {
+        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
             faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         }
         faults.sort_unstable();

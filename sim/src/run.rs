@@ -57,6 +57,8 @@ struct Runner {
     relay: rng::Rng,
     /// Which of two disks fails.
     second: rng::Rng,
+    /// Copies are gone for good with a disk, or by rot.
+    has_taken_copies: bool,
 }
 
 /// What the runner keeps of one node.
@@ -111,6 +113,7 @@ impl Runner {
             ambushes: 0,
             relay: rng::stream(plan.seed, "relay"),
             second: rng::stream(plan.seed, "second disk fails"),
+            has_taken_copies: false,
             plan,
         };
         if runner.plan.metadata.is_some_and(|metadata| metadata.deadly) {

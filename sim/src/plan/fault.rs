@@ -232,11 +232,6 @@ pub(super) fn beside_wipes(faults: &mut Vec<(u64, Fault)>) {
     faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. } | Fault::FailReads(_) | Fault::Rot { .. }));
 }
 
-/// Whether copies are gone for good with a disk, or by rot.
-pub(super) fn take_copies(faults: &[(u64, Fault)]) -> bool {
-    faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. }))
-}
-
 fn of_cluster(kind: u32, durability: Durability, rng: &mut Rng) -> Fault {
     let lasts = rng.random_range(50 * MS..4 * SECOND);
     let down = rng.random_range(10 * MS..3 * SECOND);

@@ -90,7 +90,8 @@ impl Runner {
                 self.station(node).ledger.bit(fault.name());
             }
             Fault::Rot { pick, .. } => {
-                if self.rot(node, pick) {
+                if self.may_take_copies(node) && self.rot(node, pick) {
+                    self.has_taken_copies = true;
                     self.station(node).ledger.bit(fault.name());
                 }
             }
@@ -154,9 +155,10 @@ impl Runner {
 
     /// A node loses its disk, if that takes nothing from the cluster for ever.
     fn wipe(&mut self, node: u32, down: u64, name: &'static str) {
-        if !self.mesh.oracle().can_spare(node) || self.mesh.node(node).broker().is_none() {
+        if !self.mesh.oracle().can_spare(node) || !self.may_take_copies(node) || self.mesh.node(node).broker().is_none() {
             return;
         }
+        self.has_taken_copies = true;
         self.mesh.crash(node, true);
         let station = self.station(node);
         (station.down, station.formats) = (down, station.formats + 1);
@@ -260,10 +262,18 @@ impl Runner {
         Some(self.some_node()).filter(|other| *other != node)
     }
 
-    /// What has not struck the second disk of a node while it was up is over when it starts, where copies are lost for good: a broker that starts without
-    /// one of its disks leaves ISR and ELR, and might be the last one there.
+    /// Whether copies on a node may be gone for good. What brokers lose that start without one of two disks must be known by then: whoever is up has
+    /// registered, and whoever is down will have both.
+    fn may_take_copies(&self, node: u32) -> bool {
+        let is_known = |other: &u32| self.mesh.node(*other).broker().is_some_and(|broker| broker.view().broker_epoch().is_some());
+        let mut others = self.plan.brokers().filter(|other| *other != node);
+        self.plan.disks == 1 || others.all(|other| self.mesh.node(other).is_down() || is_known(&other))
+    }
+
+    /// A broker that starts without one of its disks leaves ISR and ELR (KIP-966). Once copies are gone for good it might be the last one there: what has
+    /// not struck its second disk by then is over.
     pub(super) fn spare_start(&self, node: u32) {
-        if let Some(second) = self.mesh.node(node).disks().get(1).filter(|_| self.plan.takes_copies()) {
+        if let Some(second) = self.mesh.node(node).disks().get(1).filter(|_| self.has_taken_copies) {
             second.faults(|faults| (faults.failing_syncs, faults.failing_writes, faults.failing_reads) = (0, 0, 0));
         }
     }
@@ -272,7 +282,7 @@ impl Runner {
     fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
         let second = self.plan.disks > 1 && self.second.random_bool(0.5);
         // Else it would start without that disk.
-        if second && self.plan.takes_copies() && self.mesh.node(node).broker().is_none() {
+        if second && self.has_taken_copies && self.mesh.node(node).broker().is_none() {
             return;
         }
         if second {
