@@ -129,6 +129,7 @@ impl Broker {
             self.look_at_deletions(|_| true);
             self.look_for_myself();
             self.look_at_doubts();
+            self.tell_who_leaves();
         }
         self.metadata_grew(bytes);
     }

@@ -38,6 +38,8 @@ pub(super) struct Life {
     is_kept: bool,
     next: Option<Instant>,
     backoff: Duration,
+    /// There is something to tell, and an answer is still awaited.
+    is_due: bool,
     /// It wants to stop, and the controller has not let it yet.
     pub(super) is_leaving: bool,
 }
@@ -70,6 +72,7 @@ impl Broker {
     /// Registers, or says that it lives.
     pub(super) fn beat(&mut self) {
         self.life.next = None;
+        self.life.is_due = self.life.is_open;
         if self.life.is_open || self.phase == Phase::Loading || !self.config.quorum.roles.broker {
             return;
         }
@@ -209,7 +212,18 @@ impl Broker {
         }
         self.life.backoff = Duration::ZERO;
         self.look_for_myself();
-        self.beat_in(ms(self.config.broker.heartbeat_interval_ms.into()));
+        let interval = ms(self.config.broker.heartbeat_interval_ms.into());
+        let is_due = std::mem::take(&mut self.life.is_due);
+        self.beat_in(if is_due { Duration::ZERO } else { interval });
+    }
+
+    /// The committed metadata has moved. Who wants to stop may do so when all others have told that they know of its last hand-over: they need not wait
+    /// for their next heartbeats.
+    pub(super) fn tell_who_leaves(&mut self) {
+        if self.image().brokers().values().any(|broker| broker.is_stopping && !broker.is_fenced) {
+            probe!("a broker tells at once that it knows who is about to stop");
+            self.beat_now();
+        }
     }
 
     /// The committed metadata has moved: this broker may be in it now.

@@ -429,6 +429,18 @@ fn a_broker_whose_door_still_opens_as_it_dies_is_fenced_at_once() {
     assert!(trio.notes.iter().any(|(_, text)| text.starts_with(&fenced)), "{:?}", trio.notes);
 }
 
+#[test]
+fn a_broker_that_stops_need_not_wait_for_the_heartbeats_of_others() {
+    let slow = [("broker.heartbeat.interval.ms", "30000"), ("broker.session.timeout.ms", "100000")];
+    let mut trio = with_records(&slow, 4);
+    let leader = trio.leader("t");
+    trio.stop(leader);
+    trio.pass(Duration::from_millis(200));
+    assert!(says(&trio, leader, "stopped"), "{:?}", trio.notes);
+    assert_ne!(trio.leader("t"), leader);
+    assert_eq!(trio.produce("t", 1, 1), E::NONE);
+}
+
 /// A topic that the active controller leads, and the request of a client that asks who does.
 fn led_by_the_controller() -> (Trio, i32, MetadataRequest) {
     let mut trio = with_records(&[], 4);

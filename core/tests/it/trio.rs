@@ -1,7 +1,7 @@
 //! Three brokers, each a voter, over stores in memory: what one asks of another arrives at once, and time passes from deadline to deadline.
 
 use bytes::Bytes;
-use klamm_core::broker::io::{Effect, Input, Unreachable, fetched_of};
+use klamm_core::broker::io::{Effect, Halt, Input, Unreachable, fetched_of};
 use klamm_core::broker::{Broker, Config, RecoveredNode};
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
 use klamm_core::error::ErrorCode;
@@ -189,6 +189,12 @@ impl Trio {
         self.kill(node);
     }
 
+    /// The process is asked to stop.
+    pub(crate) fn stop(&mut self, node: i32) {
+        self.inputs.push_back((node, Input::Stop));
+        self.settle();
+    }
+
     /// Everything that can happen now, happens.
     pub(crate) fn settle(&mut self) {
         while let Some((node, input)) = self.inputs.pop_front() {
@@ -235,6 +241,10 @@ impl Trio {
             }
             Effect::Store { ticket, op } => self.execute(node, ticket, op),
             Effect::Note { text, .. } => self.notes.push((node, text)),
+            Effect::Halt { why: Halt::Stopped } => {
+                self.notes.push((node, "stopped".to_owned()));
+                self.kill(node);
+            }
             Effect::Halt { why } => panic!("node {node} halts: {why:?}"),
             Effect::Close { why, .. } => self.notes.push((node, format!("closed: {why}"))),
             Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } => {}
