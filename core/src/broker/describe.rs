@@ -35,7 +35,7 @@ enum Asked {
 
 impl Broker {
     pub(super) fn metadata(&mut self, token: Token, version: i16, body: MetadataRequest) {
-        let doubted = asked(version, &body).map(|asked| self.doubted_of(&asked)).unwrap_or_default();
+        let doubted = if self.doubts_any() { self.doubted_of(version, &body) } else { Vec::new() };
         if doubted.is_empty() { self.tell_metadata(token, version, &body) } else { self.wait_for_leaders(token, version, body, doubted) }
     }
 
@@ -66,14 +66,12 @@ impl Broker {
         self.reply(token, response.into());
     }
 
-    /// The partitions of these topics whose leader is in doubt.
-    fn doubted_of(&self, asked: &Asked) -> Vec<(PartitionId, BrokerId)> {
-        if !self.doubts_any() {
-            return Vec::new();
-        }
+    /// What is asked for whose leader is in doubt.
+    fn doubted_of(&self, version: i16, body: &MetadataRequest) -> Vec<(PartitionId, BrokerId)> {
+        let Ok(asked) = asked(version, body) else { return Vec::new() };
         let topics: Vec<&Topic> = match asked {
             Asked::All => self.image().topics().collect(),
-            Asked::Ids(ids) => ids.iter().filter_map(|id| self.image().topic_by_id(*id)).collect(),
+            Asked::Ids(ids) => ids.into_iter().filter_map(|id| self.image().topic_by_id(id)).collect(),
             Asked::Names(names) => names.iter().filter_map(|name| self.image().topic(name)).collect(),
         };
         let doubted = |topic: &Topic, index: &PartitionIndex, partition: &Partition| {

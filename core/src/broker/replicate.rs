@@ -286,6 +286,7 @@ impl Broker {
         self.fetchers.get(&leader).and_then(|fetcher| fetcher.doubted).is_some_and(|until| self.now.at < until)
     }
 
+    /// Whether any leader is in doubt.
     pub(super) fn doubts_any(&self) -> bool {
         self.fetchers.keys().any(|leader| self.is_doubted(*leader))
     }
