@@ -4,9 +4,10 @@
 
 use super::admin::After;
 use super::calls::{Asker, CONTROL_TIMEOUT, LOCAL};
+use super::forward::not_controller;
 use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Timer, Token, ms};
-use crate::controller::{Liveness, Plan, Planner};
+use crate::controller::{CommitId, Liveness, Plan, Planner};
 use crate::id::{BrokerId, ConnId};
 use crate::probe;
 use crate::time::Instant;
@@ -49,16 +50,25 @@ impl Broker {
         self.retry_forwards();
     }
 
-    /// Another node leads, or none: what was proposed and is not committed has an unknown fate.
+    /// Another node leads, or none. What was proposed and is not committed is in doubt: nodes are sent to the next leader, which tells them in any case
+    /// what holds. A client that asked again would be told that its topic exists already, or is gone already, so it waits until the fate is known.
     pub(super) fn deactivate(&mut self) {
         if self.duties.take().is_none() {
             return;
         }
         probe!("a controller is active no more");
         self.note(Level::Info, "this node is the active controller no more".to_owned());
-        for id in self.admin.controller.deactivate() {
+        self.admin.controller.deactivate();
+        let of_nodes = |after: &After| matches!(after, After::Reply { body, .. } if not_controller(body.api()).is_some());
+        let asked_by_nodes: Vec<CommitId> = self.admin.committing.iter().filter(|(_, after)| of_nodes(after)).map(|(id, _)| *id).collect();
+        self.turn_away(asked_by_nodes);
+    }
+
+    /// These proposals are not carried out, as far as this node can tell: who waits for them is to ask the next controller.
+    pub(super) fn turn_away(&mut self, proposals: Vec<CommitId>) {
+        for id in proposals {
             if let Some(After::Reply { token, body }) = self.admin.committing.remove(&id) {
-                self.fate_unknown(token, body.api());
+                self.refer(token, body.api());
             }
         }
     }

@@ -121,6 +121,9 @@ impl Broker {
         let until = self.carry_out_changes(&changes);
         for id in done {
             if let Some(after) = self.admin.committing.remove(&id) {
+                if !self.admin.controller.is_active() {
+                    probe!("another controller commits what a former one proposed");
+                }
                 self.follow(after, until.clone());
             }
         }

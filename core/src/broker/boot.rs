@@ -13,6 +13,7 @@ use crate::config::topic::{Cleanup, TimestampType};
 use crate::config::{BrokerConfig, Durability, TopicConfig};
 use crate::id::{Offset, PartitionIndex, Uuid};
 use crate::partition::{METADATA_TOPIC, PartitionId};
+use crate::probe;
 use crate::quorum::{Election, Quorum, Voter, Voters};
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::api::fetch::FetchRequest;
@@ -65,7 +66,11 @@ impl Broker {
         let at = self.now.at;
         let is_restoring = self.snapshots.restoring.is_some();
         if !is_restoring {
-            self.admin.controller.cut(end);
+            let lost = self.admin.controller.cut(end);
+            if !lost.is_empty() {
+                probe!("another controller does not have what a former one proposed");
+            }
+            self.turn_away(lost);
         }
         let Some((epoch, leader)) = self.quorum.as_ref().map(|q| (q.epoch(), q.leader().map(|(id, _)| id))) else { return };
         let follower = self.partitions.get_mut(&METADATA).and_then(|p| p.follower_mut()).expect("it has just been opened");

@@ -124,8 +124,8 @@ impl Broker {
         }
     }
 
-    /// What was proposed for this request may or may not be committed, and this node cannot tell any more.
-    pub(super) fn fate_unknown(&mut self, token: Token, planned: ApiKey) {
+    /// This node is not the one to answer any more: who asked is to find the active controller.
+    pub(super) fn refer(&mut self, token: Token, planned: ApiKey) {
         if self.wrapped.remove(&token).is_some() {
             return self.reply(token, EnvelopeResponse { response_data: None, error_code: ErrorCode::NOT_CONTROLLER }.into());
         }

@@ -165,7 +165,8 @@ impl Broker {
             if self.phase == Phase::Loading {
                 probe!("a node starts from a snapshot");
             }
-            self.admin.controller.restore(image, id.end, time);
+            let unknown = self.admin.controller.restore(image, id.end, time);
+            self.turn_away(unknown);
             if let Some(follower) = self.partitions.get_mut(&METADATA).and_then(|p| p.follower_mut()) {
                 follower.told_high(id.end);
             }

@@ -47,8 +47,6 @@ impl Size {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Active {
     planned: Image,
-    /// Who waits for the log to be committed up to where.
-    waiting: VecDeque<(CommitId, Offset)>,
 }
 
 /// The metadata log's state on one node.
@@ -67,6 +65,8 @@ pub struct Controller {
     end: Offset,
     uncommitted: VecDeque<Uncommitted>,
     active: Option<Active>,
+    /// Who waits for the log to be committed up to where; what waited when this node ceased to lead goes on to wait.
+    waiting: VecDeque<(CommitId, Offset)>,
     next: u64,
 }
 
@@ -148,40 +148,42 @@ impl Controller {
         self.end = end;
     }
 
-    /// The log was cut: nothing from `to` on counts.
-    pub fn cut(&mut self, to: Offset) {
+    /// The log was cut: nothing from `to` on counts. Returns the proposals that are lost for good: whoever leads does not have them.
+    pub fn cut(&mut self, to: Offset) -> Vec<CommitId> {
         assert!(to >= self.applied, "committed metadata is cut at {to}, below {}", self.applied);
         assert!(!self.is_active(), "only the log of a follower is cut");
         while self.uncommitted.back().is_some_and(|last| last.end > to) {
             self.uncommitted.pop_back();
         }
         self.end = to;
+        let lost = self.waiting.partition_point(|(_, end)| *end <= to);
+        self.waiting.split_off(lost).into_iter().map(|(id, _)| id).collect()
     }
 
     /// A snapshot stands for the log below `end`, whose last batch has that time: the log begins there, without a record. What it changes is told
-    /// with the next commit.
-    pub fn restore(&mut self, image: Image, end: Offset, time: Timestamp) {
+    /// with the next commit. Returns the proposals whose fate is unknown: a snapshot does not tell what it was made from.
+    pub fn restore(&mut self, image: Image, end: Offset, time: Timestamp) -> Vec<CommitId> {
         assert!(end >= self.applied, "committed metadata goes back from {} to a snapshot at {end}", self.applied);
         assert!(!self.is_active(), "an active controller has all that is committed");
         self.untold.extend(self.committed.changes_to(&image));
         self.uncommitted.clear();
         (self.committed, self.applied, self.end) = (image, end, end);
         (self.applied_time, self.applied_control) = (time, false);
+        std::mem::take(&mut self.waiting).into_iter().map(|(id, _)| id).collect()
     }
 
     /// This node leads the quorum, and everything that was in the log when it began is committed: plans may be made.
     pub fn activate(&mut self) {
         assert!(self.uncommitted.is_empty(), "the log is committed up to {} only", self.applied);
-        self.active = Some(Active { planned: self.committed.clone(), waiting: VecDeque::new() });
+        self.active = Some(Active { planned: self.committed.clone() });
     }
 
-    /// This node does not lead any more. Returns the proposals whose fate is unknown.
-    pub fn deactivate(&mut self) -> Vec<CommitId> {
-        let Some(active) = self.active.take() else { return Vec::new() };
+    /// This node does not lead any more. The next leader has what was proposed, or cuts it: then its fate is told.
+    pub fn deactivate(&mut self) {
+        let Some(active) = self.active.take() else { return };
         if mutant!(RenounceNoSnapshot) && self.applied_control {
             self.committed = active.planned;
         }
-        active.waiting.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Takes a plan's records into the planned image. Returns what to wait for, and the batch to append at `end`.
@@ -202,7 +204,7 @@ impl Controller {
         self.end = base.plus(i64::try_from(records.len()).expect("few records"));
         let id = CommitId(self.next);
         self.next += 1;
-        active.waiting.push_back((id, self.end));
+        self.waiting.push_back((id, self.end));
         if let Some(batch) = &batch {
             self.uncommitted.push_back(Uncommitted { base, end: self.end, size: Size::of(batch.header()), records });
         }
@@ -224,9 +226,8 @@ impl Controller {
             committed.bytes += u64::from(first.size.bytes);
             (self.applied, self.applied_time, self.applied_control) = (first.end, first.size.time, first.records.is_empty());
         }
-        let Some(active) = &mut self.active else { return Ok(committed) };
-        while active.waiting.front().is_some_and(|(_, end)| *end <= self.applied) {
-            committed.done.extend(active.waiting.pop_front().map(|(id, _)| id));
+        while self.waiting.front().is_some_and(|(_, end)| *end <= self.applied) {
+            committed.done.extend(self.waiting.pop_front().map(|(id, _)| id));
         }
         Ok(committed)
     }
@@ -236,6 +237,12 @@ impl Controller {
         let ends = self.uncommitted.iter().map(|batch| batch.end);
         assert!(ends.clone().zip(ends.skip(1)).all(|(a, b)| a < b), "batches of the metadata log out of order");
         assert!(self.applied <= self.end, "metadata replayed up to {}, past the end {}", self.applied, self.end);
+        let waits = || self.waiting.iter().map(|(_, end)| *end);
+        assert!(
+            waits().is_sorted() && waits().all(|end| end <= self.end),
+            "a proposal waits past the end {} of the metadata log",
+            self.end
+        );
         if let Some(active) = &self.active
             && self.uncommitted.is_empty()
         {

@@ -4,7 +4,7 @@ use crate::answer;
 use crate::cluster::reassigned;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
+use klamm_core::id::{BrokerId, CorrelationId, LeaderEpoch, Offset, PartitionIndex};
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
@@ -439,6 +439,55 @@ fn a_broker_that_stops_need_not_wait_for_the_heartbeats_of_others() {
     assert!(says(&trio, leader, "stopped"), "{:?}", trio.notes);
     assert_ne!(trio.leader("t"), leader);
     assert_eq!(trio.produce("t", 1, 1), E::NONE);
+}
+
+/// A cluster whose active controller is asked to delete a topic while no other voter moves, until it is active no more; the controller, and the token
+/// of the request.
+fn deletion_in_doubt() -> (Trio, i32, CorrelationId) {
+    let mut trio = with_records(&[], 4);
+    let leader = controller(&trio);
+    others(leader).into_iter().for_each(|node| trio.freeze(node));
+    let asked = trio.send(leader, 5, removal(), Vec::new());
+    trio.pass(Duration::from_secs(5));
+    assert!(says(&trio, leader, "the active controller no more"), "{:?}", trio.notes);
+    assert_eq!(trio.answer(asked), None);
+    (trio, leader, asked)
+}
+
+fn others(node: i32) -> Vec<i32> {
+    [1, 2, 3].into_iter().filter(|other| *other != node).collect()
+}
+
+fn removal() -> DeleteTopicsRequest {
+    DeleteTopicsRequest { topic_names: vec!["t".to_owned()], timeout_ms: 1000, ..Default::default() }
+}
+
+fn deleted(response: Response) -> E {
+    answer!(DeleteTopics, response).responses[0].error_code
+}
+
+/// To send the client to the next controller would have it told that there is no such topic.
+#[test]
+fn what_a_controller_that_lost_its_voters_has_proposed_is_answered_when_the_next_one_commits_it() {
+    let (mut trio, leader, asked) = deletion_in_doubt();
+    others(leader).into_iter().for_each(|node| trio.thaw(node));
+    trio.pass(Duration::from_secs(10));
+    assert_eq!(trio.answer(asked).map(deleted), Some(E::NONE), "{:?}", trio.notes);
+}
+
+#[test]
+fn who_waits_for_what_the_next_controller_does_not_have_asks_again() {
+    let (mut trio, leader, asked) = deletion_in_doubt();
+    trio.freeze(leader);
+    // What had come for them is gone with their processes.
+    others(leader).into_iter().for_each(|node| trio.kill(node));
+    others(leader).into_iter().for_each(|node| trio.start(node));
+    trio.pass(Duration::from_secs(10));
+    trio.thaw(leader);
+    trio.pass(Duration::from_secs(10));
+    assert_eq!(trio.answer(asked), None);
+    assert!(says(&trio, leader, "closed: the controller that was deciding a request is active no more"), "{:?}", trio.notes);
+    assert_eq!(deleted(trio.ask(others(leader)[0], 5, removal())), E::NONE);
 }
 
 /// A topic that the active controller leads, and the request of a client that asks who does.

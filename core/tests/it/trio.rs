@@ -74,6 +74,8 @@ struct Member {
 pub(crate) struct Trio {
     members: BTreeMap<i32, Member>,
     inputs: VecDeque<(i32, Input)>,
+    /// Nodes whose processes stand still, and what has come for them.
+    frozen: BTreeMap<i32, Vec<Input>>,
     /// What the client was answered.
     replies: BTreeMap<CorrelationId, Response>,
     pub(crate) notes: Vec<(i32, String)>,
@@ -123,6 +125,7 @@ impl Trio {
         let mut trio = Self {
             members: NODES.iter().map(|node| (*node, member(*node))).collect(),
             inputs: VecDeque::new(),
+            frozen: BTreeMap::new(),
             replies: BTreeMap::new(),
             notes: Vec::new(),
             ajar: 0,
@@ -167,6 +170,7 @@ impl Trio {
         member.broker = None;
         let lost = std::mem::take(&mut member.owed);
         self.inputs.retain(|(to, _)| *to != node);
+        self.frozen.remove(&node);
         for other in NODES.iter().filter(|other| **other != node) {
             self.member(*other).owed.retain(|_, (from, _)| *from != node);
         }
@@ -195,10 +199,26 @@ impl Trio {
         self.settle();
     }
 
+    /// The process stands still: nothing is lost, nor answered.
+    pub(crate) fn freeze(&mut self, node: i32) {
+        self.frozen.insert(node, Vec::new());
+    }
+
+    /// It goes on with what has come in the meantime.
+    pub(crate) fn thaw(&mut self, node: i32) {
+        let later = self.frozen.remove(&node).expect("it stands still");
+        self.inputs.extend(later.into_iter().map(|input| (node, input)));
+        self.settle();
+    }
+
     /// Everything that can happen now, happens.
     pub(crate) fn settle(&mut self) {
         while let Some((node, input)) = self.inputs.pop_front() {
             let now = self.now;
+            if let Some(later) = self.frozen.get_mut(&node) {
+                later.push(input);
+                continue;
+            }
             let Some(broker) = &mut self.member(node).broker else { continue };
             broker.handle(now, input);
             broker.check();
@@ -282,7 +302,8 @@ impl Trio {
         self.settle();
         let end = self.now.at.after(by);
         let due = |trio: &Self| {
-            let all = trio.members.iter().filter_map(|(node, member)| Some((member.broker.as_ref()?.deadline()?.0, *node)));
+            let going = trio.members.iter().filter(|(node, _)| !trio.frozen.contains_key(node));
+            let all = going.filter_map(|(node, member)| Some((member.broker.as_ref()?.deadline()?.0, *node)));
             all.min().filter(|(at, _)| *at <= end)
         };
         while let Some((at, node)) = due(self) {

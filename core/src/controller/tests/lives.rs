@@ -1,9 +1,9 @@
-//! One node's metadata through many leaderships: what it proposed and was not committed is forgotten, whatever else the log holds, and a
-//! snapshot takes the place of the log that it stands for.
+//! One node's metadata through many leaderships: what it proposed and was cut is forgotten, whatever else the log holds, who waits for a proposal is
+//! told whether it holds, and a snapshot takes the place of the log that it stands for.
 
 use crate::controller::image::Image;
 use crate::controller::snapshot::{Contents, decode, encode};
-use crate::controller::{Controller, Record, record};
+use crate::controller::{CommitId, Controller, Record, record};
 use crate::id::{LeaderEpoch, Offset, ProducerId};
 use crate::rng::{self, Rng};
 use crate::time::Timestamp;
@@ -12,6 +12,7 @@ use crate::wire::records::control::{ControlRecord, QuorumOf};
 use crate::wire::records::metadata::{ConfigRecord, ProducerIdsRecord};
 use crate::wire::records::raft::LeaderChangeMessage;
 use rand::Rng as _;
+use std::collections::BTreeMap;
 
 /// The log as it is on this node, and what of it is committed.
 struct Life {
@@ -19,12 +20,21 @@ struct Life {
     log: Vec<Batch>,
     committed: usize,
     epoch: i32,
+    /// What was proposed and of which nothing was told, and the batch that it waits for.
+    waiting: BTreeMap<CommitId, Batch>,
     rng: Rng,
 }
 
 impl Life {
     fn new(seed: u64) -> Self {
-        Self { controller: Controller::default(), log: Vec::new(), committed: 0, epoch: 0, rng: rng::stream(seed, "lives") }
+        Self {
+            controller: Controller::default(),
+            log: Vec::new(),
+            committed: 0,
+            epoch: 0,
+            waiting: BTreeMap::new(),
+            rng: rng::stream(seed, "lives"),
+        }
     }
 
     fn end(&self, batches: usize) -> Offset {
@@ -69,7 +79,15 @@ impl Life {
 
     fn commit(&mut self, upto: usize) {
         self.committed = self.committed.max(upto);
-        self.controller.commit(self.end(self.committed)).expect("a log that fits");
+        let done = self.controller.commit(self.end(self.committed)).expect("a log that fits").done;
+        self.told(&done, |life, batch| life.log[..life.committed].contains(batch));
+    }
+
+    /// Of these proposals the fate is told now, and of no other that `is_told`.
+    fn told(&mut self, proposals: &[CommitId], is_told: impl Fn(&Self, &Batch) -> bool) {
+        let expected: Vec<CommitId> = self.waiting.iter().filter(|(_, batch)| is_told(self, batch)).map(|(id, _)| *id).collect();
+        assert_eq!(proposals, expected);
+        self.waiting.retain(|id, _| !expected.contains(id));
     }
 
     /// Another leader has cut what it does not have, and goes on.
@@ -78,7 +96,8 @@ impl Life {
         self.epoch += 1;
         let kept = self.rng.random_range(self.committed..=self.log.len());
         self.log.truncate(kept);
-        self.controller.cut(self.end(kept));
+        let lost = self.controller.cut(self.end(kept));
+        self.told(&lost, |life, batch| !life.log.contains(batch));
         self.push_control();
         for _ in 0..self.rng.random_range(0..3) {
             let image = self.fold(self.log.len());
@@ -103,7 +122,8 @@ impl Life {
         let bytes = encode(&self.fold(self.committed), &quorum, LeaderEpoch(self.epoch), Timestamp(3));
         let Contents { time, quorum: told, image } = decode(&bytes).expect("our own snapshot");
         assert_eq!((time, told), (Timestamp(3), quorum));
-        self.controller.restore(image, self.end(self.committed), time);
+        let unknown = self.controller.restore(image, self.end(self.committed), time);
+        self.told(&unknown, |_, _| true);
     }
 
     fn lead(&mut self) {
@@ -123,8 +143,9 @@ impl Life {
             3 if self.controller.is_active() => self.push_control(),
             4..8 if self.controller.is_active() => {
                 let records = self.records(&self.controller.planned().clone());
-                let (_, batch) = self.controller.propose(records, Timestamp(4));
-                self.push(&batch.expect("records"));
+                let (id, batch) = self.controller.propose(records, Timestamp(4));
+                let stamped = self.push(&batch.expect("records"));
+                self.waiting.insert(id, stamped);
             }
             _ => {
                 let upto = self.rng.random_range(self.committed..=self.log.len());
