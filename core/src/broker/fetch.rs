@@ -277,6 +277,7 @@ impl Broker {
     /// Decides the bounds of every partition now, and asks the store for what is not in memory.
     fn gather(&mut self, token: Token) {
         self.watch(token, false);
+        self.stirred.remove(&token);
         let Some(mut fetching) = self.fetching.remove(&token) else { return };
         self.timers.remove(&(fetching.deadline, Timer::Fetch(token)));
         let mut left = fetching.max_bytes;
@@ -435,16 +436,19 @@ impl Broker {
         fetching.answers = answers;
     }
 
-    /// The high watermark of a partition that this fetch watches has moved.
+    /// Something has moved in a partition that this fetch watches, or it has waited as long as it may.
     pub(super) fn look_again(&mut self, token: Token) {
-        if self.has_enough(token) {
-            self.gather(token);
-        }
+        self.stirred.insert(token);
     }
 
-    /// The fetch has waited as long as it may.
-    pub(super) fn fetch_waited(&mut self, token: Token) {
-        self.gather(token);
+    /// Answers a fetch that waited, or has it wait on: what it watches may have another role by now.
+    pub(super) fn look(&mut self, token: Token) {
+        let has_waited = self.fetching.get(&token).is_some_and(|fetching| fetching.deadline <= self.now.at);
+        if has_waited || self.has_enough(token) {
+            self.gather(token);
+        } else {
+            self.watch(token, true);
+        }
     }
 
     /// The connection is gone.

@@ -210,6 +210,8 @@ pub struct Broker {
     tails: Tails,
     producing: BTreeMap<Token, produce::Producing>,
     fetching: BTreeMap<Token, fetch::Fetching>,
+    /// Fetches that may have something to read now. They look when the step is over: in the midst of it, what was committed is taken up in part only.
+    stirred: BTreeSet<Token>,
     sessions: fetch_session::Sessions,
     listing: BTreeMap<Token, lists::Listing>,
     deleting: BTreeMap<Token, delete_records::Deleting>,
@@ -279,6 +281,7 @@ impl Broker {
             tails: Tails::new(config.tail_bytes_max),
             producing: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            stirred: BTreeSet::new(),
             sessions: fetch_session::Sessions::new(usize::try_from(config.broker.fetch_sessions_max).unwrap_or(0)),
             listing: BTreeMap::new(),
             deleting: BTreeMap::new(),
@@ -351,6 +354,10 @@ impl Broker {
         while let Some((call, body)) = self.next_local_answer() {
             any = true;
             self.answered(call, Ok(body), Vec::new());
+        }
+        while let Some(token) = self.stirred.pop_first() {
+            any = true;
+            self.look(token);
         }
         while let Some(conn) = self.to_pump.pop_first() {
             any = true;
@@ -530,7 +537,7 @@ impl Broker {
             self.timers.pop_first();
             match timer {
                 Timer::Produce(token) => self.produce_timed_out(token),
-                Timer::Fetch(token) => self.fetch_waited(token),
+                Timer::Fetch(token) => self.look_again(token),
                 Timer::Retention => self.retain(),
                 Timer::Space => self.ask_space(),
                 Timer::Call(call) => self.call_timed_out(call),

@@ -9,13 +9,7 @@ use klamm_core::wire::Chunk;
 use klamm_core::wire::api::fetch::{FetchResponse, PartitionData};
 
 /// Judges each partition of an answer that was decided just now. What waited for the store was decided earlier, when all may have been different.
-/// And a client may be answered while metadata is taken up, one partition after the other: who leads and who is in sync is judged only where
-/// `leads_as_before` says that this event has changed neither.
-pub(super) fn fetched<'a, F: Fn(&Partition) -> bool>(
-    view: View<'a>,
-    response: &'a FetchResponse,
-    leads_as_before: &'a F,
-) -> impl Iterator<Item = Verdict> + use<'a, F> {
+pub(super) fn fetched<'a>(view: View<'a>, response: &'a FetchResponse) -> impl Iterator<Item = Verdict> + use<'a> {
     let has_waited = response.responses.iter().flat_map(|topic| &topic.partitions).any(is_from_store);
     let topics = response.responses.iter().filter(move |_| !has_waited);
     topics.flat_map(move |topic| {
@@ -24,7 +18,7 @@ pub(super) fn fetched<'a, F: Fn(&Partition) -> bool>(
         topic.partitions.iter().filter_map(move |answer| {
             let id = PartitionId { topic: id?, index: answer.partition_index };
             let partition = view.partitions().find(|partition| partition.id == id)?;
-            Some(judge(view, partition, answer, leads_as_before(partition)).map_err(|what| format!("{}: {what}", partition.folder())))
+            Some(judge(view, partition, answer).map_err(|what| format!("{}: {what}", partition.folder())))
         })
     })
 }
@@ -34,13 +28,13 @@ fn is_from_store(answer: &PartitionData) -> bool {
     answer.error_code == ErrorCode::KAFKA_STORAGE_ERROR || pieces.into_iter().any(|piece| matches!(piece, Chunk::Region(_)))
 }
 
-fn judge(view: View<'_>, partition: &Partition, answer: &PartitionData, leads_as_before: bool) -> Verdict {
+fn judge(view: View<'_>, partition: &Partition, answer: &PartitionData) -> Verdict {
     let high = partition.high();
     if partition.follower().is_some() && answer.error_code == ErrorCode::NONE && answer.high_watermark > high {
         return Err(format!("a follower tells a client that all below {} is committed, and knows it of {high}", answer.high_watermark));
     }
     let nearer = answer.preferred_read_replica;
-    if nearer.0 < 0 || !leads_as_before {
+    if nearer.0 < 0 {
         return Ok(());
     }
     let Some(isr) = partition.leader().and_then(|leader| leader.isr()) else {

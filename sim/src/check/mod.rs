@@ -144,8 +144,7 @@ impl Oracle {
         match effect {
             Effect::Store { ticket, op } => self.store(node, view, *ticket, op),
             Effect::Reply { body: Response::Fetch(fetch), .. } => {
-                let leads_as_before = |partition: &Partition| self.leads_as_before(node, view, partition);
-                let verdicts: Vec<Verdict> = clients::fetched(view, fetch, &leads_as_before).collect();
+                let verdicts: Vec<Verdict> = clients::fetched(view, fetch).collect();
                 verdicts.into_iter().for_each(|verdict| self.judge(node, verdict));
             }
             Effect::Reply { body: Response::InitProducerId(given), .. } if given.error_code.is_none() => {
@@ -278,13 +277,6 @@ impl Oracle {
                 self.judge(node, verdict);
             }
         }
-    }
-
-    /// Whether a node leads a partition, with the ISR that it had, as it did when the last event was over; or does not, as then.
-    fn leads_as_before(&self, node: u32, view: View<'_>, partition: &Partition) -> bool {
-        let leads = |(.., leads): Glance| leads.map(|(epoch, isr, _)| (epoch, isr));
-        let before = self.nodes.get(&node).and_then(|seen| seen.glances.get(&partition.id)).copied();
-        before.and_then(leads) == glance(view, partition).and_then(leads)
     }
 
     /// Of a topic that allows an unclean election, committed records may be lost with its leader.
