@@ -3,6 +3,7 @@
 mod strike;
 
 use crate::check::Oracle;
+use crate::cluster::client::ClientId;
 use crate::cluster::mesh::{Mesh, Step, Swaps, Weather};
 use crate::cluster::node::{Node, Spec};
 use crate::cluster::pace::DiskPace;
@@ -11,6 +12,8 @@ use crate::outcome::{Ending, Outcome};
 use crate::plan::{LOAD, Plan};
 use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, NODE, Patience, READ_LIMIT, REPLICAS_LIMIT, UP_LIMIT};
 use crate::workload::Book;
+use crate::workload::elect::Elect;
+use crate::workload::solo::Soloist;
 use klamm::store::MetaProperties;
 use klamm_core::broker::io::Level;
 use klamm_core::broker::{Broker, Config};
@@ -48,7 +51,7 @@ struct Runner {
     violations: Vec<String>,
     healed: bool,
     /// Some partition has nobody left who may lead it, and that by right: what clients want of the healed cluster is not asked for.
-    stranded: bool,
+    is_stranded: bool,
     rng: rng::Rng,
     /// Deaths in swaps that were counted.
     swaps: u64,
@@ -79,11 +82,13 @@ pub fn run(plan: Plan) -> Outcome {
     runner.load();
     runner.heal();
     runner.drain();
-    if !runner.stranded {
+    if runner.is_stranded {
+        runner.elect();
+    } else {
         runner.read_all();
         runner.settle_groups();
-        runner.settle_replicas();
     }
+    runner.settle_replicas();
     runner.compare_indexes();
     runner.judge()
 }
@@ -107,7 +112,7 @@ impl Runner {
             stations,
             violations: Vec::new(),
             healed: false,
-            stranded: false,
+            is_stranded: false,
             rng: rng::stream(plan.seed, "runner"),
             swaps: 0,
             ambushes: 0,
@@ -186,8 +191,8 @@ impl Runner {
         if self.are_down() {
             self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
         }
-        self.stranded = self.plan.may_strand() && self.mesh.oracle().is_stranded();
-        if self.stranded {
+        self.is_stranded = self.plan.may_strand() && !self.mesh.oracle().stranded().is_empty();
+        if self.is_stranded {
             return;
         }
         let calm = self.mesh.now().max(healed);
@@ -232,6 +237,17 @@ impl Runner {
 
     fn finished(&self) -> u32 {
         self.book.borrow().finished + self.side.borrow().finished
+    }
+
+    /// An operator has leaders elected where nobody is known to hold everything. What clients were told of those partitions may not hold any more, and
+    /// of groups whose offsets lie there: so all that is asked then is that the cluster becomes whole again.
+    fn elect(&mut self) {
+        let judges: Vec<ClientId> = self.mesh.clients().filter(|client| !stage::is_operator(*client)).collect();
+        judges.into_iter().for_each(|client| self.mesh.remove_client(client));
+        let stranded = self.mesh.oracle().stranded();
+        stranded.iter().for_each(|(id, _)| self.mesh.oracle().give_up(*id));
+        let elect = Elect::new(stranded.into_iter().map(|(id, topic)| (topic, id.index)).collect());
+        self.mesh.add_client(ClientId(461), Box::new(Soloist::new(self.addresses(), elect)));
     }
 
     fn settle_groups(&mut self) {
@@ -430,7 +446,7 @@ impl Runner {
             book,
             side,
             may_lose_unsynced: self.plan.nodes > 1 || self.plan.nodes().any(|node| self.mesh.node(node).bites().has_lost()),
-            is_unread: self.stranded,
+            is_unread: self.is_stranded,
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
             counts: self.mesh.counts(),

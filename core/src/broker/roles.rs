@@ -2,6 +2,7 @@
 
 use super::boot::METADATA;
 use super::checkpoints::Which;
+use super::io::Level;
 use super::stored::Pending;
 use super::{Broker, Token};
 use crate::controller::image;
@@ -72,11 +73,16 @@ impl Broker {
         let mut isr = Isr::new(me, &decided.replicas, &decided.isr, decided.partition_epoch, self.now.at);
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
         isr.set_min(usize::try_from(partition.config.min_insync_replicas).unwrap_or(usize::MAX));
-        let owner = partition.owner;
+        let (owner, end) = (partition.owner, log.end());
         partition.role = Role::Leader(Box::new(Leader::new(decided.leader_epoch, log, high, Commit::Isr(isr))));
         self.led_anew(id, owner);
         self.advance(id);
         if decided.is_recovering {
+            let folder = self.partitions[&id].folder();
+            let text = format!(
+                "{folder} is led here by an unclean election: what was committed beyond the end of this replica, at {end}, is lost"
+            );
+            self.note(Level::Warn, text);
             // KIP-704: what an unclean election left is what the log is from now on; the controller is told so.
             self.propose_isr(id, decided.isr.iter().copied().collect());
         }

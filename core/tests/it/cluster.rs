@@ -323,6 +323,8 @@ fn an_unclean_leader_is_elected_as_soon_as_its_topic_allows_it() {
     pair.set(TOPIC, "t", "unclean.leader.election.enable", "true");
     pair.bench.pass(Duration::ZERO);
     assert_eq!(pair.partition().leader_id, BrokerId(1));
+    let told = "t-0 is led here by an unclean election: what was committed beyond the end of this replica, at 0, is lost";
+    assert!(pair.bench.notes.iter().any(|note| note == told), "{:?}", pair.bench.notes);
 }
 
 #[test]

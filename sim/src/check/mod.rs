@@ -62,6 +62,8 @@ pub struct Oracle {
     /// Who votes in the metadata quorum before its log says anything of that.
     first_voters: Voters,
     truths: BTreeMap<PartitionId, Truth>,
+    /// Partitions whose committed records may be lost, for an operator has said so.
+    given_up: BTreeSet<PartitionId>,
     leaders: Given<(PartitionId, LeaderEpoch), u32>,
     quorum_leaders: Given<LeaderEpoch, u32>,
     votes: Given<(Uuid, LeaderEpoch), Voter>,
@@ -87,6 +89,7 @@ impl Oracle {
             nodes: BTreeMap::new(),
             first_voters,
             truths: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             leaders: Given::new("leadership"),
             quorum_leaders: Given::new("leadership of the metadata quorum"),
             votes: Given::new("the vote"),
@@ -279,8 +282,11 @@ impl Oracle {
         }
     }
 
-    /// Of a topic that allows an unclean election, committed records may be lost with its leader.
-    fn may_lose(image: &Image, id: PartitionId) -> bool {
+    /// Of a topic that allows an unclean election, committed records may be lost with its leader; and where an operator had one.
+    fn may_lose(&self, image: &Image, id: PartitionId) -> bool {
+        if self.given_up.contains(&id) {
+            return true;
+        }
         let topic = image.topic_by_id(id.topic);
         let setting = topic.and_then(|topic| image.properties(&Resource::topic(&topic.name)).get("unclean.leader.election.enable"));
         setting.is_some_and(|value| value == "true")
@@ -300,7 +306,7 @@ impl Oracle {
             self.batches.give((id, held.epoch, *base), held.crc)?;
         }
         let is_metadata = id == View::METADATA;
-        if !is_metadata && Self::may_lose(view.image(), id) {
+        if !is_metadata && self.may_lose(view.image(), id) {
             return Ok(());
         }
         let replica = self.nodes.get_mut(&node).expect("just seen").replicas.get_mut(&id).expect("just seen");
@@ -380,7 +386,7 @@ impl Oracle {
     /// Whoever may be elected holds everything that is committed.
     fn see_candidates(&self, id: PartitionId) -> Verdict {
         let image = &self.newest.1;
-        let Some(Decided { isr, elr, .. }) = image.partition(id).filter(|_| !Self::may_lose(image, id)) else { return Ok(()) };
+        let Some(Decided { isr, elr, .. }) = image.partition(id).filter(|_| !self.may_lose(image, id)) else { return Ok(()) };
         let Some(truth) = self.truths.get(&id) else { return Ok(()) };
         let none = Replica::default();
         for member in isr.iter().chain(elr) {

@@ -4,6 +4,7 @@ use super::Oracle;
 use super::replica::Replica;
 use klamm_core::broker::View;
 use klamm_core::controller::Controller;
+use klamm_core::controller::image::{Partition as Decided, Topic};
 use klamm_core::id::{BrokerId, Offset};
 use klamm_core::partition::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,14 +52,25 @@ impl Oracle {
         !others_lost && partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32))).all(|p| p.isr.iter().chain(&p.elr).any(keeps))
     }
 
-    /// Whether nobody may lead some partition until an operator says who: whoever was in sync or eligible may have lost something, and the last
-    /// leader has another disk.
+    /// Partitions that nobody may lead until an operator says who: whoever was in sync or eligible may have lost something, and the last leader has
+    /// another disk. With the names of their topics.
     #[must_use]
-    pub fn is_stranded(&self) -> bool {
+    pub fn stranded(&self) -> Vec<(PartitionId, String)> {
         let has_lost = |member: &BrokerId| self.nodes.get(&(member.0 as u32)).is_some_and(|seen| seen.has_lost);
-        let partitions = self.newest.1.topics().flat_map(|topic| topic.partitions.values());
-        let mut leaderless = partitions.filter(|p| p.leader.is_none() && p.isr.is_empty() && p.elr.is_empty());
-        leaderless.any(|p| p.last_known_elr.is_empty() && p.replicas.iter().any(has_lost))
+        let is_stranded = |p: &Decided| {
+            let has_candidates = p.leader.is_some() || !p.isr.is_empty() || !p.elr.is_empty() || !p.last_known_elr.is_empty();
+            !has_candidates && p.replicas.iter().any(has_lost)
+        };
+        let of = |topic: &Topic| -> Vec<(PartitionId, String)> {
+            let stranded = topic.partitions.iter().filter(|(_, decided)| is_stranded(decided));
+            stranded.map(|(index, _)| (PartitionId { topic: topic.id, index: *index }, topic.name.to_string())).collect()
+        };
+        self.newest.1.topics().flat_map(of).collect()
+    }
+
+    /// An operator takes what is left of a partition, whatever that is.
+    pub fn give_up(&mut self, id: PartitionId) {
+        self.given_up.insert(id);
     }
 
     /// How far all replicas have come: to be looked at again and again.
@@ -119,7 +131,7 @@ impl Oracle {
                 ));
             }
         }
-        match self.truths.get(&id).filter(|_| !Self::may_lose(&self.newest.1, id)) {
+        match self.truths.get(&id).filter(|_| !self.may_lose(&self.newest.1, id)) {
             Some(truth) => truth.is_held_wholly_by(first),
             None => Ok(()),
         }

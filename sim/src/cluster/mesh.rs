@@ -223,6 +223,11 @@ impl Mesh {
         self.timeline.at(at, Event::ClientTick { client: id, at });
     }
 
+    /// The clients that are there.
+    pub fn clients(&self) -> impl Iterator<Item = ClientId> {
+        self.guests.keys().copied()
+    }
+
     /// Takes a client away; its connections end.
     pub fn remove_client(&mut self, id: ClientId) {
         let Some(guest) = self.guests.remove(&id) else { return };

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod dir_moves;
+pub mod elect;
 pub mod ends;
 pub mod fleeting;
 pub mod gone;
