@@ -9,12 +9,12 @@ use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Timer, Token, ms};
 use crate::controller::{CommitId, Liveness, Plan, Planner};
 use crate::id::{BrokerId, ConnId};
-use crate::probe;
 use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::api_versions::ApiVersionsRequest;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
+use crate::probe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const DIAL_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct Duties {
     liveness: Liveness,
     due: Option<Instant>,
-    /// By which connection each broker speaks to this controller.
-    voices: BTreeMap<ConnId, BrokerId>,
+    /// By which connection each broker spoke to this controller last. One that it gave up may never close here.
+    voices: BTreeMap<BrokerId, ConnId>,
 }
 
 impl Broker {
@@ -94,7 +94,7 @@ impl Broker {
         if let Some(duties) = &mut self.duties
             && token.conn != LOCAL
         {
-            duties.voices.insert(token.conn, body.broker_id);
+            duties.voices.insert(body.broker_id, token.conn);
         }
         let at = self.admin.controller.end();
         let Some(Plan { records, response }) = self.plan_lives(|lives, now, planner| lives.heartbeat(now, planner, body, at)) else {
@@ -106,9 +106,9 @@ impl Broker {
 
     /// A connection is gone. If a broker spoke by it, the broker's process may be.
     pub(super) fn voice_gone(&mut self, conn: ConnId) {
-        if let Some(broker) = self.duties.as_mut().and_then(|duties| duties.voices.remove(&conn)) {
-            self.dial(broker);
-        }
+        let Some(duties) = &mut self.duties else { return };
+        let of_it: Vec<BrokerId> = duties.voices.extract_if(.., |_, voice| *voice == conn).map(|(broker, _)| broker).collect();
+        of_it.into_iter().for_each(|broker| self.dial(broker));
     }
 
     /// Asks at a broker's door whether somebody is at home.
@@ -132,7 +132,7 @@ impl Broker {
     /// Unless it speaks again.
     pub(super) fn dial_again(&mut self, broker: BrokerId) {
         let Some(duties) = &self.duties else { return };
-        let is_silent = !duties.voices.values().any(|speaks| *speaks == broker);
+        let is_silent = !duties.voices.contains_key(&broker);
         if is_silent && self.image().brokers().get(&broker).is_some_and(|broker| !broker.is_fenced) {
             probe!("a broker that closed a new connection without a word is asked again");
             self.dial(broker);

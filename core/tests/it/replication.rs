@@ -413,8 +413,7 @@ fn a_new_controller_hears_of_each_brokers_death_by_its_connection() {
     let third = 6 - first - second;
     trio.kill(third);
     trio.pass(Duration::from_secs(1));
-    let fenced = format!("broker {third} is fenced: its connection closed");
-    assert!(trio.notes.iter().any(|(_, text)| text.starts_with(&fenced)), "{:?}", trio.notes);
+    assert!(is_fenced(&trio, third), "{:?}", trio.notes);
 }
 
 /// A process that is being torn down is still connected to: a controller that asked only once waited for the session to end.
@@ -422,11 +421,28 @@ fn a_new_controller_hears_of_each_brokers_death_by_its_connection() {
 fn a_broker_whose_door_still_opens_as_it_dies_is_fenced_at_once() {
     let mut trio = with_records(&[], 4);
     let controller = controller(&trio);
-    let dead = [1, 2, 3].into_iter().find(|node| *node != controller).expect("one of two");
+    let dead = others(controller)[0];
     trio.kill_ajar(dead, 8);
     trio.pass(Duration::from_secs(1));
-    let fenced = format!("broker {dead} is fenced: its connection closed");
-    assert!(trio.notes.iter().any(|(_, text)| text.starts_with(&fenced)), "{:?}", trio.notes);
+    assert!(is_fenced(&trio, dead), "{:?}", trio.notes);
+}
+
+fn is_fenced(trio: &Trio, node: i32) -> bool {
+    let fenced = format!("broker {node} is fenced: its connection closed");
+    trio.notes.iter().any(|(_, text)| text.starts_with(&fenced))
+}
+
+/// Seed 11: the controller knew a second connection of the broker, from before the network was cut, and took it for a sign of life.
+#[test]
+fn a_connection_that_was_given_up_does_not_speak_for_a_broker() {
+    let mut trio = with_records(&[], 4);
+    let controller = controller(&trio);
+    let dead = others(controller)[0];
+    trio.beat_half_open(dead, controller);
+    trio.pass(Duration::from_secs(5));
+    trio.kill_ajar(dead, 8);
+    trio.pass(Duration::from_secs(1));
+    assert!(is_fenced(&trio, dead), "{:?}", trio.notes);
 }
 
 #[test]

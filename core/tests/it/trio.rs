@@ -10,11 +10,12 @@ use klamm_core::log::segments::Segment;
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
 use klamm_core::store::{Located, Region, StoreFault, StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
+use klamm_core::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use klamm_core::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use klamm_core::wire::batch::{Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
-use klamm_core::wire::{Chunk, Records, Request, RequestHeader, Response};
+use klamm_core::wire::{ApiKey, Chunk, Records, Request, RequestHeader, Response};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -191,6 +192,21 @@ impl Trio {
     pub(crate) fn kill_ajar(&mut self, node: i32, connections: usize) {
         self.ajar = connections;
         self.kill(node);
+    }
+
+    /// A heartbeat of `from` comes to `to` by a connection of whose end `to` never hears.
+    pub(crate) fn beat_half_open(&mut self, from: i32, to: i32) {
+        let broker_epoch = self.broker(from).view().broker_epoch().expect("it is registered");
+        let body = BrokerHeartbeatRequest {
+            broker_id: BrokerId(from),
+            broker_epoch,
+            current_metadata_offset: Offset(1 << 40),
+            ..Default::default()
+        };
+        self.next += 1;
+        let header = RequestHeader { api: ApiKey::BrokerHeartbeat, version: 1, correlation: CorrelationId(self.next), client_id: None };
+        self.inputs.push_back((to, Input::Request { conn: QUORUM, header, body: body.into(), batches: Vec::new() }));
+        self.settle();
     }
 
     /// The process is asked to stop.
