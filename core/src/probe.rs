@@ -132,6 +132,8 @@ mutants! {
     OfflineLogCounts = "offline-log-counts",
     /// The last leader is elected with the new, empty log that it has on another disk (KIP-966).
     EmptiedLeads = "emptied-leads",
+    /// A controller that is connected to and hung up on by a process that is being torn down asks no more, and waits for the broker's session to end.
+    DialOnce = "dial-once",
     /// A node carries out metadata as soon as it is in its log, committed or not.
     ActBeforeCommit = "act-before-commit",
     /// A commit of an older generation is stored.

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub events: u64,
     /// Virtual nanoseconds.
     pub virtual_ns: u64,
+    /// How long a healed cluster took to lead what a dead broker had led, in virtual nanoseconds. `None` where nothing was to be taken over.
+    pub failover_ns: Option<u64>,
     /// How much was done.
     pub counts: Counts,
     /// Sends acknowledged under acks=all.
@@ -53,6 +55,7 @@ pub(crate) struct Ending {
     pub(crate) is_unread: bool,
     pub(crate) trace: Trace,
     pub(crate) virtual_ns: u64,
+    pub(crate) failover_ns: Option<u64>,
     pub(crate) counts: Counts,
     pub(crate) faults: BTreeMap<&'static str, (u64, u64)>,
     pub(crate) notes: Vec<(u64, u32, Level, String)>,
@@ -61,7 +64,20 @@ pub(crate) struct Ending {
 impl Outcome {
     /// Judges what the clients saw, unless worse was found already.
     pub(crate) fn of(ending: Ending) -> Self {
-        let Ending { seed, mut violations, book, side, may_lose_unsynced, is_unread, trace, virtual_ns, counts, faults, notes } = ending;
+        let Ending {
+            seed,
+            mut violations,
+            book,
+            side,
+            may_lose_unsynced,
+            is_unread,
+            trace,
+            virtual_ns,
+            failover_ns,
+            counts,
+            faults,
+            notes,
+        } = ending;
         let history = book.recorder.finish();
         violations.extend(book.violations);
         violations.extend(side.violations);
@@ -70,7 +86,7 @@ impl Outcome {
             violations.extend(judge_reads(&side.recorder.finish(), may_lose_unsynced));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
-        Self { seed, violations, trace, events, virtual_ns, counts, acknowledged, faults, probes: probes(), history, notes }
+        Self { seed, violations, trace, events, virtual_ns, failover_ns, counts, acknowledged, faults, probes: probes(), history, notes }
     }
 
     /// Whether nothing was found.

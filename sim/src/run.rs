@@ -1,5 +1,6 @@
 //! One run on the mesh: build what the plan says, let faults strike under load, heal, drain, read everything, and judge.
 
+mod failover;
 mod strike;
 
 use crate::check::Oracle;
@@ -60,6 +61,8 @@ struct Runner {
     relay: rng::Rng,
     /// Which of two disks fails.
     second: rng::Rng,
+    /// How long it took until others led what a dead broker had led.
+    failover_ns: Option<u64>,
     /// Copies are gone for good with a disk, or by rot.
     has_taken_copies: bool,
 }
@@ -90,6 +93,7 @@ pub fn run(plan: Plan) -> Outcome {
     }
     runner.settle_replicas();
     runner.compare_indexes();
+    runner.fail_over();
     runner.judge()
 }
 
@@ -118,6 +122,7 @@ impl Runner {
             ambushes: 0,
             relay: rng::stream(plan.seed, "relay"),
             second: rng::stream(plan.seed, "second disk fails"),
+            failover_ns: None,
             has_taken_copies: false,
             plan,
         };
@@ -449,6 +454,7 @@ impl Runner {
             is_unread: self.is_stranded,
             trace: *self.mesh.trace(),
             virtual_ns: self.mesh.now(),
+            failover_ns: self.failover_ns,
             counts: self.mesh.counts(),
             faults: stage::struck(self.stations.into_values().map(|station| station.ledger)),
             notes,

@@ -14,7 +14,7 @@ use crate::wire::Response;
 use crate::wire::api::api_versions::ApiVersionsRequest;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::api::broker_registration::BrokerRegistrationRequest;
-use crate::probe;
+use crate::{mutant, probe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -124,6 +124,7 @@ impl Broker {
     pub(super) fn dialled(&mut self, broker: BrokerId, outcome: &Result<Response, Unreachable>) {
         match outcome {
             Err(Unreachable::Refused) => self.suspect(broker),
+            Err(Unreachable::Lost) if mutant!(DialOnce) => {}
             Err(Unreachable::Lost) => drop(self.timer(DIAL_AGAIN, Timer::Dial(broker))),
             Ok(_) | Err(Unreachable::TimedOut) => {}
         }

@@ -73,6 +73,17 @@ impl Oracle {
         self.given_up.insert(id);
     }
 
+    /// Partitions that a broker leads while another one is in sync.
+    #[must_use]
+    pub fn led_with_others(&self, leader: BrokerId) -> Vec<PartitionId> {
+        let is_meant = |p: &Decided| p.leader == Some(leader) && p.isr.iter().any(|member| *member != leader);
+        let of = |topic: &Topic| -> Vec<PartitionId> {
+            let meant = topic.partitions.iter().filter(|(_, decided)| is_meant(decided));
+            meant.map(|(index, _)| PartitionId { topic: topic.id, index: *index }).collect()
+        };
+        self.newest.1.topics().flat_map(of).collect()
+    }
+
     /// How far all replicas have come: to be looked at again and again.
     #[must_use]
     pub fn progress(&self) -> Progress {

@@ -48,7 +48,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         M::StaleGenerationCommit | M::StaticNotFenced | M::OwnedOfOldGeneration | M::OffsetsExpireLive | M::LoadNotFinished => 1,
         M::RenameNoSync | M::DiscardUnremembered | M::VoidForgotten => 1,
         M::VoteForgotten | M::SameEpochLeader | M::CommitOldEpoch | M::HwNotVoters | M::ActBeforeCommit => 3,
-        M::WipedVotesTwice | M::TwoChangesAtOnce | M::OfflineLogCounts | M::EmptiedLeads => 3,
+        M::WipedVotesTwice | M::TwoChangesAtOnce | M::OfflineLogCounts | M::EmptiedLeads | M::DialOnce => 3,
         M::AlterpartNoEpoch
         | M::IsrStaleBroker
         | M::LastReplicaStanding

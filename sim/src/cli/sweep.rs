@@ -16,6 +16,7 @@ pub(super) struct Summary {
     small: u64,
     inputs: u64,
     virtual_ns: u64,
+    failovers: Vec<u64>,
     cpu_ns: u64,
     acknowledged: Vec<u64>,
     bites: Vec<u64>,
@@ -36,6 +37,7 @@ impl Summary {
         self.small += u64::from(!outcome.is_full_size());
         self.inputs += outcome.counts.inputs;
         self.virtual_ns += outcome.virtual_ns;
+        self.failovers.extend(outcome.failover_ns);
         self.acknowledged.push(outcome.acknowledged);
         self.bites.push(outcome.bites());
         for (name, (planned, bit)) in &outcome.faults {
@@ -121,6 +123,10 @@ impl Summary {
             let mutant = how.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
             let nodes = if how.nodes == 1 { String::new() } else { format!(" --nodes {}", how.nodes) };
             println!("  replay: cargo sim run --seed {seed} --tier {}{nodes}{mutant}", how.tier.name());
+        }
+        if let Some(longest) = self.failovers.iter().max().copied() {
+            let (count, median) = (self.failovers.len(), median(&mut self.failovers));
+            println!("failover of a healed cluster: {count}, median {:.3} s, longest {:.3} s", median as f64 / 1e9, longest as f64 / 1e9);
         }
         let (acknowledged, bites) = (median(&mut self.acknowledged), median(&mut self.bites));
         let virtual_s = self.virtual_ns as f64 / 1e9;

@@ -368,6 +368,7 @@ impl Runner {
             is_unread: false,
             trace: log.trace,
             virtual_ns,
+            failover_ns: None,
             counts,
             faults: stage::struck(self.stations.into_values().map(|station| station.ledger)),
             notes: notes.take(),

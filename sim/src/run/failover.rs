@@ -1,0 +1,51 @@
+//! The last that happens to a cluster that is whole: one of its brokers dies, for good, and others must lead soon.
+
+use super::Runner;
+use crate::stage::SECOND;
+use klamm_core::id::BrokerId;
+use klamm_core::partition::PartitionId;
+use rand::Rng as _;
+
+/// Whoever is in sync must lead within this. Who dies is known by its connections, and the controller may have to be elected first: that takes far less
+/// than the longest `broker.session.timeout.ms` of a plan.
+const LIMIT: u64 = 4 * SECOND;
+/// The dead one stays away for longer than anything is looked at.
+const FOR_GOOD: u64 = 1_000 * SECOND;
+
+impl Runner {
+    /// Kills some broker, unless too few voters would be left, and waits until whatever it led is led by others.
+    pub(super) fn fail_over(&mut self) {
+        let victims: Vec<u32> = self.plan.brokers().filter(|node| self.voters_are_enough_without(*node)).collect();
+        if !self.violations.is_empty() || victims.is_empty() {
+            return;
+        }
+        let victim = victims[self.rng.random_range(0..victims.len())];
+        let led = self.mesh.oracle().led_with_others(BrokerId(victim as i32));
+        self.station(victim).down = FOR_GOOD;
+        self.mesh.crash(victim, false);
+        let (since, limit) = (self.mesh.now(), self.mesh.now() + LIMIT);
+        while led.iter().any(|id| !self.is_led_by_others(*id, victim)) && self.step(limit) {}
+        let (left, after) = (led.iter().filter(|id| !self.is_led_by_others(**id, victim)).count(), self.mesh.now() - since);
+        if left > 0 && self.violations.is_empty() {
+            let seconds = LIMIT / SECOND;
+            self.violations
+                .push(format!("liveness: {left} partitions are led by nobody {seconds} s after node {victim} of a whole cluster died"));
+        }
+        self.failover_ns = (!led.is_empty()).then_some(after);
+    }
+
+    fn voters_are_enough_without(&self, node: u32) -> bool {
+        let views = self.plan.nodes().filter(|other| *other != node).filter_map(|other| Some(self.mesh.node(other).broker()?.view()));
+        let voters = views.filter_map(|view| view.quorum_voters()).max_by_key(|voters| voters.iter().count());
+        voters.is_some_and(|voters| {
+            let left = voters.iter().filter(|voter| voter.id != BrokerId(node as i32)).count();
+            left > voters.iter().count() / 2
+        })
+    }
+
+    /// Whether another broker plays the part of the leader, not only by the metadata.
+    fn is_led_by_others(&self, id: PartitionId, victim: u32) -> bool {
+        let mut others = self.plan.brokers().filter(|node| *node != victim).filter_map(|node| Some(self.mesh.node(node).broker()?.view()));
+        others.any(|view| view.partitions().any(|partition| partition.id == id && partition.leader().is_some()))
+    }
+}
