@@ -70,6 +70,13 @@ impl Broker {
         self.alter_partitions();
     }
 
+    /// While the log was opened anew nobody heard the answer to what was proposed.
+    pub(super) fn ask_again(&mut self, id: PartitionId) {
+        self.altering.repeated.insert(id);
+        self.altering.waiting.insert(id);
+        self.alter_partitions();
+    }
+
     /// Sends what waits, one request at a time.
     pub(super) fn alter_partitions(&mut self) {
         let Some(broker_epoch) = self.life.epoch else { return };

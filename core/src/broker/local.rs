@@ -89,8 +89,20 @@ impl Broker {
         }
         let role = Role::Opening;
         let high = self.known_high(&format!("{topic}-{}", id.index), dir);
-        let partition =
-            Partition { id, topic: topic.clone(), config: config.clone(), dir, log, owner, life: 0, high, damage: None, first: None, role };
+        let partition = Partition {
+            id,
+            topic: topic.clone(),
+            config: config.clone(),
+            dir,
+            log,
+            owner,
+            life: 0,
+            high,
+            damage: None,
+            led: None,
+            first: None,
+            role,
+        };
         let before = self.partitions.insert(id, partition);
         assert!(before.is_none(), "{topic}-{} was made twice", id.index);
     }

@@ -70,14 +70,25 @@ impl Broker {
     fn lead(&mut self, id: PartitionId, decided: &image::Partition) {
         let me = self.config.broker.id;
         let Some((log, high)) = self.step_down(id) else { return };
-        let mut isr = Isr::new(me, &decided.replicas, &decided.isr, decided.partition_epoch, self.now.at);
+        let now = self.now.at;
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
+        let mut isr = match partition.led.take() {
+            Some((epoch, mut isr)) if epoch == decided.leader_epoch => {
+                probe!("a leader goes on with its ISR after its log was opened anew");
+                isr.decided(&decided.replicas, &decided.isr, decided.partition_epoch, now);
+                isr
+            }
+            Some(_) | None => Isr::new(me, &decided.replicas, &decided.isr, decided.partition_epoch, now),
+        };
+        let is_asking = isr.proposed().is_some();
         isr.set_min(usize::try_from(partition.config.min_insync_replicas).unwrap_or(usize::MAX));
         let (owner, end) = (partition.owner, log.end());
         partition.role = Role::Leader(Box::new(Leader::new(decided.leader_epoch, log, high, Commit::Isr(isr))));
         self.led_anew(id, owner);
         self.advance(id);
-        if decided.is_recovering {
+        if is_asking {
+            self.ask_again(id);
+        } else if decided.is_recovering {
             let folder = self.partitions[&id].folder();
             let text = format!(
                 "{folder} is led here by an unclean election: what was committed beyond the end of this replica, at {end}, is lost"
@@ -92,6 +103,7 @@ impl Broker {
         let Some((log, high)) = self.step_down(id) else { return };
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
         let lags = high < log.end();
+        partition.led = None;
         partition.role = Role::Follower(Box::new(Follower::new(epoch, leader, log, high)));
         if let Some(leader) = leader {
             self.fetch_from(leader, id);
@@ -120,6 +132,7 @@ impl Broker {
         partition.high = high;
         match std::mem::replace(&mut partition.role, Role::Opening) {
             Role::Leader(leader) => {
+                partition.led = leader.isr().map(|isr| (leader.epoch, isr.clone()));
                 let log = self.end_leadership(id, owner, *leader, ErrorCode::NOT_LEADER_OR_FOLLOWER);
                 Some((log, high))
             }

@@ -7,10 +7,11 @@ pub mod wait;
 
 use crate::config::Durability;
 use crate::config::TopicConfig;
-use crate::id::{DirId, LogId, Offset, PartitionIndex, Uuid};
+use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex, Uuid};
 use crate::log::Log;
 use crate::wire::batch::Batch;
 use follower::Follower;
+use isr::Isr;
 use leader::Leader;
 use std::sync::Arc;
 
@@ -44,6 +45,9 @@ pub struct Partition {
     pub high: Offset,
     /// Where a bad batch was found, if this is the last copy and so stays in use.
     pub damage: Option<Offset>,
+    /// Who was in sync as it led last, what was proposed of that, and in which epoch: while its log is opened anew it does not lead, but what it asked
+    /// the controller for may be granted.
+    pub led: Option<(LeaderEpoch, Isr)>,
     /// The batch with which its log is to begin, as soon as that is open.
     pub first: Option<Batch>,
     /// What it does now.

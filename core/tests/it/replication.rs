@@ -5,6 +5,7 @@ use crate::cluster::reassigned;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, CorrelationId, LeaderEpoch, Offset, PartitionIndex};
+use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
@@ -555,4 +556,26 @@ fn who_asks_for_a_leader_that_nobody_can_replace_is_told_so_soon() {
     assert_eq!(trio.answer(asked), None);
     trio.pass(Duration::from_millis(1));
     assert_eq!(trio.answer(asked).map(leader_told), Some((E::LEADER_NOT_AVAILABLE, BrokerId(-1))));
+}
+
+/// Seed 5: the leader forgot what it had asked the controller for as its replica moved to another directory, and no longer waited for who had been
+/// granted to join meanwhile.
+#[test]
+fn a_leader_that_moves_to_another_directory_remembers_what_it_asked_of_the_controller() {
+    let mut trio = with_records(&[("replica.lag.time.max.ms", "3000")], 4);
+    let leader = trio.leader("t");
+    others(leader).into_iter().for_each(|node| trio.freeze(node));
+    assert_eq!(trio.produce("t", 1, 1), E::NONE, "so that they lag");
+    trio.pass(Duration::from_secs(6));
+    let asked = format!("Some(({{BrokerId(1), BrokerId(2), BrokerId(3)}}, Some({{BrokerId({leader})}})))");
+    assert!(trio.state(leader, "t").contains(&asked), "{}", trio.state(leader, "t"));
+    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
+    let request = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: "/data-0".to_owned(), topics: vec![topic] }] };
+    assert_eq!(answer!(AlterReplicaLogDirs, trio.ask(leader, 2, request)).results[0].partitions[0].error_code, E::NONE);
+    trio.pass(Duration::from_millis(500));
+    assert!(says(&trio, leader, "t-0 lies in /data-0 now"), "{:?}", trio.notes);
+    assert!(trio.state(leader, "t").contains(&asked), "{}", trio.state(leader, "t"));
+    others(leader).into_iter().for_each(|node| trio.thaw(node));
+    trio.pass(Duration::from_secs(20));
+    assert_eq!((trio.produce("t", 1, -1), [1, 2, 3].map(|node| trio.ends(node, "t")[3])), (E::NONE, [6; 3]));
 }
