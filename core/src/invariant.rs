@@ -135,6 +135,25 @@ pub fn committed_by_all(high: Offset, ends: impl IntoIterator<Item = (BrokerId, 
     Ok(())
 }
 
+/// Whoever the controller has in the ISR of a partition counts for its leader too, who proposed it; the controller alone only takes members out
+/// (KIP-497).
+///
+/// # Errors
+/// Somebody is in sync whom the leader does not wait for.
+pub fn counts_for_leader(isr: &[BrokerId], counts: &BTreeSet<BrokerId>) -> Verdict {
+    let unknown = isr.iter().find(|member| !counts.contains(member));
+    ensure(unknown.is_none(), || format!("in sync are {isr:?}, and for the leader only {counts:?} count"))
+}
+
+/// A leader of the metadata quorum whose epoch begins at `start` has come to count everything below `high` as committed: with it a record of its own
+/// epoch, since what a majority has of older ones may still be replaced (KIP-595; Raft 5.4.2).
+///
+/// # Errors
+/// It is of older epochs only.
+pub fn committed_in_own_epoch(high: Offset, start: Offset) -> Verdict {
+    ensure(high > start, || format!("metadata is committed up to {high} by a leader whose own epoch begins at {start}"))
+}
+
 /// Everything below `high` counts as committed in the metadata quorum: so a majority of `voters` has it durable.
 ///
 /// # Errors
@@ -194,6 +213,13 @@ mod tests {
         let mut bad = good();
         change(&mut bad);
         partition(&bad, Some(2), |id| id != BrokerId(3))
+    }
+
+    #[test]
+    fn whoever_is_in_sync_counts_for_the_leader() {
+        let counts = [1, 2].map(BrokerId).into();
+        counts_for_leader(&ids(&[2]), &counts).unwrap();
+        counts_for_leader(&ids(&[2, 3]), &counts).unwrap_err();
     }
 
     #[test]
@@ -277,5 +303,7 @@ mod tests {
         committed_by_majority(Offset(5), 3, [Offset(5), Offset(0), Offset(7)]).unwrap();
         committed_by_majority(Offset(6), 3, [Offset(5), Offset(0), Offset(7)]).unwrap_err();
         committed_by_majority(Offset(5), 4, [Offset(5), Offset(0), Offset(7)]).unwrap_err();
+        committed_in_own_epoch(Offset(6), Offset(5)).unwrap();
+        committed_in_own_epoch(Offset(5), Offset(5)).unwrap_err();
     }
 }

@@ -31,7 +31,7 @@ use truth::Truth;
 const ELECTION_FILE: &str = "__cluster_metadata-0/quorum-state";
 
 /// What was last seen of a replica: while that stays the same, there is nothing to look at.
-type Glance = (Offset, Offset, Offset, Offset, Option<(LeaderEpoch, i32, usize)>);
+type Glance = (Offset, Offset, Offset, Offset, Option<(LeaderEpoch, i32, u64)>);
 
 /// What is known of one node.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ struct Seen {
     logs: BTreeMap<LogId, PartitionId>,
     replicas: BTreeMap<PartitionId, Replica>,
     glances: BTreeMap<PartitionId, Glance>,
+    /// Who counts for it where it leads, and in which epoch.
+    counted: BTreeMap<PartitionId, (LeaderEpoch, BTreeSet<BrokerId>)>,
     /// Elections on their way to the disk.
     saving: BTreeMap<Ticket, Election>,
     /// Logs that are on their way to begin anew.
@@ -239,6 +241,7 @@ impl Oracle {
             seen.incarnations.insert(view.incarnation());
             seen.logs.clear();
             seen.glances.clear();
+            seen.counted.clear();
             seen.saving.clear();
             seen.restarting.clear();
             seen.applied = Offset(-1);
@@ -260,8 +263,11 @@ impl Oracle {
             self.judge(node, verdict);
         }
         for partition in view.partitions() {
-            let Some(glance) = glance(view, partition) else { continue };
             let seen = self.seen(node);
+            if partition.leader().is_none() {
+                seen.counted.remove(&partition.id);
+            }
+            let Some(glance) = glance(view, partition) else { continue };
             let before = seen.glances.insert(partition.id, glance);
             if before != Some(glance) {
                 seen.logs.insert(partition.log, partition.id);
@@ -329,6 +335,9 @@ impl Oracle {
     fn see_leader(&mut self, node: u32, partition: &Partition, leader: &Leader, isr: &Isr) -> Verdict {
         let id = partition.id;
         self.leaders.give((id, leader.epoch), node)?;
+        let counts = isr.confirmed().iter().chain(isr.proposed().into_iter().flatten()).copied().collect();
+        self.seen(node).counted.insert(id, (leader.epoch, counts));
+        self.see_counted(id)?;
         // Whoever the controller has put out meanwhile does not count any more.
         let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
         let members = isr.confirmed().iter().filter(|member| decided.contains(member));
@@ -339,6 +348,16 @@ impl Oracle {
         let all = members.chain(joining).copied();
         let ends: Vec<(BrokerId, Offset)> = all.filter_map(|member| Some((member, self.end_of(member, id)?))).collect();
         invariant::committed_by_all(leader.high(), ends)
+    }
+
+    /// Whom the controller has in sync, as far as anybody knows, counts for the leader.
+    fn see_counted(&self, id: PartitionId) -> Verdict {
+        let Some(decided) = self.newest.1.partition(id) else { return Ok(()) };
+        let leader = decided.leader.and_then(|leader| self.nodes.get(&u32::try_from(leader.0).ok()?));
+        match leader.and_then(|seen| seen.counted.get(&id)) {
+            Some((epoch, counts)) if *epoch == decided.leader_epoch => invariant::counts_for_leader(&decided.isr, counts),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The durable end of a replica of which something may be expected.
@@ -378,6 +397,7 @@ impl Oracle {
                 former.map_or(Ok(()), |former| invariant::succession(former, decided)).map_err(words)?;
                 invariant::partition(decided, min, |id| image.is_active(id)).map_err(words)?;
                 self.see_candidates(id).map_err(words)?;
+                self.see_counted(id).map_err(words)?;
             }
         }
         Ok(())
@@ -409,7 +429,8 @@ fn min_isr(image: &Image, topic: &str) -> Option<usize> {
 fn glance<'a>(view: View<'a>, partition: &'a Partition) -> Option<Glance> {
     let log = view.log(partition)?;
     let leads = partition.leader().map(|leader| {
-        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), isr.proposed().map_or(0, BTreeSet::len)));
+        let proposed = |isr: &Isr| isr.proposed().map_or(0, |isr| isr.iter().fold(0, |all, member| all | 1 << (member.0 % 64)));
+        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), proposed(isr)));
         (leader.epoch, isr.0, isr.1)
     });
     Some((log.start(), log.end(), log.durable(), partition.high(), leads))

@@ -61,6 +61,9 @@ impl Oracle {
         if !rose && !is_as_at_first {
             return Ok(());
         }
+        if rose {
+            invariant::committed_in_own_epoch(leader.high(), leader.epoch_start)?;
+        }
         let ends = |voters: &Voters| voters.iter().filter_map(|voter| self.durable_of(voter)).collect::<Vec<_>>();
         let judge = |voters: &Voters| invariant::committed_by_majority(leader.high(), voters.len(), ends(voters));
         let before = self.voters_below(replica, known);
