@@ -304,6 +304,7 @@ impl Plan {
         if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
             faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
         }
+        faults = fault::with_stalls(faults, &mut rng::stream(self.seed, "stalls"));
         faults.sort_unstable();
         let metadata = self.metadata.map(|knobs| MetadataKnobs { deadly: knobs.deadly && !loses_one, ..knobs });
         let moves = *pick(&mut rng::stream(self.seed, "reassign"), &[None, Some(2 * SECOND), Some(5 * SECOND)]);

@@ -43,6 +43,8 @@ pub(super) struct Link {
     /// Nothing sent earlier may arrive later.
     pub(super) last_to_node: u64,
     pub(super) last_to_client: u64,
+    /// Nothing comes out of it at either end before.
+    pub(super) stalled_until: u64,
     /// The node has accepted it, and neither side has ended it.
     pub(super) open: bool,
     pub(super) awaited: BTreeMap<CorrelationId, Awaited>,

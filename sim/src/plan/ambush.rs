@@ -44,7 +44,13 @@ impl Fault {
             Self::Wipe { .. } | Self::WipeVoter { .. } => true,
             Self::FailSync | Self::FailWrite | Self::FailReads(_) | Self::FillDisk { .. } | Self::BreakDisk { .. } => true,
             Self::Restart { .. } | Self::Pause(_) | Self::PauseClient(_) | Self::Cut(_) => false,
-            Self::OneWay(_) | Self::Ring(_) | Self::SlowLink { .. } | Self::Refuse(_) | Self::Drift(_) | Self::Rolling { .. } => false,
+            Self::OneWay(_)
+            | Self::Ring(_)
+            | Self::SlowLink { .. }
+            | Self::Stall(_)
+            | Self::Refuse(_)
+            | Self::Drift(_)
+            | Self::Rolling { .. } => false,
             Self::Reset(_) | Self::SlowDisk { .. } | Self::ClockJump(_) | Self::Rot { .. } => false,
         }
     }

@@ -96,6 +96,8 @@ pub enum Fault {
         /// For how long.
         lasts: u64,
     },
+    /// One connection between two nodes stalls for so long, in ns: nothing is lost on it, and others pass it by.
+    Stall(u64),
     /// The node lives, and whoever wants to connect to it is refused for so long, in ns.
     Refuse(u64),
     /// The node's clocks run faster, or slower, by so many millionths.
@@ -150,6 +152,7 @@ impl Fault {
             Self::OneWay(_) => "one-way",
             Self::Ring(_) => "ring",
             Self::SlowLink { .. } => "slow-link",
+            Self::Stall(_) => "stall",
             Self::Refuse(_) => "refuse",
             Self::Drift(_) => "drift",
             Self::KillMany { .. } => "kill-many",
@@ -213,6 +216,18 @@ pub(super) fn of_clusters(durability: Durability, rng: &mut Rng) -> Vec<(u64, Fa
         }
     }
     all
+}
+
+/// In half of the clusters some connections stall, for longer than anybody waits for an answer. All have moved on when everything is healed.
+pub(super) fn with_stalls(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    if rng.random_bool(0.5) {
+        return faults;
+    }
+    for _ in 0..rng.random_range(1..=8) {
+        let (at, lasts) = (rng.random_range(2 * SECOND..LOAD - 2 * SECOND), rng.random_range(SECOND..16 * SECOND));
+        faults.push((at, Fault::Stall(lasts.min(LOAD + 2 * SECOND - at))));
+    }
+    faults
 }
 
 /// One or two disks are lost.

@@ -107,6 +107,7 @@ impl Runner {
             Fault::OneWay(_)
             | Fault::Ring(_)
             | Fault::SlowLink { .. }
+            | Fault::Stall(_)
             | Fault::Refuse(_)
             | Fault::Drift(_)
             | Fault::KillMany { .. }
@@ -124,6 +125,11 @@ impl Runner {
         match fault {
             Fault::OneWay(lasts) => self.mesh.cut_one_way(node, other, now + lasts),
             Fault::Ring(lasts) => self.cut_ring(node, now + lasts),
+            Fault::Stall(lasts) => {
+                if !self.mesh.stall_one(now + lasts) {
+                    return;
+                }
+            }
             Fault::SlowLink { by, lasts } => self.mesh.slow_link(node, other, now + lasts, by),
             Fault::Refuse(lasts) => self.mesh.refuse(node, now + lasts),
             Fault::Drift(by) => self.mesh.drift(node, by),

@@ -108,6 +108,7 @@ impl Runner {
             Fault::OneWay(_)
             | Fault::Ring(_)
             | Fault::SlowLink { .. }
+            | Fault::Stall(_)
             | Fault::Refuse(_)
             | Fault::Drift(_)
             | Fault::KillMany { .. }

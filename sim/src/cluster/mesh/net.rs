@@ -120,6 +120,21 @@ impl Mesh {
         all.into_iter().for_each(|id| self.end_link(id, true));
     }
 
+    /// Stalls one connection between two nodes until then, chosen by chance, most often one to the controllers' listener: whoever gives it up and makes
+    /// another one is heard by that first, and what was sent before comes late. Says whether there was one.
+    pub fn stall_one(&mut self, until: u64) -> bool {
+        let to_controllers = self.net.rng.random_bool(0.75);
+        let is_meant = |link: &Link| link.open && peers::node_of(link.client).is_some() && (link.listener.0 > 0) == to_controllers;
+        let all: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_meant(link)).map(|(id, _)| *id).collect();
+        if all.is_empty() {
+            return false;
+        }
+        let id = all[self.net.rng.random_range(0..all.len())];
+        self.trace.note(self.timeline.now(), 0, "stall", &id);
+        self.links.get_mut(&id).expect("chosen of them").stalled_until = until;
+        true
+    }
+
     /// Resets one connection of those that are open, chosen by chance; what is under way on it is lost.
     pub fn reset_one(&mut self) {
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.open).map(|(id, _)| *id).collect();
@@ -154,7 +169,7 @@ impl Mesh {
     pub(super) fn held_until(&self, link: &Link, at_node: bool) -> u64 {
         let cut = self.net.cut_until(if at_node { there(link) } else { back(link) });
         let paused = if at_node { self.hosts[&link.node].paused_until } else { self.client_paused_until(link.client) };
-        cut.max(paused)
+        cut.max(paused).max(link.stalled_until)
     }
 
     fn client_paused_until(&self, client: ClientId) -> u64 {
@@ -174,7 +189,10 @@ impl Mesh {
         let (awaited, outgoing) = (BTreeMap::new(), std::collections::VecDeque::new());
         // A node has two: for clients, and for the metadata quorum.
         let listener = ListenerId(u16::from(to.port != Self::address(node).port));
-        self.links.insert(id, Link { client, local, node, listener, last_to_node: 0, last_to_client: 0, open: false, awaited, outgoing });
+        self.links.insert(
+            id,
+            Link { client, local, node, listener, last_to_node: 0, last_to_client: 0, stalled_until: 0, open: false, awaited, outgoing },
+        );
         self.send_to_node(id, ToNode::Connect);
         id
     }
