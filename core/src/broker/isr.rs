@@ -109,7 +109,7 @@ impl Broker {
         let leader = self.partitions.get(&id)?.leader()?;
         let isr = leader.isr()?;
         let me = self.config.broker.id;
-        let epoch_of = |id: BrokerId| if id == me { self.life.epoch.unwrap_or(-1) } else { isr.broker_epoch(id) };
+        let epoch_of = |id: BrokerId| if id == me { self.life.epoch.unwrap_or(-1) } else { isr.proposed_epoch(id) };
         let state = |id: &BrokerId| BrokerState { broker_id: *id, broker_epoch: epoch_of(*id) };
         Some(PartitionData {
             partition_index: id.index,
@@ -146,12 +146,22 @@ impl Broker {
 
     fn isr_result(&mut self, id: PartitionId, result: &PartitionResult) {
         let (now, replicas) = (self.now.at, self.decided(id).map(|p| p.replicas.clone()).unwrap_or_default());
+        // No copy of such a question has been granted, or the metadata that tells of the new life would have told of that before; and none will be.
+        let names_former_life = self.partitions.get(&id).and_then(|p| p.leader()?.isr()).is_some_and(|isr| {
+            let registered = |member: &BrokerId| self.image().brokers().get(member).map_or(-1, |broker| broker.epoch);
+            let is_former = |member: &BrokerId| (0..registered(member)).contains(&isr.proposed_epoch(*member));
+            isr.proposed().is_some_and(|proposed| proposed.iter().any(is_former))
+        });
         let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
         let epoch = leader.epoch;
         let Some(isr) = leader.isr_mut() else { return };
         let was_repeated = self.altering.repeated.remove(&id);
         match result.error_code {
             ErrorCode::NONE if result.leader_epoch == epoch => isr.decided(&replicas, &result.isr, result.partition_epoch, now),
+            ErrorCode::INELIGIBLE_REPLICA if names_former_life => {
+                probe!("a proposal names a former life of a member");
+                isr.refused();
+            }
             // A member that is fenced or has another registration: without it, or later.
             ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST if was_repeated => {
                 // An earlier copy of the question may still be granted: both ISRs count until the partition's epoch has moved.

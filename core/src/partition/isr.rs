@@ -35,6 +35,8 @@ pub struct Isr {
     replicas: BTreeMap<BrokerId, Replica>,
     confirmed: BTreeSet<BrokerId>,
     proposed: Option<BTreeSet<BrokerId>>,
+    /// Under which registrations those had fetched that were proposed, when they were.
+    proposed_epochs: BTreeMap<BrokerId, i64>,
     partition_epoch: i32,
     min: usize,
 }
@@ -43,8 +45,15 @@ impl Isr {
     /// The replicas that the controller assigned, none of them heard of yet. All get the time that a laggard gets.
     #[must_use]
     pub fn new(me: BrokerId, replicas: &[BrokerId], isr: &[BrokerId], partition_epoch: i32, now: Instant) -> Self {
-        let mut new =
-            Self { me, replicas: BTreeMap::new(), confirmed: isr.iter().copied().collect(), proposed: None, partition_epoch, min: 1 };
+        let mut new = Self {
+            me,
+            replicas: BTreeMap::new(),
+            confirmed: isr.iter().copied().collect(),
+            proposed: None,
+            proposed_epochs: BTreeMap::new(),
+            partition_epoch,
+            min: 1,
+        };
         new.assign(replicas, now);
         new
     }
@@ -152,10 +161,10 @@ impl Isr {
         replica.broker_epoch = broker_epoch;
     }
 
-    /// The registration under which `id` last fetched; −1 where it did not.
+    /// The registration under which `id` had fetched when it was proposed; −1 where it had not. A later one may have come back with less (KIP-903).
     #[must_use]
-    pub fn broker_epoch(&self, id: BrokerId) -> i64 {
-        self.replicas.get(&id).map_or(-1, |replica| replica.broker_epoch)
+    pub fn proposed_epoch(&self, id: BrokerId) -> i64 {
+        self.proposed_epochs.get(&id).copied().unwrap_or(-1)
     }
 
     /// The durable end of `id`, if it is a replica that was heard of.
@@ -204,6 +213,7 @@ impl Isr {
     /// A change goes to the controller.
     pub fn propose(&mut self, isr: BTreeSet<BrokerId>) {
         assert!(self.proposed.is_none(), "one change of the ISR at a time");
+        self.proposed_epochs = isr.iter().filter_map(|id| Some((*id, self.replicas.get(id)?.broker_epoch))).collect();
         self.proposed = Some(isr);
     }
 
@@ -238,5 +248,17 @@ mod tests {
         isr.decided(&[me, second, third], &[me], 1, Instant(1));
         assert!(isr.is_under_min());
         assert_eq!(isr.committed(Offset(5)), None);
+    }
+
+    #[test]
+    fn a_member_is_proposed_as_it_was_when_it_had_caught_up() {
+        let [me, other] = [1, 2].map(BrokerId);
+        let mut isr = Isr::new(me, &[me, other], &[me], 0, Instant(0));
+        isr.fetched(Instant(1), other, 7, Offset(0)..Offset(5), Offset(5));
+        let joined = isr.joined(Offset(5), |_, _| true).expect("it has everything");
+        isr.propose(joined);
+        // On a new disk.
+        isr.fetched(Instant(2), other, 8, Offset(0)..Offset(0), Offset(5));
+        assert_eq!(isr.proposed_epoch(other), 7);
     }
 }
