@@ -6,7 +6,7 @@ use super::conn::Undecided;
 use super::io::{Lane, Unreachable};
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
-use crate::id::CorrelationId;
+use crate::id::{CorrelationId, Uuid};
 use crate::probe;
 use crate::time::Instant;
 use crate::wire::api::envelope::{EnvelopeRequest, EnvelopeResponse};
@@ -165,7 +165,7 @@ fn wrap(request: &Undecided) -> EnvelopeRequest {
     EnvelopeRequest { request_data: frame.slice(4..), request_principal: None, client_host_address: Bytes::from_static(&[127, 0, 0, 1]) }
 }
 
-/// A refusal of everything that an admin request asks for, where its answer has a place for it.
+/// A refusal of everything that an admin request asks for. `None` for what is not forwarded.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what is not forwarded is not refused here")]
 fn refused(request: &Request, error_code: ErrorCode) -> Option<Response> {
     use crate::wire::api as a;
@@ -178,6 +178,12 @@ fn refused(request: &Request, error_code: ErrorCode) -> Option<Response> {
             };
             a::create_topics::CreateTopicsResponse { topics: body.topics.iter().map(result).collect(), ..Default::default() }.into()
         }
+        Request::DeleteTopics(body) => {
+            let named = body.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
+            let all = named.chain(body.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id)));
+            let result = |(name, topic_id)| a::delete_topics::DeletableTopicResult { name, topic_id, error_code, ..Default::default() };
+            a::delete_topics::DeleteTopicsResponse { responses: all.map(result).collect(), ..Default::default() }.into()
+        }
         Request::CreatePartitions(body) => {
             let result = |t: &a::create_partitions::CreatePartitionsTopic| a::create_partitions::CreatePartitionsTopicResult {
                 name: t.name.clone(),
@@ -186,6 +192,26 @@ fn refused(request: &Request, error_code: ErrorCode) -> Option<Response> {
             };
             a::create_partitions::CreatePartitionsResponse { results: body.topics.iter().map(result).collect(), ..Default::default() }
                 .into()
+        }
+        Request::AlterConfigs(body) => {
+            let result = |r: &a::alter_configs::AlterConfigsResource| a::alter_configs::AlterConfigsResourceResponse {
+                error_code,
+                resource_type: r.resource_type,
+                resource_name: r.resource_name.clone(),
+                ..Default::default()
+            };
+            a::alter_configs::AlterConfigsResponse { responses: body.resources.iter().map(result).collect(), ..Default::default() }.into()
+        }
+        Request::IncrementalAlterConfigs(body) => {
+            let result =
+                |r: &a::incremental_alter_configs::AlterConfigsResource| a::incremental_alter_configs::AlterConfigsResourceResponse {
+                    error_code,
+                    resource_type: r.resource_type,
+                    resource_name: r.resource_name.clone(),
+                    ..Default::default()
+                };
+            let responses = body.resources.iter().map(result).collect();
+            a::incremental_alter_configs::IncrementalAlterConfigsResponse { responses, ..Default::default() }.into()
         }
         Request::ElectLeaders(_) => a::elect_leaders::ElectLeadersResponse { error_code, ..Default::default() }.into(),
         Request::UpdateFeatures(_) => a::update_features::UpdateFeaturesResponse { error_code, ..Default::default() }.into(),
@@ -196,6 +222,9 @@ fn refused(request: &Request, error_code: ErrorCode) -> Option<Response> {
         Request::ListPartitionReassignments(_) => {
             a::list_partition_reassignments::ListPartitionReassignmentsResponse { error_code, ..Default::default() }.into()
         }
+        Request::DescribeQuorum(_) => a::describe_quorum::DescribeQuorumResponse { error_code, ..Default::default() }.into(),
+        Request::AddRaftVoter(_) => a::add_raft_voter::AddRaftVoterResponse { error_code, ..Default::default() }.into(),
+        Request::RemoveRaftVoter(_) => a::remove_raft_voter::RemoveRaftVoterResponse { error_code, ..Default::default() }.into(),
         _ => return None,
     })
 }

@@ -8,7 +8,9 @@ use klamm_core::id::{BrokerId, CorrelationId, LeaderEpoch, Offset, PartitionInde
 use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
+use klamm_core::wire::api::describe_quorum::DescribeQuorumRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, IncrementalAlterConfigsRequest};
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm_core::wire::{Records, Response};
 use std::time::Duration;
@@ -578,4 +580,20 @@ fn a_leader_that_moves_to_another_directory_remembers_what_it_asked_of_the_contr
     others(leader).into_iter().for_each(|node| trio.thaw(node));
     trio.pass(Duration::from_secs(20));
     assert_eq!((trio.produce("t", 1, -1), [1, 2, 3].map(|node| trio.ends(node, "t")[3])), (E::NONE, [6; 3]));
+}
+
+#[test]
+fn who_asks_for_a_change_while_there_is_no_controller_is_refused_in_time() {
+    let mut trio = with_records(&[], 1);
+    others(1).into_iter().for_each(|node| trio.kill(node));
+    trio.pass(Duration::from_secs(5));
+    let resource = AlterConfigsResource { resource_type: 2, resource_name: "t".to_owned(), configs: Vec::new() };
+    let deletion = trio.send(1, 5, removal(), Vec::new());
+    let change = trio.send(1, 1, IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }, Vec::new());
+    let quorum = trio.send(1, 2, DescribeQuorumRequest::default(), Vec::new());
+    trio.pass(Duration::from_secs(91));
+    assert_eq!(trio.answer(deletion).map(deleted), Some(E::REQUEST_TIMED_OUT));
+    let changed = answer!(IncrementalAlterConfigs, trio.answer(change).expect("in time"));
+    assert_eq!((changed.responses[0].error_code, changed.responses[0].resource_name.as_str()), (E::REQUEST_TIMED_OUT, "t"));
+    assert_eq!(answer!(DescribeQuorum, trio.answer(quorum).expect("in time")).error_code, E::REQUEST_TIMED_OUT);
 }
