@@ -84,8 +84,6 @@ mutants! {
     LossForgotten = "loss-forgotten",
     /// A fenced or stopping broker joins an ISR (KIP-841).
     FencedInIsr = "fenced-in-isr",
-    /// A follower whose end its leader does not hold drops its whole log, though it may lie behind the leader's end (KAFKA-2143).
-    OorCutToStart = "oor-cut-to-start",
     /// A preferred leader, or the end of a move, takes a replica that is not in sync (KIP-455).
     PreferredNotInIsr = "preferred-not-in-isr",
     /// A follower cuts its log to its own high watermark, which lags, instead of to where its epoch ended (KIP-101).

@@ -5,7 +5,6 @@
 
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::Log;
-use crate::mutant;
 use crate::request::Token;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -56,7 +55,7 @@ impl Follower {
     pub fn astray(&self, held: &Range<Offset>) -> Astray {
         let end = self.log.end();
         // KAFKA-2143: an end behind the leader's was taken for one below its begin.
-        if end < held.start || mutant!(OorCutToStart) {
+        if end < held.start {
             Astray::Begin(held.start)
         } else if end > held.end {
             Astray::Cut(held.end)
