@@ -51,11 +51,11 @@ impl Registration {
         self.is_active() && dir.is_none_or(|dir| self.has_directory(dir))
     }
 
-    /// Whether whoever presents the epoch `presented` has lost nothing that counts for this registration: it is its epoch, or that of the last one
-    /// that was not fenced. A broker that dies before its new epoch is on its disk presents the one before.
+    /// Whether whoever presents the epoch `presented` has lost nothing that counts for this registration: it is its epoch, or not older than that of the
+    /// last one that was not fenced. A broker that dies before its new epoch is on its disk presents one before, and may do so several times in a row.
     #[must_use]
     pub fn is_kept_by(&self, presented: i64) -> bool {
-        presented == self.epoch || self.last_served == Some(presented)
+        presented == self.epoch || self.last_served.is_some_and(|served| (served..self.epoch).contains(&presented))
     }
 
     /// Whether a replica that lies in `dir` can be read: a directory that is not told counts as there.
