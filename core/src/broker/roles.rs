@@ -130,9 +130,9 @@ impl Broker {
         let partition = self.partitions.get_mut(&id)?;
         let (owner, high) = (partition.owner, partition.high());
         partition.high = high;
+        partition.led = partition.role.led().or(partition.led.take());
         match std::mem::replace(&mut partition.role, Role::Opening) {
             Role::Leader(leader) => {
-                partition.led = leader.isr().map(|isr| (leader.epoch, isr.clone()));
                 let log = self.end_leadership(id, owner, *leader, ErrorCode::NOT_LEADER_OR_FOLLOWER);
                 Some((log, high))
             }

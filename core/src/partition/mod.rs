@@ -120,6 +120,17 @@ pub enum Loss {
     Given,
 }
 
+impl Role {
+    /// What a leader leaves for the time when it leads on in the same epoch.
+    #[must_use]
+    pub fn led(&self) -> Option<(LeaderEpoch, Isr)> {
+        match self {
+            Self::Leader(leader) => leader.isr().map(|isr| (leader.epoch, isr.clone())),
+            Self::Opening | Self::Follower(_) | Self::Offline { .. } => None,
+        }
+    }
+}
+
 impl Partition {
     /// The log's folder.
     #[must_use]
