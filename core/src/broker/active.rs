@@ -18,6 +18,8 @@ use crate::{mutant, probe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// So long the fate of a proposal is waited for, once its controller is active no more.
+const DOUBT: Duration = Duration::from_secs(10);
 /// When a door that was opened and shut again is tried next.
 const DIAL_AGAIN: Duration = Duration::from_millis(20);
 
@@ -62,6 +64,16 @@ impl Broker {
         let of_nodes = |after: &After| matches!(after, After::Reply { body, .. } if not_controller(body.api()).is_some());
         let asked_by_nodes: Vec<CommitId> = self.admin.committing.iter().filter(|(_, after)| of_nodes(after)).map(|(id, _)| *id).collect();
         self.turn_away(asked_by_nodes);
+        self.admin.in_doubt.extend(self.admin.committing.keys());
+        if !self.admin.in_doubt.is_empty() {
+            self.timer(DOUBT, Timer::InDoubt);
+        }
+    }
+
+    /// Nobody told what became of these proposals: this node may be cut off, and others know.
+    pub(super) fn doubt_no_more(&mut self) {
+        let left = std::mem::take(&mut self.admin.in_doubt);
+        self.turn_away(left);
     }
 
     /// These proposals are not carried out, as far as this node can tell: who waits for them is to ask the next controller.
@@ -91,17 +103,21 @@ impl Broker {
     }
 
     pub(super) fn heartbeat_of(&mut self, token: Token, body: &BrokerHeartbeatRequest) {
-        if let Some(duties) = &mut self.duties
-            && token.conn != LOCAL
-        {
-            duties.voices.insert(body.broker_id, token.conn);
-        }
+        self.speaks(body.broker_id, body.broker_epoch, token.conn);
         let at = self.admin.controller.end();
         let Some(Plan { records, response }) = self.plan_lives(|lives, now, planner| lives.heartbeat(now, planner, body, at)) else {
             return;
         };
         self.propose(records, After::Reply { token, body: Box::new(response.into()) });
         self.watch_brokers();
+    }
+
+    /// A broker was heard by a connection. What comes late, by one that it has given up for a newer one, says nothing of where it speaks now.
+    fn speaks(&mut self, broker: BrokerId, epoch: i64, conn: ConnId) {
+        let is_registered = self.planned().brokers().get(&broker).is_some_and(|known| known.epoch == epoch);
+        let Some(duties) = self.duties.as_mut().filter(|_| is_registered && conn != LOCAL) else { return };
+        let voice = duties.voices.entry(broker).or_insert(conn);
+        *voice = conn.max(*voice);
     }
 
     /// A connection is gone. If a broker spoke by it, the broker's process may be.
