@@ -164,7 +164,8 @@ impl Broker {
             }
             // A member that is fenced or has another registration: without it, or later.
             ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST if was_repeated => {
-                // An earlier copy of the question may still be granted: both ISRs count until the partition's epoch has moved.
+                probe!("a proposal that may have been granted before is taken back");
+                isr.take_back();
                 self.altering.sent.insert(id);
                 return;
             }

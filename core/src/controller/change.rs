@@ -61,6 +61,8 @@ pub struct Target {
     pub moved: Option<(BrokerId, Uuid)>,
     /// How far an election may go.
     pub election: Election,
+    /// The partition's epoch moves, whatever else does.
+    pub is_touched: bool,
 }
 
 impl Target {
@@ -77,6 +79,7 @@ impl Target {
             emptied: None,
             moved: None,
             election: Election::Online,
+            is_touched: false,
         }
     }
 
@@ -94,7 +97,7 @@ pub fn change(id: PartitionId, partition: &Partition, target: Target, rules: &Ru
     let (lost, emptied) = (target.lost, target.emptied);
     let target = complete(target);
     let keeps_last = !rules.has_elr || mutant!(LastReplicaStanding);
-    let election = target.election;
+    let (election, is_touched) = (target.election, target.is_touched);
     let mut next = Partition {
         directories: directories(partition, &target, rules),
         is_recovering: target.is_recovering,
@@ -118,7 +121,8 @@ pub fn change(id: PartitionId, partition: &Partition, target: Target, rules: &Ru
     let is_given_up = |replica: &BrokerId| next.directory(*replica) == Some(LOST) && partition.directory(*replica) != Some(LOST);
     let leaves = |replica: &BrokerId| !next.replicas.contains(replica);
     let is_bumped = partition.replicas.iter().any(|replica| leaves(replica) || is_given_up(replica));
-    difference(id, partition, &next, is_bumped)
+    let touch = PartitionChangeRecord { partition_id: id.index, topic_id: id.topic, isr: Some(next.isr.clone()), ..Default::default() };
+    difference(id, partition, &next, is_bumped).or(is_touched.then_some(touch))
 }
 
 /// A move is complete when every replica that stays is in sync. Else nothing leaves.

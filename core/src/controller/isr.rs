@@ -11,6 +11,7 @@ use crate::partition::PartitionId;
 use crate::wire::api::alter_partition::{
     AlterPartitionRequest, AlterPartitionResponse, BrokerState, PartitionData, PartitionResult, TopicData, TopicResult,
 };
+use std::collections::BTreeSet;
 
 impl Planner<'_> {
     /// Plans what leaders may have; the others are refused one by one. The answer shows each partition as it will be.
@@ -56,7 +57,10 @@ fn alter(draft: &mut Draft<'_>, leader: BrokerId, id: PartitionId, asked: &Parti
     if !wanted.iter().all(|member| is_eligible(draft, partition, member)) {
         return Err(ErrorCode::INELIGIBLE_REPLICA);
     }
+    // Who asks for what is decided already takes back what it asked before: no copy of that may be granted any more.
+    let is_touched = wanted.iter().map(|member| member.broker_id).collect::<BTreeSet<_>>() == partition.isr.iter().copied().collect();
     let target = Target {
+        is_touched,
         isr: wanted.iter().map(|member| member.broker_id).collect(),
         is_recovering: asked.leader_recovery_state == 1,
         election,

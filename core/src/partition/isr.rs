@@ -35,6 +35,8 @@ pub struct Isr {
     replicas: BTreeMap<BrokerId, Replica>,
     confirmed: BTreeSet<BrokerId>,
     proposed: Option<BTreeSet<BrokerId>>,
+    /// Who was proposed before, by a question that may yet be granted.
+    doubted: BTreeSet<BrokerId>,
     /// Under which registrations those had fetched that were proposed, when they were.
     proposed_epochs: BTreeMap<BrokerId, i64>,
     partition_epoch: i32,
@@ -50,6 +52,7 @@ impl Isr {
             replicas: BTreeMap::new(),
             confirmed: isr.iter().copied().collect(),
             proposed: None,
+            doubted: BTreeSet::new(),
             proposed_epochs: BTreeMap::new(),
             partition_epoch,
             min: 1,
@@ -108,7 +111,13 @@ impl Isr {
 
     fn is_maximal(&self, id: BrokerId) -> bool {
         let joins = |proposed: &BTreeSet<BrokerId>| proposed.contains(&id) && !mutant!(HwCommittedIsr);
-        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(joins)
+        self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(joins) || joins(&self.doubted)
+    }
+
+    /// Who counts: the maximal ISR.
+    #[must_use]
+    pub fn counting(&self) -> BTreeSet<BrokerId> {
+        self.confirmed.iter().chain(self.proposed.iter().flatten()).chain(&self.doubted).copied().collect()
     }
 
     /// Up to where every member of the maximal ISR has the log durable, the leader up to `own`; `None` while one of them has not been heard of,
@@ -217,6 +226,13 @@ impl Isr {
         self.proposed = Some(isr);
     }
 
+    /// A copy of the proposal was refused, and an older one may yet be granted: what is confirmed is asked for, which moves the partition's epoch, so that
+    /// no copy counts any more. Until then all of them do.
+    pub fn take_back(&mut self) {
+        self.doubted.extend(self.proposed.take().into_iter().flatten());
+        self.propose(self.confirmed.clone());
+    }
+
     /// The controller refused the proposal for good: it was not and will not be carried out.
     pub fn refused(&mut self) {
         self.proposed = None;
@@ -231,6 +247,7 @@ impl Isr {
         self.confirmed = isr.iter().copied().collect();
         // Whatever was proposed was made for an older epoch: it has been carried out, or will be refused.
         self.proposed = None;
+        self.doubted.clear();
         self.assign(replicas, now);
     }
 }
@@ -248,6 +265,18 @@ mod tests {
         isr.decided(&[me, second, third], &[me], 1, Instant(1));
         assert!(isr.is_under_min());
         assert_eq!(isr.committed(Offset(5)), None);
+    }
+
+    #[test]
+    fn whoever_may_yet_be_granted_to_join_counts_until_the_epoch_moves() {
+        let [me, other] = [1, 2].map(BrokerId);
+        let mut isr = Isr::new(me, &[me, other], &[me], 0, Instant(0));
+        isr.fetched(Instant(1), other, 7, Offset(0)..Offset(5), Offset(5));
+        isr.propose([me, other].into());
+        isr.take_back();
+        assert_eq!((isr.proposed(), isr.committed(Offset(9))), (Some(&[me].into()), Some(Offset(5))));
+        isr.decided(&[me, other], &[me], 1, Instant(2));
+        assert_eq!((isr.proposed(), isr.committed(Offset(9))), (None, Some(Offset(9))));
     }
 
     #[test]

@@ -335,8 +335,7 @@ impl Oracle {
     fn see_leader(&mut self, node: u32, partition: &Partition, leader: &Leader, isr: &Isr) -> Verdict {
         let id = partition.id;
         self.leaders.give((id, leader.epoch), node)?;
-        let counts = isr.confirmed().iter().chain(isr.proposed().into_iter().flatten()).copied().collect();
-        self.seen(node).counted.insert(id, (leader.epoch, counts));
+        self.seen(node).counted.insert(id, (leader.epoch, isr.counting()));
         self.see_counted(id)?;
         // Whoever the controller has put out meanwhile does not count any more.
         let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
@@ -429,8 +428,9 @@ fn min_isr(image: &Image, topic: &str) -> Option<usize> {
 fn glance<'a>(view: View<'a>, partition: &'a Partition) -> Option<Glance> {
     let log = view.log(partition)?;
     let leads = partition.leader().map(|leader| {
-        let proposed = |isr: &Isr| isr.proposed().map_or(0, |isr| isr.iter().fold(0, |all, member| all | 1 << (member.0 % 64)));
-        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), proposed(isr)));
+        let set = |isr: &BTreeSet<BrokerId>| isr.iter().fold(0, |all: u64, member| all | 1 << (member.0 % 32));
+        let asks = |isr: &Isr| set(&isr.counting()) << 32 | isr.proposed().map_or(0, set);
+        let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), asks(isr)));
         (leader.epoch, isr.0, isr.1)
     });
     Some((log.start(), log.end(), log.durable(), partition.high(), leads))
