@@ -3,35 +3,34 @@
 use super::Runner;
 use crate::stage::SECOND;
 use klamm_core::id::BrokerId;
-use klamm_core::partition::PartitionId;
+use klamm_core::partition::{Partition, PartitionId};
 use rand::Rng as _;
 
-/// Whoever is in sync must lead within this. Who dies is known by its connections, and the controller may have to be elected first: that takes far less
-/// than the longest `broker.session.timeout.ms` of a plan.
-const LIMIT: u64 = 4 * SECOND;
+/// Whoever is in sync must lead within this, and know everything to be committed. Who dies is known by its connections, and the controller may have to be
+/// elected first: that takes less than the `broker.session.timeout.ms` of most plans.
+const LIMIT: u64 = 3 * SECOND / 2;
 /// The dead one stays away for longer than anything is looked at.
 const FOR_GOOD: u64 = 1_000 * SECOND;
 
 impl Runner {
-    /// Kills some broker, unless too few voters would be left, and waits until whatever it led is led by others.
+    /// Kills some broker, unless too few voters would be left, and waits until whatever it held is served by others.
     pub(super) fn fail_over(&mut self) {
         let victims: Vec<u32> = self.plan.brokers().filter(|node| self.voters_are_enough_without(*node)).collect();
         if !self.violations.is_empty() || victims.is_empty() {
             return;
         }
         let victim = victims[self.rng.random_range(0..victims.len())];
-        let led = self.mesh.oracle().led_with_others(BrokerId(victim as i32));
+        let held = self.mesh.oracle().held_with_others(BrokerId(victim as i32));
         self.station(victim).down = FOR_GOOD;
         self.mesh.crash(victim, false);
         let (since, limit) = (self.mesh.now(), self.mesh.now() + LIMIT);
-        while led.iter().any(|id| !self.is_led_by_others(*id, victim)) && self.step(limit) {}
-        let (left, after) = (led.iter().filter(|id| !self.is_led_by_others(**id, victim)).count(), self.mesh.now() - since);
+        while held.iter().any(|id| !self.is_served_by_others(*id, victim)) && self.step(limit) {}
+        let (left, after) = (held.iter().filter(|id| !self.is_served_by_others(**id, victim)).count(), self.mesh.now() - since);
         if left > 0 && self.violations.is_empty() {
-            let seconds = LIMIT / SECOND;
-            self.violations
-                .push(format!("liveness: {left} partitions are led by nobody {seconds} s after node {victim} of a whole cluster died"));
+            let ms = LIMIT / 1_000_000;
+            self.violations.push(format!("liveness: {left} partitions are not served {ms} ms after node {victim} of a whole cluster died"));
         }
-        self.failover_ns = (!led.is_empty()).then_some(after);
+        self.failover_ns = (!held.is_empty()).then_some(after);
     }
 
     fn voters_are_enough_without(&self, node: u32) -> bool {
@@ -43,9 +42,14 @@ impl Runner {
         })
     }
 
-    /// Whether another broker plays the part of the leader, not only by the metadata.
-    fn is_led_by_others(&self, id: PartitionId, victim: u32) -> bool {
+    /// Whether another broker plays the part of the leader, not only by the metadata, waits no more for the dead one, and knows everything to be committed,
+    /// if enough are in sync for that.
+    fn is_served_by_others(&self, id: PartitionId, victim: u32) -> bool {
         let mut others = self.plan.brokers().filter(|node| *node != victim).filter_map(|node| Some(self.mesh.node(node).broker()?.view()));
-        others.any(|view| view.partitions().any(|partition| partition.id == id && partition.leader().is_some()))
+        let is_served = |partition: &Partition| {
+            let Some((leader, isr)) = partition.leader().and_then(|leader| Some((leader, leader.isr()?))) else { return false };
+            !isr.counting().contains(&BrokerId(victim as i32)) && (isr.is_under_min() || leader.high() == leader.log.end())
+        };
+        others.any(|view| view.partitions().any(|partition| partition.id == id && is_served(partition)))
     }
 }
