@@ -263,8 +263,10 @@ impl Broker {
     fn retain_one(&mut self, id: PartitionId, wall: Timestamp, silent: Timestamp) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (config, dir) = (partition.config.clone(), partition.dir);
+        if let Some(log) = partition.open_log_mut() {
+            log.expire_producers(silent);
+        }
         let Role::Leader(leader) = &mut partition.role else { return };
-        leader.log.expire_producers(silent);
         if !config.cleanup.delete {
             return;
         }
