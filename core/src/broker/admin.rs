@@ -359,6 +359,11 @@ impl Broker {
                     let Some(made) = self.place(PartitionId { topic: *topic, index: *index }, known, &mut until) else { continue };
                     config = Some((*topic, made));
                 }
+                Change::ElrCleared { partitions } => {
+                    for (topic, index) in partitions {
+                        self.place(PartitionId { topic: *topic, index: *index }, None, &mut until);
+                    }
+                }
                 Change::TopicDeleted { topic, name } => {
                     if self.phase < Phase::Running {
                         self.admin.removed.insert(*topic);

@@ -75,6 +75,11 @@ pub enum Change {
         /// Which.
         index: PartitionIndex,
     },
+    /// Nobody is eligible any more beside the ISRs of these partitions, whose epochs have moved.
+    ElrCleared {
+        /// Which, by the ids of their topics.
+        partitions: Vec<(Uuid, PartitionIndex)>,
+    },
     /// A setting changed.
     Configured {
         /// Of what.
@@ -317,15 +322,17 @@ impl Image {
 
     /// An empty name means every topic.
     fn clear_elr(&mut self, name: &str) -> Change {
+        let mut partitions = Vec::new();
         for topic in self.topics.values_mut().filter(|t| name.is_empty() || &*t.name == name) {
-            for partition in topic.partitions.values_mut().filter(|p| !p.elr.is_empty() || !p.last_known_elr.is_empty()) {
+            for (index, partition) in topic.partitions.iter_mut().filter(|(_, p)| !p.elr.is_empty() || !p.last_known_elr.is_empty()) {
                 partition.elr.clear();
                 partition.last_known_elr.clear();
                 // As if each had its own record: a leader that asks from before is out of date.
                 partition.partition_epoch += 1;
+                partitions.push((topic.id, *index));
             }
         }
-        Change::Other
+        Change::ElrCleared { partitions }
     }
 
     fn create_topic(&mut self, record: &TopicRecord) -> Result<Change, Contradiction> {

@@ -10,7 +10,7 @@ use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecord
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::describe_quorum::DescribeQuorumRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
-use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, IncrementalAlterConfigsRequest};
+use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm_core::wire::{Records, Response};
 use std::time::Duration;
@@ -596,4 +596,24 @@ fn who_asks_for_a_change_while_there_is_no_controller_is_refused_in_time() {
     let changed = answer!(IncrementalAlterConfigs, trio.answer(change).expect("in time"));
     assert_eq!((changed.responses[0].error_code, changed.responses[0].resource_name.as_str()), (E::REQUEST_TIMED_OUT, "t"));
     assert_eq!(answer!(DescribeQuorum, trio.answer(quorum).expect("in time")).error_code, E::REQUEST_TIMED_OUT);
+}
+
+/// What clears the ELR moves the epochs of partitions: a leader that is not told asks from an epoch that is out of date, and nobody ever joins again.
+#[test]
+fn a_replica_joins_again_after_the_minimum_in_sync_was_lowered() {
+    let mut trio = Trio::new(&[]);
+    trio.create("t", 2, &[]);
+    assert_eq!(trio.produce("t", 4, -1), E::NONE);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    trio.kill(follower);
+    trio.pass(Duration::from_secs(12));
+    let config = AlterableConfig { name: "min.insync.replicas".to_owned(), config_operation: 0, value: Some("1".to_owned()) };
+    let resource = AlterConfigsResource { resource_type: 2, resource_name: "t".to_owned(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(answer!(IncrementalAlterConfigs, trio.ask(leader, 1, request)).responses[0].error_code, E::NONE);
+    assert_eq!(trio.produce("t", 1, -1), E::NONE, "one is enough now");
+    trio.start(follower);
+    trio.pass(Duration::from_secs(5));
+    let both = format!("leads in 0 Some(({{BrokerId({}), BrokerId({})}}, None))", leader.min(follower), leader.max(follower));
+    assert!(trio.state(leader, "t").starts_with(&both), "{}", trio.state(leader, "t"));
 }
