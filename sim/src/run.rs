@@ -21,6 +21,7 @@ use klamm_core::broker::{Broker, Config};
 use klamm_core::client::io::Address;
 use klamm_core::config::{BrokerConfig, Durability, Endpoint, LogDir, Properties};
 use klamm_core::id::{BrokerId, Uuid};
+use klamm_core::partition::PartitionId;
 use klamm_core::quorum::Replica as Voter;
 use klamm_core::rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +87,7 @@ pub fn run(plan: Plan) -> Outcome {
     runner.heal();
     runner.drain();
     if runner.is_stranded {
-        runner.elect();
+        runner.give_up();
     } else {
         runner.read_all();
         runner.settle_groups();
@@ -196,7 +197,10 @@ impl Runner {
         if self.are_down() {
             self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
         }
-        self.is_stranded = self.plan.may_strand() && !self.mesh.oracle().stranded().is_empty();
+        let oracle = self.mesh.oracle();
+        let (empty, held): (BTreeMap<_, _>, BTreeMap<_, _>) = oracle.stranded().into_iter().partition(|(id, _)| oracle.is_empty(*id));
+        self.elect(ClientId(462), empty);
+        self.is_stranded = self.plan.may_strand() && !held.is_empty();
         if self.is_stranded {
             return;
         }
@@ -246,13 +250,19 @@ impl Runner {
 
     /// An operator has leaders elected where nobody is known to hold everything. What clients were told of those partitions may not hold any more, and
     /// of groups whose offsets lie there: so all that is asked then is that the cluster becomes whole again.
-    fn elect(&mut self) {
+    fn give_up(&mut self) {
         let judges: Vec<ClientId> = self.mesh.clients().filter(|client| !stage::is_operator(*client)).collect();
         judges.into_iter().for_each(|client| self.mesh.remove_client(client));
         let stranded = self.mesh.oracle().stranded();
-        stranded.iter().for_each(|(id, _)| self.mesh.oracle().give_up(*id));
-        let elect = Elect::new(stranded.into_iter().map(|(id, topic)| (topic, id.index)).collect());
-        self.mesh.add_client(ClientId(461), Box::new(Soloist::new(self.addresses(), elect)));
+        stranded.keys().for_each(|id| self.mesh.oracle().give_up(*id));
+        self.elect(ClientId(461), stranded);
+    }
+
+    fn elect(&mut self, operator: ClientId, stranded: BTreeMap<PartitionId, String>) {
+        if !stranded.is_empty() {
+            let elect = Elect::new(stranded.into_iter().map(|(id, topic)| (topic, id.index)).collect());
+            self.mesh.add_client(operator, Box::new(Soloist::new(self.addresses(), elect)));
+        }
     }
 
     fn settle_groups(&mut self) {

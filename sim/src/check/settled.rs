@@ -55,17 +55,23 @@ impl Oracle {
     /// Partitions that nobody may lead until an operator says who: whoever was in sync or eligible may have lost something, and the last leader has
     /// another disk. With the names of their topics.
     #[must_use]
-    pub fn stranded(&self) -> Vec<(PartitionId, String)> {
+    pub fn stranded(&self) -> BTreeMap<PartitionId, String> {
         let has_lost = |member: &BrokerId| self.nodes.get(&(member.0 as u32)).is_some_and(|seen| seen.has_lost);
         let is_stranded = |p: &Decided| {
             let has_candidates = p.leader.is_some() || !p.isr.is_empty() || !p.elr.is_empty() || !p.last_known_elr.is_empty();
             !has_candidates && p.replicas.iter().any(has_lost)
         };
-        let of = |topic: &Topic| -> Vec<(PartitionId, String)> {
+        let of = |topic: &Topic| -> BTreeMap<PartitionId, String> {
             let stranded = topic.partitions.iter().filter(|(_, decided)| is_stranded(decided));
             stranded.map(|(index, _)| (PartitionId { topic: topic.id, index: *index }, topic.name.to_string())).collect()
         };
         self.newest.1.topics().flat_map(of).collect()
+    }
+
+    /// Whether nothing was ever committed of a partition, as where a topic was made while its only live replica had just died: whoever leads loses nothing.
+    #[must_use]
+    pub fn is_empty(&self, id: PartitionId) -> bool {
+        self.truths.get(&id).is_none_or(|truth| truth.high == Offset::ZERO)
     }
 
     /// An operator takes what is left of a partition, whatever that is.
