@@ -6,6 +6,7 @@ use super::io::{Halt, Level};
 use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::config::TopicConfig;
+use crate::error::ErrorCode;
 use crate::id::{DirId, Offset, PartitionIndex, Uuid};
 use crate::log::{FoundLog, Ops};
 use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
@@ -154,7 +155,10 @@ impl Broker {
         self.partition_made(id);
         match partition.role {
             Role::Leader(leader) => {
-                self.end_leadership(id, partition.owner, *leader, crate::error::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+                // As Kafka: what has only moved away is led elsewhere, where it may well be committed.
+                let moved = self.decided(id).is_some();
+                let code = if moved { ErrorCode::NOT_LEADER_OR_FOLLOWER } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+                self.end_leadership(id, partition.owner, *leader, code);
             }
             Role::Follower(follower) => follower.fetches.into_iter().for_each(|token| self.look_again(token)),
             Role::Opening | Role::Offline { .. } => {}

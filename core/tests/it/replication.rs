@@ -247,6 +247,30 @@ fn a_replica_that_moved_away_while_its_broker_was_down_is_deleted_at_the_start_a
     assert_filled(&trio, follower, 8);
 }
 
+/// Seeds 329 and 662: it was told that there is no such partition, though its records were in the log that others went on with.
+#[test]
+fn who_waits_for_a_leader_whose_replica_moves_away_is_told_that_it_leads_no_more() {
+    for (is_deleted, code) in [(false, E::NOT_LEADER_OR_FOLLOWER), (true, E::UNKNOWN_TOPIC_OR_PARTITION)] {
+        let mut trio = with_records(&[], 4);
+        let leader = trio.leader("t");
+        let controller = controller(&trio);
+        let slow = others(leader).into_iter().find(|node| *node != controller).expect("one of two");
+        trio.freeze(slow);
+        let asked = trio.begin_produce(leader, "t", 1, -1);
+        assert_eq!(trio.answer(asked), None, "it waits for {slow}");
+        // What comes on the leader's connection waits behind it.
+        let other = others(leader).into_iter().find(|node| *node != slow).expect("one of two");
+        if is_deleted {
+            trio.send(other, 5, removal(), Vec::new());
+        } else {
+            trio.send(other, 1, reassigned(&others(leader)), Vec::new());
+        }
+        trio.pass(Duration::from_secs(2));
+        let answered = answer!(Produce, trio.answer(asked).expect("the replica is gone"));
+        assert_eq!(answered.responses[0].partition_responses[0].error_code, code);
+    }
+}
+
 #[test]
 fn a_log_that_rots_stays_in_use_until_another_one_that_has_everything_is_back() {
     let mut trio = Trio::new(&[]);

@@ -422,12 +422,7 @@ impl Trio {
     pub(crate) fn produce_many(&mut self, topic: &str, batches: usize, records: usize, acks: i16) -> ErrorCode {
         let leader = self.leader(topic);
         for _ in 0..batches {
-            let mut builder = BatchBuilder::new(Compression::None, None);
-            (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
-            let data = PartitionProduceData { index: PartitionIndex(0), ..Default::default() };
-            let data = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..Default::default() };
-            let request = ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![data], ..Default::default() };
-            let correlation = self.send(leader, 9, request, vec![builder.finish(Identity::NONE)]);
+            let correlation = self.begin_produce(leader, topic, records, acks);
             self.pass(Duration::from_millis(20));
             let code = match self.answer(correlation) {
                 Some(Response::Produce(body)) => body.responses[0].partition_responses[0].error_code,
@@ -438,6 +433,16 @@ impl Trio {
             }
         }
         ErrorCode::NONE
+    }
+
+    /// Sends one batch of so many records to a node, and does not wait for the answer.
+    pub(crate) fn begin_produce(&mut self, node: i32, topic: &str, records: usize, acks: i16) -> CorrelationId {
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
+        let data = PartitionProduceData { index: PartitionIndex(0), ..Default::default() };
+        let data = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..Default::default() };
+        let request = ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![data], ..Default::default() };
+        self.send(node, 9, request, vec![builder.finish(Identity::NONE)])
     }
 
     /// A batch of a node's replica rots; reads, or the next start, will find it.
