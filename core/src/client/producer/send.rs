@@ -291,7 +291,8 @@ impl Producer {
     }
 }
 
-/// Whether a broker that answers so may have written the batch all the same, or may yet.
+/// Whether a broker that answers so may have written the batch all the same, or may yet. Who had it in its log and waited for its replicas when the
+/// partition went elsewhere answers as one does that never had it: not the leader, or, where the topic is deleted next, no such partition.
 fn is_unsure(error: ErrorCode) -> bool {
     matches!(
         error,
@@ -300,6 +301,7 @@ fn is_unsure(error: ErrorCode) -> bool {
             | ErrorCode::NETWORK_EXCEPTION
             | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
             | ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
             | ErrorCode::KAFKA_STORAGE_ERROR
     )
 }

@@ -224,6 +224,17 @@ fn a_record_that_was_sent_and_never_answered_may_be_written() {
 }
 
 #[test]
+fn a_refusal_tells_nothing_of_an_attempt_before_it_that_may_be_written() {
+    for (before, maybe_written) in [(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, true), (ErrorCode::NOT_ENOUGH_REPLICAS, false)] {
+        let mut world = world(config(1), Fake::new(1, &[("t", 1)]));
+        world.cluster.refuse.extend([before, ErrorCode::INVALID_TIMESTAMP]);
+        world.app(record(1, "t", None, "a"));
+        flush(&mut world, 5000);
+        assert_eq!(told(&world)[&1], Err((Why::Refused(ErrorCode::INVALID_TIMESTAMP), maybe_written)), "after {before:?}");
+    }
+}
+
+#[test]
 fn a_silent_broker_is_given_up_and_asked_again() {
     let mut config = config(1);
     config.common.request_timeout = Duration::from_secs(1);
