@@ -1,10 +1,13 @@
 //! Looks offsets up by time, and compares the answers with the times of all records that readers have seen.
+//!
+//! A leader that does not know yet that it is deposed knows nothing of what is committed since, and answers in good faith. So a node is first asked
+//! where the log ends, and then for the time, in the epoch in which it told the end: what lies below was readable there.
 
 use super::line::{Line, is_elsewhere};
 use super::solo::Task;
 use super::{Book, place};
 use klamm_core::error::ErrorCode;
-use klamm_core::id::{BrokerId, PartitionIndex};
+use klamm_core::id::{BrokerId, LeaderEpoch, PartitionIndex};
 use klamm_core::rng::{self, Rng};
 use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic};
@@ -15,13 +18,17 @@ use std::time::Duration;
 
 /// Of the largest time, as `ListOffsets` names it.
 const YOUNGEST: i64 = -3;
+/// The end, as `ListOffsets` names it.
+const LATEST: i64 = -1;
 
 /// What was asked, and which records were known then.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     key: Key,
     time: i64,
-    /// Offsets below were readable before the question was sent.
+    /// The leader epoch in which the end was told; `None` while that is asked for.
+    epoch: Option<LeaderEpoch>,
+    /// Offsets below were readable before the question was sent, at whoever answers.
     known: i64,
 }
 
@@ -55,8 +62,23 @@ impl Times {
         Some((last + 1, (time + self.rng.random_range(-1..=1)).max(0)))
     }
 
+    /// Asks for the end, or, where it is known, for the time.
+    fn look_up(&mut self, now: Now, line: &mut Line, asked: Asked) {
+        self.asked = Some(asked);
+        let (name, partition) = place(asked.key);
+        let wanted = ListOffsetsPartition {
+            partition_index: PartitionIndex(partition),
+            current_leader_epoch: asked.epoch.unwrap_or(LeaderEpoch(-1)),
+            timestamp: Timestamp(if asked.epoch.is_some() { asked.time } else { LATEST }),
+            ..Default::default()
+        };
+        let topics = vec![ListOffsetsTopic { name, partitions: vec![wanted], ..Default::default() }];
+        let request = ListOffsetsRequest { replica_id: BrokerId(-1), topics, ..Default::default() };
+        line.ask(now, 7, Request::ListOffsets(request));
+    }
+
     fn answered(&self, asked: Asked, answer: &ListOffsetsPartitionResponse) -> Result<(), String> {
-        let Asked { key, time, known } = asked;
+        let Asked { key, time, known, .. } = asked;
         if answer.error_code != ErrorCode::NONE {
             return Ok(());
         }
@@ -103,12 +125,9 @@ impl Task for Times {
         self.next = now.at.after(self.think.mul_f64(self.rng.random_range(0.1..1.0)));
         let key = self.keys[self.rng.random_range(0..self.keys.len())];
         let Some((known, time)) = self.choose(key) else { return };
-        self.asked = Some(Asked { key, time, known });
-        let (name, partition) = place(key);
-        let wanted = ListOffsetsPartition { partition_index: PartitionIndex(partition), timestamp: Timestamp(time), ..Default::default() };
-        let topics = vec![ListOffsetsTopic { name, partitions: vec![wanted], ..Default::default() }];
-        let request = ListOffsetsRequest { replica_id: BrokerId(-1), topics, ..Default::default() };
-        line.ask(now, 7, Request::ListOffsets(request));
+        // Where there is one node only, it has led ever since.
+        let known = if line.nodes() == 1 { known } else { 0 };
+        self.look_up(now, line, Asked { key, time, epoch: None, known });
     }
 
     fn hear(&mut self, now: Now, line: &mut Line, response: &Response) {
@@ -118,9 +137,20 @@ impl Task for Times {
             if is_elsewhere(answer.error_code) {
                 return line.elsewhere(now);
             }
+            if asked.epoch.is_none() {
+                if answer.error_code == ErrorCode::NONE {
+                    let known = asked.known.max(answer.offset.0);
+                    self.look_up(now, line, Asked { epoch: Some(answer.leader_epoch), known, ..asked });
+                }
+                return;
+            }
             if let Err(what) = self.answered(asked, answer) {
                 self.book.borrow_mut().violations.push(what);
             }
         }
+    }
+
+    fn lost(&mut self) {
+        self.asked = None;
     }
 }
