@@ -169,8 +169,12 @@ impl Broker {
     pub(super) fn cut_diverged(&mut self, id: PartitionId, epoch: LeaderEpoch, end: Offset) {
         let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
         let (_, ours) = follower.log.epochs().end_of(epoch, follower.log.end());
-        let to = ours.min(end).clamp(follower.log.start(), follower.log.end());
-        self.cut(id, to);
+        let (to, start) = (ours.min(end), follower.log.start());
+        match follower.leader.filter(|_| to < start && id != METADATA) {
+            // An unclean leader has nothing of what this log begins with: where its own begins and ends says where to go on.
+            Some(leader) => self.out_of_range(leader, id),
+            None => self.cut(id, to.clamp(start, follower.log.end())),
+        }
     }
 
     /// Cuts a follower's log so that it ends at `to`; it plays on when the store is done.

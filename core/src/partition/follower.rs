@@ -27,7 +27,7 @@ pub struct Follower {
 /// What a follower does whose end its leader does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Astray {
-    /// The leader has deleted what it lacks: drop the whole log, and begin here.
+    /// The leader has deleted what it lacks, or has nothing of what it holds: drop the whole log, and begin here.
     Begin(Offset),
     /// The leader never had all of it: cut the log so that it ends here; what else differs, the epochs tell.
     Cut(Offset),
@@ -54,8 +54,8 @@ impl Follower {
     #[must_use]
     pub fn astray(&self, held: &Range<Offset>) -> Astray {
         let end = self.log.end();
-        // KAFKA-2143: an end behind the leader's was taken for one below its begin.
-        if end < held.start {
+        // KAFKA-2143: an end behind the leader's was taken for one below its begin. A log that begins behind the leader's end has nothing in common with it.
+        if end < held.start || self.log.start() > held.end {
             Astray::Begin(held.start)
         } else if end > held.end {
             Astray::Cut(held.end)
@@ -96,9 +96,9 @@ mod tests {
     use crate::log::{Ops, Recovered};
     use crate::time::Timestamp;
 
-    fn astray(end: i64, held: Range<i64>) -> Astray {
-        let end = Offset(end);
-        let found = Recovered { start: end, end, segments: vec![Segment::empty(end)], ..Recovered::empty() };
+    fn astray(log: Range<i64>, held: Range<i64>) -> Astray {
+        let (start, end) = (Offset(log.start), Offset(log.end));
+        let found = Recovered { start, end, segments: vec![Segment::empty(start)], ..Recovered::empty() };
         let log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, found);
         Follower::new(LeaderEpoch(1), Some(BrokerId(2)), log, end).astray(&(Offset(held.start)..Offset(held.end)))
     }
@@ -119,13 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_log_that_ends_below_the_leaders_begin_is_dropped() {
-        assert_eq!(astray(9, 10..20), Astray::Begin(Offset(10)));
-        assert_eq!(astray(9, 10..10), Astray::Begin(Offset(10)), "the leader has deleted everything");
-        assert_eq!(astray(21, 10..20), Astray::Cut(Offset(20)));
-        assert_eq!(astray(21, 0..0), Astray::Cut(Offset(0)));
+    fn only_a_log_that_has_nothing_in_common_with_the_leaders_is_dropped() {
+        assert_eq!(astray(0..9, 10..20), Astray::Begin(Offset(10)));
+        assert_eq!(astray(9..9, 10..10), Astray::Begin(Offset(10)), "the leader has deleted everything");
+        assert_eq!(astray(15..21, 10..20), Astray::Cut(Offset(20)));
+        assert_eq!(astray(0..21, 0..0), Astray::Cut(Offset(0)));
+        assert_eq!(astray(21..21, 0..0), Astray::Begin(Offset(0)), "an unclean leader has nothing, and this replica deleted everything");
+        assert_eq!(astray(21..25, 10..20), Astray::Begin(Offset(10)));
         for end in [10, 15, 20] {
-            assert_eq!(astray(end, 10..20), Astray::Fetch, "the leader wrote on meanwhile");
+            assert_eq!(astray(0..end, 10..20), Astray::Fetch, "the leader wrote on meanwhile");
         }
     }
 }
