@@ -1,4 +1,5 @@
-//! The last that happens to a cluster that is whole: one of its brokers dies, for good, and others must lead soon.
+//! The last that happens to a cluster that is whole: one of its brokers dies, for good, and others must serve soon what it held.
+//! Looks at the nodes from within; never produces.
 
 use super::Runner;
 use crate::stage::SECOND;
