@@ -69,6 +69,9 @@ class Member(threading.Thread):
         super().__init__(daemon=True)
         self.seen, self.owns, self.stop = [], 0, threading.Event()
         self.consumer = consumer(group)
+        # A leader that first hears of the topic after it has assigned can wait for ever in this client (3.0.12): it forgets its
+        # join if poll's time is up between the answers to its JoinGroup and its SyncGroup.
+        self.consumer.partitions_for_topic(name)
         self.consumer.subscribe([name])
 
     def run(self):
