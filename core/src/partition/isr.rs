@@ -114,10 +114,9 @@ impl Isr {
         self.confirmed.contains(&id) || self.proposed.as_ref().is_some_and(joins) || joins(&self.doubted)
     }
 
-    /// Who counts: the maximal ISR.
-    #[must_use]
-    pub fn counting(&self) -> BTreeSet<BrokerId> {
-        self.confirmed.iter().chain(self.proposed.iter().flatten()).chain(&self.doubted).copied().collect()
+    /// Who counts: the maximal ISR, in no order, and some more than once.
+    pub fn counting(&self) -> impl Iterator<Item = &BrokerId> {
+        self.confirmed.iter().chain(self.proposed.iter().flatten()).chain(&self.doubted)
     }
 
     /// Up to where every member of the maximal ISR has the log durable, the leader up to `own`; `None` while one of them has not been heard of,

@@ -335,7 +335,7 @@ impl Oracle {
     fn see_leader(&mut self, node: u32, partition: &Partition, leader: &Leader, isr: &Isr) -> Verdict {
         let id = partition.id;
         self.leaders.give((id, leader.epoch), node)?;
-        self.seen(node).counted.insert(id, (leader.epoch, isr.counting()));
+        self.seen(node).counted.insert(id, (leader.epoch, isr.counting().copied().collect()));
         self.see_counted(id)?;
         // Whoever the controller has put out meanwhile does not count any more.
         let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
@@ -428,8 +428,8 @@ fn min_isr(image: &Image, topic: &str) -> Option<usize> {
 fn glance<'a>(view: View<'a>, partition: &'a Partition) -> Option<Glance> {
     let log = view.log(partition)?;
     let leads = partition.leader().map(|leader| {
-        let set = |isr: &BTreeSet<BrokerId>| isr.iter().fold(0, |all: u64, member| all | 1 << (member.0 % 32));
-        let asks = |isr: &Isr| set(&isr.counting()) << 32 | isr.proposed().map_or(0, set);
+        let with = |all: u64, member: &BrokerId| all | 1 << (member.0 % 32);
+        let asks = |isr: &Isr| isr.counting().fold(0, with) << 32 | isr.proposed().into_iter().flatten().fold(0, with);
         let isr = leader.isr().map_or((0, 0), |isr| (isr.partition_epoch(), asks(isr)));
         (leader.epoch, isr.0, isr.1)
     });

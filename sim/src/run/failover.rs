@@ -49,7 +49,7 @@ impl Runner {
         let mut others = self.plan.brokers().filter(|node| *node != victim).filter_map(|node| Some(self.mesh.node(node).broker()?.view()));
         let is_served = |partition: &Partition| {
             let Some((leader, isr)) = partition.leader().and_then(|leader| Some((leader, leader.isr()?))) else { return false };
-            !isr.counting().contains(&BrokerId(victim as i32)) && (isr.is_under_min() || leader.high() == leader.log.end())
+            !isr.counting().any(|member| *member == BrokerId(victim as i32)) && (isr.is_under_min() || leader.high() == leader.log.end())
         };
         others.any(|view| view.partitions().any(|partition| partition.id == id && is_served(partition)))
     }
