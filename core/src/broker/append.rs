@@ -115,12 +115,14 @@ impl Broker {
 
     /// Moves the high watermark as far as the in-sync replicas allow, and releases what waited for it.
     pub(super) fn advance(&mut self, id: PartitionId) {
+        let tells_replicas = self.config.broker.is_rack_aware;
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let owner = partition.owner;
         let Some(leader) = partition.leader_mut() else { return };
         let advanced = leader.advance();
         let ready = leader.until_high.release(leader.acknowledged());
-        let fetches: Vec<Token> = if advanced.is_some() { leader.fetches.iter().copied().collect() } else { Vec::new() };
+        let replicas = leader.replica_fetches.iter().filter(|_| tells_replicas);
+        let fetches: Vec<Token> = leader.fetches.iter().chain(replicas).copied().filter(|_| advanced.is_some()).collect();
         ready.into_iter().for_each(|wait| self.produced(wait, ErrorCode::NONE));
         let Some(advanced) = advanced else { return };
         self.high_moved(id, owner, advanced.high);

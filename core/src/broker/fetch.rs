@@ -9,7 +9,6 @@ use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::log::Log;
 use crate::log::snapshot::{SnapshotId, Standing};
-use crate::partition::leader::Leader;
 use crate::partition::{PartitionId, Role};
 use crate::store::{Located, StoreFault, StoreOp, Stored};
 use crate::time::Instant;
@@ -248,10 +247,21 @@ impl Broker {
         }
     }
 
-    /// Whether there is something to say though there are no records: a replica of the metadata log learns at once what is committed (KIP-1166).
+    /// Whether there is something to say though there are no records: a replica of the metadata log learns at once what is committed (KIP-1166), and so does
+    /// any other that clients may be sent to read from (KAFKA-9731).
     fn has_news(&self, fetching: &Fetching, want: &Want) -> bool {
-        let is_told = |leader: &Leader| leader.high() <= want.high;
-        self.wanted(fetching, want) == Some(METADATA) && !self.partitions.get(&METADATA).and_then(|p| p.leader()).is_none_or(is_told)
+        let id = self.wanted(fetching, want);
+        let told = match id {
+            Some(id) if id == METADATA => Some(want.high),
+            _ if self.config.broker.is_rack_aware && fetching.replica.is_some() => self.sessions.told_high(&fetching.context, want),
+            _ => None,
+        };
+        let leader = id.and_then(|id| self.partitions.get(&id)?.leader());
+        let is_news = told.zip(leader).is_some_and(|(told, leader)| told < leader.high());
+        if is_news && id != Some(METADATA) {
+            probe!("a replica that clients may read from is told at once what is committed");
+        }
+        is_news
     }
 
     /// Who is to be asked instead, as far as it is known here (KIP-951; of the metadata log KIP-595).

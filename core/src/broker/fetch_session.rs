@@ -165,6 +165,12 @@ impl Sessions {
         Ok((Context::Incremental(id), wants))
     }
 
+    /// The high watermark that was last told in answer to `want`, if its session remembers.
+    pub(super) fn told_high(&self, context: &Context, want: &Want) -> Option<Offset> {
+        let (Context::New(id) | Context::Incremental(id)) = context else { return None };
+        Some(self.sessions.get(id)?.cached.get(&want.turn)?.high)
+    }
+
     /// Writes the answer: all of it, or what the client does not know yet.
     pub(super) fn answer(&mut self, version: i16, context: Context, wants: Vec<Want>, answers: Vec<PartitionData>) -> FetchResponse {
         let session_id = match context {
