@@ -33,9 +33,19 @@ pub struct Entry {
 /// The files below one log directory.
 ///
 /// A full disk is `ErrorKind::StorageFull` or `QuotaExceeded`. All futures may be dropped before their end only together with the whole store.
-pub trait Fs: Send + Sync + 'static {
+pub trait Fs: Clone + Send + Sync + 'static {
     /// An open file.
     type File: File;
+
+    /// Does `work` at one go: where each of its steps would cost a hand-over to another thread, all of it costs one. It is given these files to work on,
+    /// must wait for nothing but them, and must not give any of them away.
+    fn together<T, W>(&self, work: impl FnOnce(Self) -> W + Send + 'static) -> impl Future<Output = io::Result<T>> + Send
+    where
+        T: Send + 'static,
+        W: Future<Output = io::Result<T>> + Send,
+    {
+        work(self.clone())
+    }
 
     /// Opens a file. Making one changes its folder, which wants `sync_dir`.
     fn open(&self, path: &str, how: Open) -> impl Future<Output = io::Result<Self::File>> + Send;
@@ -99,7 +109,9 @@ mod real {
     use std::num::NonZeroU64;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::path::PathBuf;
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
 
     /// Reads up to this size are tried in place, if the page cache has them; larger ones go to a thread at once.
     const READ_IN_PLACE_BYTES: usize = 64 << 10;
@@ -115,11 +127,24 @@ mod real {
     #[derive(Clone, Debug)]
     pub struct Disk {
         root: PathBuf,
+        from: Thread,
     }
 
     /// A file of the real file system.
     #[derive(Clone, Debug)]
-    pub struct DiskFile(Arc<fs::File>);
+    pub struct DiskFile {
+        file: Arc<fs::File>,
+        from: Thread,
+    }
+
+    /// What kind of thread asks.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Thread {
+        /// Others wait for it: what may wait for the disk goes to another.
+        Shared,
+        /// It may wait itself.
+        Waiting,
+    }
 
     impl Disk {
         /// The folder `root`, which is made (with its parents) if it is not there.
@@ -129,13 +154,13 @@ mod real {
         pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
             let root = root.into();
             fs::create_dir_all(&root)?;
-            Ok(Self { root })
+            Ok(Self::as_is(root))
         }
 
         /// The folder `root` as it is, which may be nothing: then every use of it fails.
         #[must_use]
         pub fn as_is(root: impl Into<PathBuf>) -> Self {
-            Self { root: root.into() }
+            Self { root: root.into(), from: Thread::Shared }
         }
 
         fn path(&self, path: &str) -> PathBuf {
@@ -147,88 +172,112 @@ mod real {
     impl AsFd for DiskFile {
         /// For `sendfile`.
         fn as_fd(&self) -> BorrowedFd<'_> {
-            self.0.as_fd()
+            self.file.as_fd()
         }
     }
 
-    /// Runs `work` on a thread that may wait.
-    ///
-    /// Exempt from tokio's budget: the store polls many such futures in one turn, and a future that is pending only because the budget of that
-    /// turn is spent wakes itself at once, so that the turn would never end.
-    async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-        tokio::task::unconstrained(tokio::task::spawn_blocking(work)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)))
+    impl Thread {
+        /// Runs `work` on a thread that may wait.
+        ///
+        /// Exempt from tokio's budget: the store polls many such futures in one turn, and a future that is pending only because the budget of that
+        /// turn is spent wakes itself at once, so that the turn would never end.
+        async fn wait<T: Send + 'static>(self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+            if self == Self::Waiting {
+                return work();
+            }
+            tokio::task::unconstrained(tokio::task::spawn_blocking(work)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)))
+        }
+    }
+
+    /// The outcome of what never waits for another thread.
+    fn at_once<T>(work: impl Future<Output = T>) -> T {
+        match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => unreachable!("work on files alone, on a thread that may wait, is never pending"),
+        }
     }
 
     impl Fs for Disk {
         type File = DiskFile;
 
+        async fn together<T, W>(&self, work: impl FnOnce(Self) -> W + Send + 'static) -> io::Result<T>
+        where
+            T: Send + 'static,
+            W: Future<Output = io::Result<T>> + Send,
+        {
+            let here = Self { root: self.root.clone(), from: Thread::Waiting };
+            self.from.wait(move || at_once(work(here))).await
+        }
+
         async fn open(&self, path: &str, how: Open) -> io::Result<DiskFile> {
-            let path = self.path(path);
-            blocking(move || {
+            let (path, from) = (self.path(path), self.from);
+            from.wait(move || {
                 let mut options = OpenOptions::new();
                 options.read(true).write(true).create_new(how == Open::New).create(how == Open::Empty).truncate(how == Open::Empty);
-                Ok(DiskFile(Arc::new(options.open(path)?)))
+                Ok(DiskFile { file: Arc::new(options.open(path)?), from })
             })
             .await
         }
 
         async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
             let (from, to) = (self.path(from), self.path(to));
-            blocking(move || fs::rename(from, to)).await
+            self.from.wait(move || fs::rename(from, to)).await
         }
 
         async fn remove_file(&self, path: &str) -> io::Result<()> {
             let path = self.path(path);
-            blocking(move || fs::remove_file(path)).await
+            self.from.wait(move || fs::remove_file(path)).await
         }
 
         async fn create_dir(&self, path: &str) -> io::Result<()> {
             let path = self.path(path);
-            blocking(move || fs::create_dir(path)).await
+            self.from.wait(move || fs::create_dir(path)).await
         }
 
         async fn remove_dir(&self, path: &str) -> io::Result<()> {
             let path = self.path(path);
-            blocking(move || fs::remove_dir(path)).await
+            self.from.wait(move || fs::remove_dir(path)).await
         }
 
         async fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
             let path = self.path(path);
-            blocking(move || {
-                let mut entries = Vec::new();
-                for entry in fs::read_dir(path)? {
-                    let entry = entry?;
-                    // A name that is not UTF-8 is none of ours.
-                    let Ok(name) = entry.file_name().into_string() else { continue };
-                    let meta = entry.metadata()?;
-                    entries.push(Entry { name, is_dir: meta.is_dir(), len: if meta.is_dir() { 0 } else { meta.len() } });
-                }
-                entries.sort();
-                Ok(entries)
-            })
-            .await
+            self.from
+                .wait(move || {
+                    let mut entries = Vec::new();
+                    for entry in fs::read_dir(path)? {
+                        let entry = entry?;
+                        // A name that is not UTF-8 is none of ours.
+                        let Ok(name) = entry.file_name().into_string() else { continue };
+                        let meta = entry.metadata()?;
+                        entries.push(Entry { name, is_dir: meta.is_dir(), len: if meta.is_dir() { 0 } else { meta.len() } });
+                    }
+                    entries.sort();
+                    Ok(entries)
+                })
+                .await
         }
 
         async fn sync_dir(&self, path: &str) -> io::Result<()> {
             let path = self.path(path);
-            blocking(move || fs::File::open(path)?.sync_all()).await
+            self.from.wait(move || fs::File::open(path)?.sync_all()).await
         }
 
         async fn free_space(&self) -> io::Result<u64> {
             let root = self.root.clone();
-            blocking(move || {
-                let stat = rustix::fs::statvfs(&root)?;
-                Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-            })
-            .await
+            self.from
+                .wait(move || {
+                    let stat = rustix::fs::statvfs(&root)?;
+                    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+                })
+                .await
         }
 
         async fn lock(&self, path: &str) -> io::Result<DiskFile> {
-            let path = self.path(path);
-            blocking(move || {
+            let (path, from) = (self.path(path), self.from);
+            from.wait(move || {
                 let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
                 file.try_lock()?;
-                Ok(DiskFile(Arc::new(file)))
+                Ok(DiskFile { file: Arc::new(file), from })
             })
             .await
         }
@@ -236,41 +285,41 @@ mod real {
 
     impl File for DiskFile {
         async fn write_at(&self, at: u64, pieces: &[Bytes]) -> io::Result<()> {
-            write_all(&self.0, at, pieces)
+            write_all(&self.file, at, pieces)
         }
 
         async fn read_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
             if len <= READ_IN_PLACE_BYTES
-                && let Some(bytes) = read_cached(&self.0, at, len)
+                && let Some(bytes) = read_cached(&self.file, at, len)
             {
                 return Ok(bytes);
             }
-            let file = Arc::clone(&self.0);
-            blocking(move || read_full(&file, at, len)).await
+            let file = Arc::clone(&self.file);
+            self.from.wait(move || read_full(&file, at, len)).await
         }
 
         fn is_warm(&self, at: u64, len: usize) -> bool {
             let end = at + len as u64;
-            (at..end).step_by(PROBE_BYTES).chain([end.saturating_sub(1)]).all(|at| is_cached(&self.0, at))
+            (at..end).step_by(PROBE_BYTES).chain([end.saturating_sub(1)]).all(|at| is_cached(&self.file, at))
         }
 
         async fn warm(&self, at: u64, len: usize) -> io::Result<()> {
-            let file = Arc::clone(&self.0);
-            blocking(move || read_through(&file, at, len)).await
+            let file = Arc::clone(&self.file);
+            self.from.wait(move || read_through(&file, at, len)).await
         }
 
         async fn set_len(&self, len: u64) -> io::Result<()> {
-            let file = Arc::clone(&self.0);
-            blocking(move || file.set_len(len)).await
+            let file = Arc::clone(&self.file);
+            self.from.wait(move || file.set_len(len)).await
         }
 
         async fn sync(&self) -> io::Result<()> {
-            let file = Arc::clone(&self.0);
-            blocking(move || file.sync_data()).await
+            let file = Arc::clone(&self.file);
+            self.from.wait(move || file.sync_data()).await
         }
 
         async fn size(&self) -> io::Result<u64> {
-            Ok(self.0.metadata()?.len())
+            Ok(self.file.metadata()?.len())
         }
     }
 

@@ -108,6 +108,11 @@ pub(crate) async fn sync_file<F: File>(file: &F) -> io::Result<()> {
 
 /// Replaces a small file, atomically and durably. What a failure leaves behind is a `.tmp`, which the next recovery removes.
 pub(crate) async fn replace<F: Fs>(fs: &F, path: &str, bytes: Bytes) -> io::Result<()> {
+    let path = path.to_owned();
+    fs.together(|fs| async move { put(&fs, &path, bytes).await }).await
+}
+
+async fn put<F: Fs>(fs: &F, path: &str, bytes: Bytes) -> io::Result<()> {
     let temporary = format!("{path}.tmp");
     let file = fs.open(&temporary, Open::Empty).await?;
     if let Err(error) = file.write_at(0, &[bytes]).await {

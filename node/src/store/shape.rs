@@ -80,20 +80,29 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
 }
 
 async fn make_folder<F: Fs>(dir: &Dir<F>, folder: &str, hidden: &str, topic: Uuid) -> io::Result<()> {
-    let fs = &*dir.fs;
+    let (folder, hidden) = (folder.to_owned(), hidden.to_owned());
+    dir.fs.together(move |fs| async move { fill_folder(&fs, &folder, &hidden, topic).await }).await?;
+    dir.sync_names().await
+}
+
+async fn fill_folder<F: Fs>(fs: &F, folder: &str, hidden: &str, topic: Uuid) -> io::Result<()> {
     fs.create_dir(hidden).await?;
     let metadata = fs.open(&format!("{hidden}/partition.metadata"), Open::New).await?;
     metadata.write_at(0, &[encode_topic(topic).into()]).await?;
     sync_file(&metadata).await?;
-    let segment = fs.open(&Kind::Log.path(hidden, Offset::ZERO), Open::New).await?;
-    sync_file(&segment).await?;
+    // It is empty: its name is all there is to be durable.
+    fs.open(&Kind::Log.path(hidden, Offset::ZERO), Open::New).await?;
     sync_dir(fs, hidden).await?;
-    fs.rename(hidden, folder).await?;
-    dir.sync_names().await
+    fs.rename(hidden, folder).await
 }
 
 /// Removes a folder of files.
 pub(crate) async fn remove_folder<F: Fs>(fs: &F, folder: &str) -> io::Result<()> {
+    let folder = folder.to_owned();
+    fs.together(|fs| async move { empty_folder(&fs, &folder).await }).await
+}
+
+async fn empty_folder<F: Fs>(fs: &F, folder: &str) -> io::Result<()> {
     for entry in fs.list(folder).await? {
         remove_if_there(fs, &format!("{folder}/{}", entry.name)).await?;
     }
