@@ -75,7 +75,7 @@ impl Broker {
             return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
         }
         let id = PartitionId { topic: known.id, index };
-        let partition = self.partitions.get(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let partition = self.hosted(Some(id), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let leader = match &partition.role {
             Role::Leader(leader) => leader,
             Role::Opening | Role::Follower(_) => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
@@ -94,7 +94,7 @@ impl Broker {
 
     /// The least log start of all replicas that live.
     fn low_watermark(&self, id: PartitionId) -> Result<Offset, ErrorCode> {
-        let partition = self.partitions.get(&id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let partition = self.hosted(Some(id), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let leader = match &partition.role {
             Role::Leader(leader) => leader,
             Role::Opening | Role::Follower(_) => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),

@@ -6,7 +6,7 @@ use super::source::Source;
 use super::stored::Pending;
 use super::{Broker, Timer, Token};
 use crate::error::ErrorCode;
-use crate::id::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::Log;
 use crate::log::snapshot::{SnapshotId, Standing};
 use crate::partition::{PartitionId, Role};
@@ -123,11 +123,12 @@ impl Broker {
     }
 
     fn find(&self, fetching: &Fetching, want: &Want) -> Found {
-        let id = self.wanted(fetching, want);
-        let Some((id, partition)) = id.and_then(|id| Some((id, self.partitions.get(&id)?))) else {
-            let is_unknown_id = fetching.version >= 13 && id.is_none_or(|id| !self.is_here(id.topic));
-            return Found::Error(if is_unknown_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
+        let unknown = if fetching.version >= 13 { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+        let partition = match self.hosted(self.wanted(fetching, want), unknown) {
+            Ok(partition) => partition,
+            Err(code) => return Found::Error(code),
         };
+        let id = partition.id;
         let source = match Source::of(partition, fetching.rack.is_some()) {
             Ok(source) => source,
             Err(code) => return Found::Error(code),
@@ -182,19 +183,14 @@ impl Broker {
 
     /// The partition that a want names.
     fn wanted(&self, fetching: &Fetching, want: &Want) -> Option<PartitionId> {
-        let topic = if fetching.version >= 13 { want.topic_id } else { *self.names.get(want.topic.as_str())? };
+        let by_id = PartitionId { topic: want.topic_id, index: want.partition };
+        let id = if fetching.version >= 13 { by_id } else { self.named(&want.topic, want.partition)? };
         // The metadata log is for replicas that come in by a listener of the quorum, which serves nothing else.
-        let is_metadata = topic == METADATA.topic;
+        let is_metadata = id.topic == METADATA.topic;
         if is_metadata != fetching.is_of_quorum || (is_metadata && fetching.replica.is_none()) {
             return None;
         }
-        Some(PartitionId { topic, index: want.partition })
-    }
-
-    /// Whether some partition of a topic has a replica here.
-    fn is_here(&self, topic: Uuid) -> bool {
-        let first = PartitionId { topic, index: PartitionIndex(i32::MIN) };
-        self.partitions.range(first..).next().is_some_and(|(id, _)| id.topic == topic)
+        Some(id)
     }
 
     /// What a replica asks for tells what it has: everything below, durable.

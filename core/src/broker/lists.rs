@@ -5,8 +5,8 @@ use super::stored::Pending;
 use super::{Broker, Token};
 use crate::error::ErrorCode;
 use crate::id::{LeaderEpoch, Offset, PartitionIndex};
+use crate::partition::Role;
 use crate::partition::leader::Leader;
-use crate::partition::{PartitionId, Role};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::time::Timestamp;
@@ -69,8 +69,8 @@ impl Broker {
                 match outcome {
                     Ok(Listed::Now(epoch, time, offset)) => answer.found(epoch, time, offset),
                     Ok(Listed::Ask(op)) => {
-                        let topic = self.names.get(topic.name.as_str()).copied().expect("its leader was found by that name");
-                        asks.push((listing.answers.len(), PartitionId { topic, index }, op));
+                        let id = self.named(&topic.name, index).expect("its leader was found by that name");
+                        asks.push((listing.answers.len(), id, op));
                     }
                     Err(code) => answer.error_code = code,
                 }
@@ -89,8 +89,7 @@ impl Broker {
     }
 
     fn led(&self, topic: &str, index: PartitionIndex, asked: LeaderEpoch) -> Result<&Leader, ErrorCode> {
-        let topic = *self.names.get(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let partition = self.partitions.get(&PartitionId { topic, index }).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let partition = self.hosted(self.named(topic, index), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let leader = match &partition.role {
             Role::Leader(leader) => leader,
             Role::Opening | Role::Follower(_) => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),

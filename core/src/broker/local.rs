@@ -156,8 +156,7 @@ impl Broker {
         match partition.role {
             Role::Leader(leader) => {
                 // As Kafka: what has only moved away is led elsewhere, where it may well be committed.
-                let moved = self.decided(id).is_some();
-                let code = if moved { ErrorCode::NOT_LEADER_OR_FOLLOWER } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+                let code = self.hosted(Some(id), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).expect_err("it was just removed");
                 self.end_leadership(id, partition.owner, *leader, code);
             }
             Role::Follower(follower) => follower.fetches.into_iter().for_each(|token| self.look_again(token)),

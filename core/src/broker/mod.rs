@@ -21,6 +21,7 @@ mod fetch;
 mod fetch_session;
 mod forward;
 mod groups;
+mod hosted;
 mod introduce;
 pub mod io;
 mod isr;

@@ -114,13 +114,15 @@ impl Broker {
         if self.dir_offline(to).is_some() {
             return Err(ErrorCode::KAFKA_STORAGE_ERROR);
         }
-        let id = self.names.get(topic).map(|topic| PartitionId { topic: *topic, index });
-        let Some(partition) = id.and_then(|id| self.partitions.get(&id)) else {
-            let is_known = self.image().topic(topic).is_some_and(|topic| topic.partitions.contains_key(&index));
-            if self.moves.wishes.len() < WISHES_MAX {
-                self.moves.wishes.insert((topic.to_owned(), index), to);
+        let partition = match self.hosted(self.named(topic, index), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
+            Ok(partition) => partition,
+            Err(code) => {
+                if self.moves.wishes.len() < WISHES_MAX {
+                    self.moves.wishes.insert((topic.to_owned(), index), to);
+                }
+                // Kafka keeps to the older code here.
+                return Err(if code == ErrorCode::NOT_LEADER_OR_FOLLOWER { ErrorCode::REPLICA_NOT_AVAILABLE } else { code });
             }
-            return Err(if is_known { ErrorCode::REPLICA_NOT_AVAILABLE } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION });
         };
         let (id, lies, folder) = (partition.id, partition.dir, partition.folder());
         match (&partition.role, partition.open_log()) {

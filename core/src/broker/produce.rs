@@ -35,13 +35,13 @@ impl Broker {
         let mut batches = batches.into_iter();
         let mut parked = Vec::new();
         for topic in &body.topic_data {
-            let id = if version >= 13 { topic.topic_id } else { self.names.get(topic.name.as_str()).copied().unwrap_or_default() };
-            let id = if id == METADATA.topic { Uuid::ZERO } else { id };
             producing.topics.push((topic.name.clone(), topic.topic_id, topic.partition_data.len()));
             for partition in &topic.partition_data {
                 let at = producing.answers.len();
                 let batch = batches.next().expect("the edge checks one batch for each partition");
-                let outcome = self.produce_one(acks, version, PartitionId { topic: id, index: partition.index }, batch);
+                let by_id = PartitionId { topic: topic.topic_id, index: partition.index };
+                let id = if version >= 13 { Some(by_id) } else { self.named(&topic.name, partition.index) };
+                let outcome = self.produce_one(acks, version, id, batch);
                 let (answer, wait) = self.placed(partition.index, outcome);
                 producing.answers.push(answer);
                 producing.open.push(wait.is_some());
@@ -76,18 +76,15 @@ impl Broker {
         &mut self,
         acks: i16,
         version: i16,
-        id: PartitionId,
+        id: Option<PartitionId>,
         batch: Result<Batch, BadBatch>,
     ) -> Result<(PartitionId, super::append::Placed, Offset), Refused> {
         if !(-1..=1).contains(&acks) {
             return Err(ErrorCode::INVALID_REQUIRED_ACKS.into());
         }
         let unknown = if version >= 13 { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
-        let partition = self.partitions.get(&id).ok_or(unknown)?;
-        if partition.owner != Owner::Clients {
-            // Coordinators alone write what they read back.
-            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION.into());
-        }
+        let partition = self.open_to_clients(id.filter(|id| *id != METADATA), unknown)?;
+        let id = partition.id;
         let batch = batch.map_err(of_bad_batch)?;
         let leader = partition.leader().ok_or_else(|| not_led(partition))?;
         let start = leader.log.start();
@@ -101,6 +98,16 @@ impl Broker {
         let batch = validate::recompressed(batch, &partition.config).map_err(at_start)?;
         let placed = self.append(id, &batch).map_err(|code| at_start(code.into()))?;
         Ok((id, placed, start))
+    }
+
+    /// Coordinators alone write what they read back: that is said wherever their partitions lie.
+    fn open_to_clients(&self, id: Option<PartitionId>, unknown: ErrorCode) -> Result<&Partition, ErrorCode> {
+        let topic = id.and_then(|id| self.image().topic_by_id(id.topic));
+        let is_open = topic.is_none_or(|topic| Owner::of(&topic.name) == Owner::Clients);
+        match self.hosted(id, unknown) {
+            Ok(_) | Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) if !is_open => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            found => found,
+        }
     }
 
     /// What Kafka asks of a batch before it looks into it (`UnifiedLog.analyzeAndValidateRecords`), and what our disk allows.

@@ -11,7 +11,7 @@ use klamm_core::log::{FoundDir, FoundLog, Recovered};
 use klamm_core::store::{StoreFault, StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
-use klamm_core::wire::batch::{Batch, Compression};
+use klamm_core::wire::batch::{BadBatch, Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity, Payload};
 use klamm_core::wire::{Request, RequestHeader, Response};
 use std::collections::{BTreeMap, VecDeque};
@@ -349,9 +349,23 @@ impl Bench {
             let partition = PartitionProduceData { index: PartitionIndex(*index), ..Default::default() };
             request.topic_data.push(TopicProduceData { name: (*topic).to_owned(), partition_data: vec![partition], ..Default::default() });
         }
+        self.carried(9, request, batches)
+    }
+
+    /// Produces one record to a topic by its id, with acks=all; the error code.
+    pub(crate) fn produce_to(&mut self, topic_id: Uuid, index: i32) -> ErrorCode {
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] });
+        let partition = PartitionProduceData { index: PartitionIndex(index), ..Default::default() };
+        let topic = TopicProduceData { topic_id, partition_data: vec![partition], ..Default::default() };
+        let request = ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() };
+        self.carried(13, request, vec![Ok(builder.finish(Identity::NONE))]).responses[0].partition_responses[0].error_code
+    }
+
+    fn carried(&mut self, version: i16, request: ProduceRequest, batches: Vec<Result<Batch, BadBatch>>) -> ProduceResponse {
         self.next += 1;
         let (correlation, body) = (CorrelationId(self.next), Request::from(request));
-        let header = RequestHeader { api: body.api(), version: 9, correlation, client_id: None };
+        let header = RequestHeader { api: body.api(), version, correlation, client_id: None };
         self.input(Input::Request { conn: CLIENT, header, body, batches });
         self.settle();
         match self.answer(correlation) {

@@ -5,6 +5,7 @@ use crate::bench::{Bench, NODE};
 use klamm_core::controller::features::SUPPORTED;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, ConnId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Uuid};
+use klamm_core::time::Timestamp;
 use klamm_core::wire::api::alter_partition::{AlterPartitionRequest, BrokerState, PartitionData, TopicData};
 use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
 use klamm_core::wire::api::api_versions::ApiVersionsRequest;
@@ -19,7 +20,9 @@ use klamm_core::wire::api::describe_quorum::{DescribeQuorumRequest, PartitionDat
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, ReplicaState};
 use klamm_core::wire::api::find_coordinator::FindCoordinatorRequest;
 use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
+use klamm_core::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
+use klamm_core::wire::api::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic};
 use klamm_core::wire::api::vote::VoteRequest;
 use klamm_core::wire::record::Identity;
 use std::time::Duration;
@@ -76,13 +79,17 @@ impl Pair {
 
     /// A topic `t` of one partition on these brokers; its id.
     fn create(&mut self, replicas: &[i32], configs: &[(&str, &str)]) -> Uuid {
+        self.create_named("t", replicas, configs)
+    }
+
+    fn create_named(&mut self, name: &str, replicas: &[i32], configs: &[(&str, &str)]) -> Uuid {
         let assignments = vec![CreatableReplicaAssignment {
             partition_index: PartitionIndex(0),
             broker_ids: replicas.iter().copied().map(BrokerId).collect(),
         }];
         let config = |(name, value): &(&str, &str)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) };
         let topic = CreatableTopic {
-            name: "t".to_owned(),
+            name: name.to_owned(),
             num_partitions: -1,
             replication_factor: -1,
             assignments,
@@ -204,6 +211,57 @@ fn the_metadata_log_is_served_where_the_quorum_comes_in_and_nowhere_else() {
     assert_ne!(pair.fetch(metadata, 0, NODE), Err(E::UNKNOWN_TOPIC_ID));
     let topic = pair.create(&[1], &[]);
     assert_eq!(pair.fetch(topic, 0, NODE), Err(E::UNKNOWN_TOPIC_ID));
+}
+
+/// What is said of one partition by each request that may name its topic: Produce, Fetch, ListOffsets, OffsetForLeaderEpoch, DeleteRecords.
+fn said_of(bench: &mut Bench, name: &str, index: i32) -> [E; 5] {
+    let (topic, at) = (|| name.to_owned(), PartitionIndex(index));
+    let partitions = vec![FetchPartition { partition: at, partition_max_bytes: 1 << 20, ..Default::default() }];
+    let topics = vec![FetchTopic { topic: topic(), partitions, ..Default::default() }];
+    let fetch = FetchRequest { session_epoch: -1, max_bytes: 1 << 20, topics, ..Default::default() };
+    let partitions = vec![ListOffsetsPartition { partition_index: at, timestamp: Timestamp(-1), ..Default::default() }];
+    let list = ListOffsetsRequest { topics: vec![ListOffsetsTopic { name: topic(), partitions }], ..Default::default() };
+    let partitions = vec![OffsetForLeaderPartition { partition: at, ..Default::default() }];
+    let epoch = OffsetForLeaderEpochRequest { topics: vec![OffsetForLeaderTopic { topic: topic(), partitions }], ..Default::default() };
+    let partitions = vec![DeleteRecordsPartition { partition_index: at, offset: Offset(0) }];
+    let delete = DeleteRecordsRequest { topics: vec![DeleteRecordsTopic { name: topic(), partitions }], timeout_ms: 1000 };
+    [
+        bench.produce(name, index, 1),
+        answer!(Fetch, bench.ask(12, fetch)).responses[0].partitions[0].error_code,
+        answer!(ListOffsets, bench.ask(7, list)).topics[0].partitions[0].error_code,
+        answer!(OffsetForLeaderEpoch, bench.ask(4, epoch)).topics[0].partitions[0].error_code,
+        answer!(DeleteRecords, bench.ask(2, delete)).topics[0].partitions[0].error_code,
+    ]
+}
+
+/// A client goes where the new metadata sends it; of what is unknown it may believe that it was deleted.
+#[test]
+fn a_partition_that_lies_elsewhere_is_not_led_here_and_only_one_that_is_nowhere_is_unknown() {
+    let mut pair = Pair::new(&[]);
+    let topic = pair.create(&[2], &[]);
+    let bench = &mut pair.bench;
+    assert_eq!(said_of(bench, "t", 0), [E::NOT_LEADER_OR_FOLLOWER; 5]);
+    assert_eq!([said_of(bench, "t", 1), said_of(bench, "t", -1), said_of(bench, "u", 0)], [[E::UNKNOWN_TOPIC_OR_PARTITION; 5]; 3]);
+    let produced = [(topic, 0), (topic, 1), (Uuid([9; 16]), 0)].map(|(topic, index)| bench.produce_to(topic, index));
+    assert_eq!(produced, [E::NOT_LEADER_OR_FOLLOWER, E::UNKNOWN_TOPIC_OR_PARTITION, E::UNKNOWN_TOPIC_ID]);
+    let mut fetched = |topic_id, index| {
+        let partition = FetchPartition { partition: PartitionIndex(index), partition_max_bytes: 1 << 20, ..Default::default() };
+        let topics = vec![FetchTopic { topic_id, partitions: vec![partition], ..Default::default() }];
+        let request = FetchRequest { session_epoch: -1, max_bytes: 1 << 20, topics, ..Default::default() };
+        let partition = &answer!(Fetch, bench.ask(16, request)).responses[0].partitions[0];
+        (partition.error_code, partition.current_leader.leader_id.0)
+    };
+    assert_eq!(fetched(topic, 0), (E::NOT_LEADER_OR_FOLLOWER, 2), "the leader is named");
+    assert_eq!(fetched(topic, 1), (E::UNKNOWN_TOPIC_OR_PARTITION, -1));
+    assert_eq!(fetched(Uuid([9; 16]), 0), (E::UNKNOWN_TOPIC_ID, -1));
+}
+
+#[test]
+fn nobody_produces_to_the_offsets_topic_where_it_has_no_replica_either() {
+    let mut pair = Pair::new(&[]);
+    pair.create_named("__consumer_offsets", &[2], &[]);
+    assert_eq!(pair.bench.produce("__consumer_offsets", 0, 1), E::INVALID_TOPIC_EXCEPTION);
+    assert_eq!(pair.bench.produce("__consumer_offsets", 1, 1), E::UNKNOWN_TOPIC_OR_PARTITION);
 }
 
 #[test]
