@@ -2,12 +2,12 @@
 //!
 //! Which records a request needs is decided in `controller`. Here they are appended, and their changes become logs, settings and replies.
 
-use super::Broker;
 use super::boot::{METADATA, Phase};
 use super::io::{Halt, Level};
 use super::producer_ids::ProducerIds;
 use super::stored::Pending;
 use super::voids::{Then, Void};
+use super::{Broker, ms};
 use crate::config::{Layers, TopicConfig, broker};
 use crate::controller::image::{Resource, ResourceKind};
 use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
@@ -421,7 +421,8 @@ impl Broker {
                 self.elect_unclean_in(Duration::ZERO);
             }
             ResourceKind::Broker => {
-                self.configure_broker();
+                // What else is dynamic is read when it is needed.
+                self.configure_throttles();
                 let configs: Vec<(Uuid, Arc<TopicConfig>)> =
                     self.image().topics().map(|t| (t.id, Arc::new(self.image().topic_config(&t.name, &self.config.broker)))).collect();
                 configs.iter().for_each(|(topic, config)| self.configure_topic(*topic, config));
@@ -431,14 +432,11 @@ impl Broker {
         }
     }
 
-    /// Reads anew what the broker itself takes from dynamic properties.
-    fn configure_broker(&mut self) {
-        self.configure_throttles();
-        let key = broker::key("producer.id.expiration.ms").expect("a name of our own table");
+    /// What a property in milliseconds is now: dynamic, from the file, or by default.
+    pub(super) fn property_ms(&self, name: &str) -> Duration {
+        let key = broker::key(name).expect("a name of our own table");
         let (value, _) = self.layers().of(key);
-        if let Some(ms) = value.and_then(|text| text.parse().ok()) {
-            self.config.producer_expiration = Duration::from_millis(ms);
-        }
+        ms(value.and_then(|text| text.parse().ok()).expect("it has a default"))
     }
 
     /// Where the committed metadata ends: the epoch of the finalized features.

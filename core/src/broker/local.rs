@@ -249,26 +249,32 @@ impl Broker {
     pub(super) fn retain(&mut self) {
         self.timer(self.retention_check(), Timer::Retention);
         let wall = self.now.wall;
-        let silent = Timestamp(wall.0.saturating_sub(i64::try_from(self.config.producer_expiration.as_millis()).unwrap_or(i64::MAX)));
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
-            self.retain_one(id, wall, silent);
+            self.retain_one(id, wall);
             self.discard(id);
         }
         self.metadata_grew(0);
         self.clean_metadata();
     }
 
+    /// Forgets producers that have been silent for too long. Followers do as well: who leads next would else refuse what this leader would take.
+    pub(super) fn expire_producers(&mut self) {
+        self.timer(self.property_ms("producer.id.expiration.check.interval.ms"), Timer::Producers);
+        let expiration = self.property_ms("producer.id.expiration.ms");
+        let silent = Timestamp(self.now.wall.0.saturating_sub(i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX)));
+        for log in self.partitions.values_mut().filter_map(Partition::open_log_mut) {
+            log.expire_producers(silent);
+        }
+    }
+
     pub(super) fn retention_check(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.config.broker.retention_check_ms).unwrap_or(1).max(1))
     }
 
-    fn retain_one(&mut self, id: PartitionId, wall: Timestamp, silent: Timestamp) {
+    fn retain_one(&mut self, id: PartitionId, wall: Timestamp) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (config, dir) = (partition.config.clone(), partition.dir);
-        if let Some(log) = partition.open_log_mut() {
-            log.expire_producers(silent);
-        }
         let Role::Leader(leader) = &mut partition.role else { return };
         if !config.cleanup.delete {
             return;

@@ -87,8 +87,6 @@ pub struct Config {
     pub tail_bytes_max: u64,
     /// Below so many free bytes a log directory takes no more records of clients.
     pub reserve_bytes: u64,
-    /// Producers that are silent for so long are forgotten (`producer.id.expiration.ms`).
-    pub producer_expiration: Duration,
 }
 
 impl Config {
@@ -112,7 +110,6 @@ impl Config {
             broker,
             tail_bytes_max: TAIL_BYTES_DEFAULT,
             reserve_bytes: RESERVE_BYTES_DEFAULT,
-            producer_expiration: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -137,6 +134,7 @@ enum Timer {
     Produce(Token),
     Fetch(Token),
     Retention,
+    Producers,
     Space,
     Call(CallId),
     Fetcher(BrokerId),
@@ -166,6 +164,7 @@ impl Timer {
             Self::Produce(_) => "a produce request's time-out",
             Self::Fetch(_) => "a fetch request's max wait",
             Self::Retention => "retention",
+            Self::Producers => "producers that are silent",
             Self::Space => "free space",
             Self::Call(_) => "a call's time-out",
             Self::Fetcher(_) => "a rest from fetching",
@@ -542,6 +541,7 @@ impl Broker {
                 Timer::Produce(token) => self.produce_timed_out(token),
                 Timer::Fetch(token) => self.look_again(token),
                 Timer::Retention => self.retain(),
+                Timer::Producers => self.expire_producers(),
                 Timer::Space => self.ask_space(),
                 Timer::Call(call) => self.call_timed_out(call),
                 Timer::Fetcher(leader) => self.fetcher_rested(leader),

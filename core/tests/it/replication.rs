@@ -4,7 +4,7 @@ use crate::answer;
 use crate::cluster::reassigned;
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
-use klamm_core::id::{BrokerId, CorrelationId, LeaderEpoch, Offset, PartitionIndex};
+use klamm_core::id::{BrokerId, CorrelationId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence};
 use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
@@ -12,6 +12,7 @@ use klamm_core::wire::api::describe_quorum::DescribeQuorumRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
+use klamm_core::wire::record::Identity;
 use klamm_core::wire::{Records, Response};
 use std::time::Duration;
 
@@ -114,6 +115,24 @@ fn a_follower_of_a_log_that_is_empty_at_a_later_offset_begins_there() {
     assert_eq!(trio.produce("t", 2, -1), E::NONE);
     trio.pass(Duration::from_secs(1));
     assert_eq!(trio.bases(late, "t"), [8, 9]);
+}
+
+#[test]
+fn a_follower_forgets_silent_producers_as_its_leader_does() {
+    let mut trio = Trio::new(&[("producer.id.expiration.ms", "60000"), ("producer.id.expiration.check.interval.ms", "20000")]);
+    trio.create("t", 3, &[]);
+    let of = |id, sequence| Identity { id: ProducerId(id), epoch: ProducerEpoch(0), sequence: Sequence(sequence) };
+    assert_eq!(trio.produce_as("t", of(1, 0)), E::NONE);
+    trio.pass(Duration::from_secs(60));
+    assert_eq!(trio.produce_as("t", of(2, 0)), E::NONE);
+    trio.pass(Duration::from_secs(25));
+    let before = trio.leader("t");
+    trio.stop(before);
+    // Sooner than the new leader looks for them again.
+    trio.pass(Duration::from_millis(500));
+    assert_ne!(trio.leader("t"), before);
+    assert_eq!(trio.produce_as("t", of(2, 7)), E::OUT_OF_ORDER_SEQUENCE_NUMBER, "it is remembered, and one is missing");
+    assert_eq!(trio.produce_as("t", of(1, 7)), E::NONE, "it goes on where it was (KIP-360)");
 }
 
 const HIGHS: &str = "replication-offset-checkpoint";

@@ -435,14 +435,29 @@ impl Trio {
         ErrorCode::NONE
     }
 
+    /// Produces one record of a producer with acks=all; the error code.
+    pub(crate) fn produce_as(&mut self, topic: &str, identity: Identity) -> ErrorCode {
+        let leader = self.leader(topic);
+        let correlation = self.begin_produce_as(leader, topic, 1, -1, identity);
+        self.pass(Duration::from_millis(20));
+        match self.answer(correlation) {
+            Some(Response::Produce(body)) => body.responses[0].partition_responses[0].error_code,
+            other => panic!("another answer: {other:?}"),
+        }
+    }
+
     /// Sends one batch of so many records to a node, and does not wait for the answer.
     pub(crate) fn begin_produce(&mut self, node: i32, topic: &str, records: usize, acks: i16) -> CorrelationId {
+        self.begin_produce_as(node, topic, records, acks, Identity::NONE)
+    }
+
+    fn begin_produce_as(&mut self, node: i32, topic: &str, records: usize, acks: i16, identity: Identity) -> CorrelationId {
         let mut builder = BatchBuilder::new(Compression::None, None);
         (0..records).for_each(|_| builder.push(self.now.wall, &Payload { key: None, value: Some("x".into()), headers: vec![] }));
         let data = PartitionProduceData { index: PartitionIndex(0), ..Default::default() };
         let data = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..Default::default() };
         let request = ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![data], ..Default::default() };
-        self.send(node, 9, request, vec![builder.finish(Identity::NONE)])
+        self.send(node, 9, request, vec![builder.finish(identity)])
     }
 
     /// A batch of a node's replica rots; reads, or the next start, will find it.
