@@ -64,15 +64,15 @@ impl Broker {
         let of_nodes = |after: &After| matches!(after, After::Reply { body, .. } if not_controller(body.api()).is_some());
         let asked_by_nodes: Vec<CommitId> = self.admin.committing.iter().filter(|(_, after)| of_nodes(after)).map(|(id, _)| *id).collect();
         self.turn_away(asked_by_nodes);
-        self.admin.in_doubt.extend(self.admin.committing.keys());
-        if !self.admin.in_doubt.is_empty() {
-            self.timer(DOUBT, Timer::InDoubt);
+        if let Some((last, _)) = self.admin.committing.last_key_value() {
+            self.timer(DOUBT, Timer::InDoubt { last: *last });
         }
     }
 
-    /// Nobody told what became of these proposals: this node may be cut off, and others know.
-    pub(super) fn doubt_no_more(&mut self) {
-        let left = std::mem::take(&mut self.admin.in_doubt);
+    /// Nobody told what became of these proposals, the `last` among them: this node may be cut off, and others know. It may have led again since; what
+    /// it proposed then has its own time.
+    pub(super) fn doubt_no_more(&mut self, last: CommitId) {
+        let left = self.admin.committing.range(..=last).map(|(id, _)| *id).collect();
         self.turn_away(left);
     }
 
@@ -187,5 +187,48 @@ impl Broker {
             duties.due = Some(at);
             self.timers.insert((at, Timer::Brokers));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, RecoveredNode};
+    use super::*;
+    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
+    use crate::id::Uuid;
+    use crate::time::Now;
+    use crate::wire::api::create_topics::CreateTopicsResponse;
+
+    fn broker() -> Broker {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
+        Broker::new(Config::new(config), 7, RecoveredNode::default())
+    }
+
+    /// A client waits for what this controller proposes, and then it leads no more.
+    fn leads_for_a_while(broker: &mut Broker, proposal: u64) {
+        broker.duties = Some(Duties { liveness: Liveness::new(broker.now.at, DOUBT), due: None, voices: BTreeMap::new() });
+        let token = Token { conn: ConnId(1), seq: proposal };
+        let body = Box::new(CreateTopicsResponse::default().into());
+        broker.admin.committing.insert(CommitId(proposal), After::Reply { token, body });
+        broker.deactivate();
+    }
+
+    fn doubts_after(broker: &mut Broker, pause: Duration) -> Vec<u64> {
+        broker.now = Now { at: broker.now.at.after(pause), ..broker.now };
+        broker.fire_timers();
+        broker.admin.committing.keys().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn each_proposal_is_waited_for_as_long_after_the_leadership_in_which_it_was_made() {
+        let mut broker = broker();
+        leads_for_a_while(&mut broker, 0);
+        assert_eq!(doubts_after(&mut broker, Duration::from_secs(8)), [0]);
+        leads_for_a_while(&mut broker, 1);
+        assert_eq!(doubts_after(&mut broker, Duration::from_secs(3)), [1]);
+        assert_eq!(doubts_after(&mut broker, Duration::from_secs(6)), [1]);
+        assert_eq!(doubts_after(&mut broker, Duration::from_secs(1)), []);
     }
 }

@@ -27,8 +27,6 @@ use std::time::Duration;
 pub(super) struct Admin {
     pub(super) controller: Controller,
     pub(super) committing: BTreeMap<CommitId, After>,
-    /// Of those, who waits for what was proposed in a leadership that has ended.
-    pub(super) in_doubt: Vec<CommitId>,
     making: Vec<Making>,
     /// Folders that are being deleted, and how many logs of each: a new log of that name waits.
     deleting: BTreeMap<String, u32>,

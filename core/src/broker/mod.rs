@@ -51,6 +51,7 @@ mod voids;
 pub use view::View;
 
 use crate::config::{BrokerConfig, QuorumConfig};
+use crate::controller::CommitId;
 use crate::coordinator::{Coordinator, GroupConfig};
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
 use crate::log::tail::Tails;
@@ -145,7 +146,7 @@ enum Timer {
     Laggards,
     Deletion(Token),
     Doubting(Token),
-    InDoubt,
+    InDoubt { last: CommitId },
     Checkpoint,
     Places,
     Scrub,
@@ -174,7 +175,7 @@ impl Timer {
             Self::Isr => "a change of an ISR",
             Self::Laggards => "a look for lagging followers",
             Self::Deletion(_) => "a deletion's time-out",
-            Self::InDoubt => "proposals whose fate nobody tells",
+            Self::InDoubt { .. } => "proposals whose fate nobody tells",
             Self::Doubting(_) => "a metadata request that waits for a leader",
             Self::Places => "what the controller is told of replicas' places",
             Self::Scrub => "a look for rot",
@@ -552,7 +553,7 @@ impl Broker {
                 Timer::Laggards => self.look_at_laggards(),
                 Timer::Deletion(token) => self.end_deletion(token),
                 Timer::Doubting(token) => self.end_doubt(token),
-                Timer::InDoubt => self.doubt_no_more(),
+                Timer::InDoubt { last } => self.doubt_no_more(last),
                 Timer::Places => self.assign_replicas(),
                 Timer::Scrub => self.scrub(),
                 Timer::Checkpoint => self.checkpoint(),
