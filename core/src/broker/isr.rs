@@ -6,6 +6,7 @@ use super::{Broker, Timer, ms};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, Uuid};
 use crate::partition::PartitionId;
+use crate::partition::isr::Refusal;
 use crate::partition::leader::Leader;
 use crate::wire::Response;
 use crate::wire::api::alter_partition::{AlterPartitionRequest, BrokerState, PartitionData, PartitionResult, TopicData};
@@ -158,23 +159,81 @@ impl Broker {
         let was_repeated = self.altering.repeated.remove(&id);
         match result.error_code {
             ErrorCode::NONE if result.leader_epoch == epoch => isr.decided(&replicas, &result.isr, result.partition_epoch, now),
-            ErrorCode::INELIGIBLE_REPLICA if names_former_life => {
-                probe!("a proposal names a former life of a member");
-                isr.refused();
-            }
             // A member that is fenced or has another registration: without it, or later.
-            ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST if was_repeated => {
-                probe!("a proposal that may have been granted before is taken back");
-                isr.take_back();
+            ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST => {
+                let is_void = names_former_life && result.error_code == ErrorCode::INELIGIBLE_REPLICA;
+                if is_void {
+                    probe!("a proposal names a former life of a member");
+                }
+                match isr.refused(was_repeated && !is_void) {
+                    Refusal::ForGood => {}
+                    Refusal::TakesBack => {
+                        probe!("a proposal that may have been granted before is taken back");
+                        self.altering.sent.insert(id);
+                        return;
+                    }
+                }
+            }
+            // It is deposed, and does not know of our last change: the next one is asked.
+            ErrorCode::NOT_CONTROLLER => {
                 self.altering.sent.insert(id);
                 return;
             }
-            ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST => isr.refused(),
             // The controller is ahead of us: the metadata will say in what.
             _ => return,
         }
         if !mutant!(HwStuckAfterShrink) {
             self.advance(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, RecoveredNode};
+    use super::*;
+    use crate::config::broker::Durability;
+    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
+    use crate::id::{LeaderEpoch, Offset, PartitionIndex};
+    use crate::log::{Log, Recovered};
+    use crate::partition::Role;
+    use crate::partition::isr::Isr;
+    use crate::partition::leader::Commit;
+    use crate::wire::api::alter_partition::{AlterPartitionResponse, TopicResult};
+
+    const T: PartitionId = PartitionId { topic: Uuid([9; 16]), index: PartitionIndex(0) };
+
+    /// Broker 1 leads a partition, and has asked that broker 2 may join.
+    fn asking() -> Broker {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
+        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let config = broker.config.broker.topic_defaults().into();
+        broker.create_partition(&"t".into(), T, &config);
+        let [me, other] = [1, 2].map(BrokerId);
+        let mut isr = Isr::new(me, &[me, other], &[me], 0, broker.now.at);
+        isr.propose([me, other].into());
+        let partition = broker.partitions.get_mut(&T).expect("just made");
+        let log = Log::new(partition.log, partition.folder(), Durability::Fsync, Recovered::empty());
+        partition.role = Role::Leader(Box::new(Leader::new(LeaderEpoch(0), log, Offset::ZERO, Commit::Isr(isr))));
+        broker.altering.sent.insert(T);
+        broker
+    }
+
+    fn answered(broker: &mut Broker, error_code: ErrorCode) {
+        let partition = PartitionResult { partition_index: T.index, error_code, ..Default::default() };
+        let topics = vec![TopicResult { topic_id: T.topic, partitions: vec![partition] }];
+        broker.isr_answered(Ok(AlterPartitionResponse { topics, ..Default::default() }.into()));
+    }
+
+    #[test]
+    fn what_a_deposed_controller_cannot_judge_is_asked_again() {
+        let mut broker = asking();
+        answered(&mut broker, ErrorCode::INVALID_UPDATE_VERSION);
+        assert!(broker.altering.waiting.is_empty(), "the metadata will say what has become of it");
+        let mut broker = asking();
+        answered(&mut broker, ErrorCode::NOT_CONTROLLER);
+        assert!(broker.altering.waiting.contains(&T));
     }
 }

@@ -28,6 +28,15 @@ struct Replica {
     broker_epoch: i64,
 }
 
+/// What follows when the controller refuses a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What is confirmed counts, and nothing else.
+    ForGood,
+    /// What is confirmed has to be asked for.
+    TakesBack,
+}
+
 /// The in-sync replicas of a partition, as its leader sees them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Isr {
@@ -227,14 +236,20 @@ impl Isr {
 
     /// A copy of the proposal was refused, and an older one may yet be granted: what is confirmed is asked for, which moves the partition's epoch, so that
     /// no copy counts any more. Until then all of them do.
-    pub fn take_back(&mut self) {
+    fn take_back(&mut self) {
         self.doubted.extend(self.proposed.take().into_iter().flatten());
         self.propose(self.confirmed.clone());
     }
 
-    /// The controller refused the proposal for good: it was not and will not be carried out.
-    pub fn refused(&mut self) {
+    /// The controller refused the proposal. Where no older copy of it may yet be granted, it was not and will not be carried out; but one that it takes
+    /// back may.
+    pub fn refused(&mut self, may_be_granted: bool) -> Refusal {
+        if may_be_granted || !self.doubted.is_empty() {
+            self.take_back();
+            return Refusal::TakesBack;
+        }
         self.proposed = None;
+        Refusal::ForGood
     }
 
     /// What the controller has decided; an older decision than the last one changes nothing.
@@ -272,10 +287,28 @@ mod tests {
         let mut isr = Isr::new(me, &[me, other], &[me], 0, Instant(0));
         isr.fetched(Instant(1), other, 7, Offset(0)..Offset(5), Offset(5));
         isr.propose([me, other].into());
-        isr.take_back();
+        assert_eq!(isr.refused(true), Refusal::TakesBack);
         assert_eq!((isr.proposed(), isr.committed(Offset(9))), (Some(&[me].into()), Some(Offset(5))));
         isr.decided(&[me, other], &[me], 1, Instant(2));
         assert_eq!((isr.proposed(), isr.committed(Offset(9))), (None, Some(Offset(9))));
+    }
+
+    #[test]
+    fn who_is_in_doubt_is_taken_back_until_that_is_granted() {
+        let [me, other, third] = [1, 2, 3].map(BrokerId);
+        let mut isr = Isr::new(me, &[me, other, third], &[me, other], 0, Instant(0));
+        isr.fetched(Instant(1), other, 7, Offset(0)..Offset(9), Offset(9));
+        isr.fetched(Instant(1), third, 5, Offset(0)..Offset(9), Offset(9));
+        isr.propose([me, other, third].into());
+        assert_eq!(isr.refused(true), Refusal::TakesBack);
+        // What takes it back names a life of `other` that is over, so no copy of that will be granted; `third` is gone and holds everything up else.
+        isr.fetched(Instant(2), other, 8, Offset(0)..Offset(12), Offset(12));
+        assert_eq!(isr.refused(false), Refusal::TakesBack);
+        assert_eq!((isr.proposed(), isr.proposed_epoch(other), isr.committed(Offset(12))), (Some(&[me, other].into()), 8, Some(Offset(9))));
+        isr.decided(&[me, other, third], &[me, other], 1, Instant(3));
+        assert_eq!((isr.proposed(), isr.committed(Offset(12))), (None, Some(Offset(12))));
+        isr.propose([me, other, third].into());
+        assert_eq!((isr.refused(false), isr.proposed()), (Refusal::ForGood, None));
     }
 
     #[test]
