@@ -189,7 +189,7 @@ impl Broker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Config, RecoveredNode};
     use super::*;
     use crate::config::broker::Durability;
@@ -201,10 +201,10 @@ mod tests {
     use crate::partition::leader::Commit;
     use crate::wire::api::alter_partition::{AlterPartitionResponse, TopicResult};
 
-    const T: PartitionId = PartitionId { topic: Uuid([9; 16]), index: PartitionIndex(0) };
+    pub(in super::super) const T: PartitionId = PartitionId { topic: Uuid([9; 16]), index: PartitionIndex(0) };
 
     /// Broker 1 leads a partition, and has asked that broker 2 may join.
-    fn asking() -> Broker {
+    pub(in super::super) fn asking() -> Broker {
         let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
         let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
         let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");

@@ -12,7 +12,7 @@ use crate::log::{Log, Recovered};
 use crate::partition::follower::Follower;
 use crate::partition::isr::Isr;
 use crate::partition::leader::{Commit, Leader, ProduceWait};
-use crate::partition::{Loss, Owner, PartitionId, Role};
+use crate::partition::{Led, Loss, Owner, PartitionId, Role};
 use crate::store::StoreOp;
 use crate::{mutant, probe};
 
@@ -73,8 +73,9 @@ impl Broker {
         let now = self.now.at;
         let partition = self.partitions.get_mut(&id).expect("its log was just taken");
         let mut isr = match partition.led.take() {
-            Some((epoch, mut isr)) if epoch == decided.leader_epoch => {
+            Some(Led { epoch, mut isr, until }) if epoch == decided.leader_epoch => {
                 probe!("a leader goes on with its ISR after its log was opened anew");
+                isr.paused(now.since(until));
                 isr.decided(&decided.replicas, &decided.isr, decided.partition_epoch, now);
                 isr
             }
@@ -130,7 +131,7 @@ impl Broker {
         let partition = self.partitions.get_mut(&id)?;
         let (owner, high) = (partition.owner, partition.high());
         partition.high = high;
-        partition.led = partition.role.led().or(partition.led.take());
+        partition.led = partition.role.led(self.now.at).or(partition.led.take());
         match std::mem::replace(&mut partition.role, Role::Opening) {
             Role::Leader(leader) => {
                 let log = self.end_leadership(id, owner, *leader, ErrorCode::NOT_LEADER_OR_FOLLOWER);
@@ -200,5 +201,41 @@ impl Broker {
             self.save_checkpoints(Which::Highs);
         }
         self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::isr::tests::{T, asking};
+    use super::*;
+    use crate::id::Uuid;
+    use crate::time::Now;
+    use std::time::Duration;
+
+    #[test]
+    fn the_time_in_which_a_leader_opens_its_log_is_not_held_against_its_followers() {
+        let mut broker = asking();
+        let (log, high) = broker.step_down(T).expect("its log is open");
+        let partition = broker.partitions.get_mut(&T).expect("it is here");
+        partition.role = Role::Follower(Box::new(Follower::new(LeaderEpoch(0), None, log, high)));
+        broker.now = Now { at: broker.now.at.after(Duration::from_secs(40)), ..broker.now };
+        let [me, other] = [1, 2].map(BrokerId);
+        let decided = image::Partition {
+            replicas: vec![me, other],
+            isr: vec![me, other],
+            removing: Vec::new(),
+            adding: Vec::new(),
+            leader: Some(me),
+            is_recovering: false,
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 1,
+            directories: vec![Uuid::ZERO; 2],
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+        };
+        broker.lead(T, &decided);
+        let isr = broker.partitions[&T].leader().and_then(Leader::isr).expect("it leads");
+        assert_eq!((isr.proposed(), isr.confirmed()), (None, &[me, other].into()));
+        assert_eq!(isr.shrunk(broker.now.at, Duration::from_secs(30), Offset(1)), None);
     }
 }

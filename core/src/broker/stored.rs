@@ -140,7 +140,7 @@ impl Broker {
                 probe!("an append finds the disk full");
                 partition.high = partition.high();
                 let role = std::mem::replace(&mut partition.role, Role::Opening);
-                partition.led = role.led();
+                partition.led = role.led(self.now.at);
                 partition.life += 1;
                 self.role_lost(id, role, ErrorCode::KAFKA_STORAGE_ERROR);
                 self.mark_full(dir);

@@ -178,6 +178,14 @@ impl Isr {
         replica.broker_epoch = broker_epoch;
     }
 
+    /// For so long nobody could fetch: that is not held against anyone.
+    pub fn paused(&mut self, pause: Duration) {
+        for replica in self.replicas.values_mut() {
+            replica.caught_up = replica.caught_up.after(pause);
+            replica.fetched.0 = replica.fetched.0.after(pause);
+        }
+    }
+
     /// The registration under which `id` had fetched when it was proposed; −1 where it had not. A later one may have come back with less (KIP-903).
     #[must_use]
     pub fn proposed_epoch(&self, id: BrokerId) -> i64 {
@@ -279,6 +287,20 @@ mod tests {
         isr.decided(&[me, second, third], &[me], 1, Instant(1));
         assert!(isr.is_under_min());
         assert_eq!(isr.committed(Offset(5)), None);
+    }
+
+    #[test]
+    fn a_follower_does_not_lag_while_its_leader_opens_its_log() {
+        let [me, other] = [1, 2].map(BrokerId);
+        let lag_max = Duration::from_secs(30);
+        let at = |seconds| Instant::default().after(Duration::from_secs(seconds));
+        let mut isr = Isr::new(me, &[me, other], &[me, other], 0, at(0));
+        isr.fetched(at(10), other, 7, Offset(0)..Offset(5), Offset(5));
+        // From 20 on, for so long.
+        isr.paused(Duration::from_secs(40));
+        assert_eq!(isr.shrunk(at(60), lag_max, Offset(6)), None, "a record is appended before it could fetch");
+        assert_eq!(isr.shrunk(at(80), lag_max, Offset(6)), None);
+        assert_eq!(isr.shrunk(at(81), lag_max, Offset(6)), Some([me].into()));
     }
 
     #[test]

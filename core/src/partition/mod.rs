@@ -9,6 +9,7 @@ use crate::config::Durability;
 use crate::config::TopicConfig;
 use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex, Uuid};
 use crate::log::Log;
+use crate::time::Instant;
 use crate::wire::batch::Batch;
 use follower::Follower;
 use isr::Isr;
@@ -45,9 +46,8 @@ pub struct Partition {
     pub high: Offset,
     /// Where a bad batch was found, if this is the last copy and so stays in use.
     pub damage: Option<Offset>,
-    /// Who was in sync as it led last, what was proposed of that, and in which epoch: while its log is opened anew it does not lead, but what it asked
-    /// the controller for may be granted.
-    pub led: Option<(LeaderEpoch, Isr)>,
+    /// How it led last: while its log is opened anew it does not lead, but what it asked the controller for may be granted.
+    pub led: Option<Led>,
     /// The batch with which its log is to begin, as soon as that is open.
     pub first: Option<Batch>,
     /// What it does now.
@@ -120,12 +120,23 @@ pub enum Loss {
     Given,
 }
 
+/// What a leader leaves for the time when it leads on in the same epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Led {
+    /// In which it led.
+    pub epoch: LeaderEpoch,
+    /// Who was in sync, and what was proposed of that.
+    pub isr: Isr,
+    /// When it ceased to.
+    pub until: Instant,
+}
+
 impl Role {
-    /// What a leader leaves for the time when it leads on in the same epoch.
+    /// What is left of it if it ends now.
     #[must_use]
-    pub fn led(&self) -> Option<(LeaderEpoch, Isr)> {
+    pub fn led(&self, now: Instant) -> Option<Led> {
         match self {
-            Self::Leader(leader) => leader.isr().map(|isr| (leader.epoch, isr.clone())),
+            Self::Leader(leader) => leader.isr().map(|isr| Led { epoch: leader.epoch, isr: isr.clone(), until: now }),
             Self::Opening | Self::Follower(_) | Self::Offline { .. } => None,
         }
     }
