@@ -77,7 +77,7 @@ pub enum StoreOp {
         to: Offset,
     },
     /// Drops everything that the log holds, so that it begins and ends at `at`, durably: no record, no leader epoch, no producer. A log that is
-    /// `Damaged` takes it as well, and is whole again.
+    /// `Damaged` takes it as well, and is whole again; so does one that a full disk has closed.
     Restart {
         /// Which.
         log: LogId,
@@ -241,7 +241,7 @@ pub enum StoreFault {
         /// What is wrong, for the operator.
         why: String,
     },
-    /// The disk is full: what was half written was cut back. Appends of this log fail until `Reopen`.
+    /// The disk is full: what was half written was cut back. Appends and `Truncate` of this log fail until `Reopen`; one that could not be made is unknown.
     Full,
     /// An append of this log failed before; it wants `Reopen`.
     Closed,

@@ -11,14 +11,12 @@
 use super::boot::{METADATA, Phase};
 use super::calls::Asker;
 use super::io::{Lane, Level, Unreachable};
-use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::controller::{directory, image};
 use crate::error::ErrorCode;
 use crate::id::{Offset, Uuid};
-use crate::partition::{Loss, PartitionId, Role};
+use crate::partition::{Loss, PartitionId, Role, Shape};
 use crate::probe;
-use crate::store::StoreOp;
 use crate::wire::Response;
 use crate::wire::api::assign_replicas_to_dirs::{AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +50,7 @@ impl Broker {
         let told = decided.directory(me)?;
         let lies = self.config.broker.dirs().find(|(dir, _)| *dir == partition.dir).map(|(_, dir)| dir.id)?;
         match &partition.role {
-            Role::Opening => None,
+            Role::Opening | Role::Offline { loss: Loss::Room, .. } => None,
             // Even where that is told already: what counts is that it was heard since.
             Role::Offline { loss: Loss::Log, .. } => decided.is_held_by_others(me).then_some(directory::LOST),
             Role::Offline { loss: Loss::Given, .. } => None,
@@ -156,12 +154,12 @@ impl Broker {
         }
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         probe!("a damaged log is filled anew from another replica");
-        let (log, name) = (partition.log, partition.folder());
+        let name = partition.folder();
         partition.role = Role::Opening;
         partition.life += 1;
         partition.high = Offset::ZERO;
         partition.damage = None;
         self.note(Level::Warn, format!("{name} is dropped here, and filled anew from its leader"));
-        self.store(StoreOp::Restart { log, at: Offset::ZERO }, Pending::Reopen { partition: id });
+        self.shape(id, Shape::Restart { at: Offset::ZERO });
     }
 }

@@ -9,7 +9,7 @@ use crate::config::TopicConfig;
 use crate::error::ErrorCode;
 use crate::id::{DirId, Offset, PartitionIndex, Uuid};
 use crate::log::{FoundLog, Ops};
-use crate::partition::{Loss, Owner, Partition, PartitionId, Role};
+use crate::partition::{Loss, Owner, Partition, PartitionId, Role, Shape};
 use crate::store::StoreOp;
 use crate::time::Timestamp;
 use crate::{mutant, probe};
@@ -40,9 +40,8 @@ impl Broker {
         let home = home.or_else(|| self.wished_dir(topic, id.index));
         let Some(dir) = home.or_else(|| self.emptiest_dir()) else { return };
         let log = self.new_log();
-        let name = format!("{topic}-{}", id.index);
         self.add_partition(topic, id, config, dir, log);
-        self.store(StoreOp::Create { log, dir, name, topic: id.topic }, Pending::Create { partition: id });
+        self.shape(id, Shape::Create);
     }
 
     /// A log directory could not be opened.
@@ -102,6 +101,7 @@ impl Broker {
             damage: None,
             led: None,
             first: None,
+            refused: None,
             role,
         };
         let before = self.partitions.insert(id, partition);
@@ -321,7 +321,12 @@ impl Broker {
         let Some(known) = self.dirs.get_mut(usize::from(dir.0)) else { return };
         known.free = Some(free);
         let full = free < reserve;
-        if std::mem::replace(&mut known.full, full) == full {
+        let was_full = std::mem::replace(&mut known.full, full);
+        // Replicas take little, and clients' records none of the reserve.
+        if free > 0 {
+            self.shape_again(dir);
+        }
+        if full == was_full {
             return;
         }
         if full {

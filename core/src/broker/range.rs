@@ -6,14 +6,12 @@
 
 use super::calls::Asker;
 use super::io::{Lane, Unreachable};
-use super::stored::Pending;
 use super::{Broker, ms};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Offset};
-use crate::partition::PartitionId;
 use crate::partition::follower::Astray;
+use crate::partition::{PartitionId, Shape};
 use crate::probe;
-use crate::store::StoreOp;
 use crate::time::Timestamp;
 use crate::wire::Response;
 use crate::wire::api::list_offsets::{
@@ -178,6 +176,6 @@ impl Broker {
         partition.high = at;
         partition.life += 1;
         self.tails.forget(log);
-        self.store(StoreOp::Restart { log, at }, Pending::Reopen { partition: id });
+        self.shape(id, Shape::Restart { at });
     }
 }

@@ -3,7 +3,6 @@
 use super::boot::METADATA;
 use super::checkpoints::Which;
 use super::io::Level;
-use super::stored::Pending;
 use super::{Broker, Token};
 use crate::controller::image;
 use crate::error::ErrorCode;
@@ -12,8 +11,7 @@ use crate::log::{Log, Recovered};
 use crate::partition::follower::Follower;
 use crate::partition::isr::Isr;
 use crate::partition::leader::{Commit, Leader, ProduceWait};
-use crate::partition::{Led, Loss, Owner, PartitionId, Role};
-use crate::store::StoreOp;
+use crate::partition::{Led, Loss, Owner, PartitionId, Role, Shape};
 use crate::{mutant, probe};
 
 impl Broker {
@@ -24,11 +22,17 @@ impl Broker {
         let log = Log::new(partition.log, partition.folder(), durability, found);
         let high = partition.high;
         partition.role = Role::Follower(Box::new(Follower::new(LeaderEpoch(-1), None, log, high)));
+        let was_refused = partition.refused.take().is_some();
         if partition.owner == Owner::Controller {
             return self.metadata_opened();
         }
         if let Some(first) = self.partitions.get_mut(&id).and_then(|partition| partition.first.take()) {
             self.replicate(id, &first);
+        }
+        if was_refused {
+            probe!("what a full disk refused a log is done");
+            let text = format!("{} is online: there was room for what had to be done with its log", self.partitions[&id].folder());
+            self.note(Level::Info, text);
         }
         self.copy_anew(id);
         self.play(id);
@@ -58,7 +62,7 @@ impl Broker {
         let leads = decided.leader == Some(me);
         match &partition.role {
             Role::Offline { loss: Loss::Given, .. } => self.fill_anew(id, &decided),
-            Role::Opening | Role::Offline { loss: Loss::Log | Loss::Directory, .. } => {}
+            Role::Opening | Role::Offline { loss: Loss::Log | Loss::Room | Loss::Directory, .. } => {}
             Role::Leader(leader) if leads && leader.epoch == decided.leader_epoch => self.isr_decided(id, &decided),
             Role::Follower(follower) if !leads && (follower.epoch, follower.leader) == (decided.leader_epoch, decided.leader) => {}
             Role::Leader(_) | Role::Follower(_) if leads => self.lead(id, &decided),
@@ -200,7 +204,7 @@ impl Broker {
         if is_lower {
             self.save_checkpoints(Which::Highs);
         }
-        self.store(StoreOp::Truncate { log, to }, Pending::Reopen { partition: id });
+        self.shape(id, Shape::Truncate { to });
     }
 }
 

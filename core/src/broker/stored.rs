@@ -9,15 +9,15 @@ use crate::error::ErrorCode;
 use crate::id::{DirId, LeaderEpoch, Offset, Ticket};
 use crate::log::Recovered;
 use crate::log::snapshot::SnapshotId;
-use crate::partition::{Loss, Owner, PartitionId, Role};
+use crate::partition::{Loss, Owner, Partition, PartitionId, Role, Shape};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 
 /// Whom the outcome of a store operation concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pending {
-    /// A log is being made.
-    Create { partition: PartitionId },
+    /// A log is being made, cut, or recovered anew.
+    Shape { partition: PartitionId, shape: Shape },
     /// A log was deleted: its folder's name is free.
     Delete { folder: String, void: Option<super::voids::Void> },
     /// Which logs are void.
@@ -26,8 +26,6 @@ pub(super) enum Pending {
     Write { partition: PartitionId, life: u32 },
     /// A sync of a partition's log.
     Sync { partition: PartitionId, life: u32 },
-    /// A log is cut, or recovered anew after a failed append.
-    Reopen { partition: PartitionId },
     /// One partition of a fetch.
     Locate { token: Token, at: usize, partition: PartitionId },
     /// One partition of a `ListOffsets`.
@@ -75,7 +73,7 @@ impl Broker {
             self.found_damaged(*partition, *at, why);
         }
         match (pending, outcome) {
-            (Pending::Create { partition }, outcome) => self.created(partition, outcome),
+            (Pending::Shape { partition, shape }, outcome) => self.shaped(partition, shape, outcome),
             (Pending::Write { partition, life }, Ok(Stored::Appended { end })) if self.lives(partition, life) => self.wrote(partition, end),
             (Pending::Sync { partition, life }, Ok(Stored::Synced { end })) if self.lives(partition, life) => self.synced(partition, end),
             (Pending::Write { partition, life } | Pending::Sync { partition, life }, Err(fault)) if self.lives(partition, life) => {
@@ -95,7 +93,6 @@ impl Broker {
             (Pending::Election { .. }, Err(fault)) => {
                 self.halt(Halt::Metadata { why: format!("the election that goes with the metadata log cannot be saved: {fault:?}") });
             }
-            (Pending::Reopen { partition }, outcome) => self.reopened(partition, outcome),
             (Pending::Scrub { partition, life }, outcome) => self.scrubbed(partition, self.lives(partition, life), outcome),
             (Pending::Locate { token, at, .. }, outcome) => self.located(token, at, outcome),
             (Pending::FindTime { token, at, .. }, outcome) => self.time_found(token, at, outcome),
@@ -134,7 +131,7 @@ impl Broker {
     /// An append did not reach the disk. What was accepted behind it is void too; nothing of it was acknowledged.
     fn write_failed(&mut self, id: PartitionId, fault: &StoreFault) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let (dir, log, owner, name) = (partition.dir, partition.log, partition.owner, partition.folder());
+        let (dir, owner, name) = (partition.dir, partition.owner, partition.folder());
         match fault {
             StoreFault::Full => {
                 probe!("an append finds the disk full");
@@ -144,7 +141,7 @@ impl Broker {
                 partition.life += 1;
                 self.role_lost(id, role, ErrorCode::KAFKA_STORAGE_ERROR);
                 self.mark_full(dir);
-                self.store(StoreOp::Reopen { log }, Pending::Reopen { partition: id });
+                self.shape(id, Shape::Reopen);
             }
             StoreFault::Damaged { at, why } => {
                 let why = format!("{name} is damaged at offset {at}: {why}");
@@ -175,21 +172,74 @@ impl Broker {
         }
     }
 
-    fn reopened(&mut self, id: PartitionId, outcome: Result<Stored, StoreFault>) {
-        match outcome {
-            Ok(Stored::Reopened(found)) => self.opened(id, *found),
-            Ok(other) => unreachable!("a reopen is answered by the log, not by {other:?}"),
-            Err(fault) if id == METADATA => self.halt(Halt::Metadata { why: format!("the metadata log cannot be cut: {fault:?}") }),
-            Err(fault) => self.cannot_open(id, &fault),
+    /// Has the store do something with a partition's log as a whole: the partition plays on when that is done.
+    pub(super) fn shape(&mut self, id: PartitionId, shape: Shape) {
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let (log, dir) = (partition.log, partition.dir);
+        let op = match shape {
+            Shape::Create => StoreOp::Create { log, dir, name: partition.folder(), topic: id.topic },
+            Shape::Reopen => StoreOp::Reopen { log },
+            Shape::Truncate { to } => StoreOp::Truncate { log, to },
+            Shape::Restart { at } => StoreOp::Restart { log, at },
+        };
+        self.store(op, Pending::Shape { partition: id, shape });
+    }
+
+    fn shaped(&mut self, id: PartitionId, shape: Shape, outcome: Result<Stored, StoreFault>) {
+        match (shape, outcome) {
+            (Shape::Create, Ok(_)) => self.opened(id, Recovered::empty()),
+            // The disk was full, and so the log had to be opened first.
+            (Shape::Truncate { to }, Ok(Stored::Reopened(found))) if found.end > to => self.shape(id, shape),
+            (_, Ok(Stored::Reopened(found))) => self.opened(id, *found),
+            (_, Ok(other)) => unreachable!("what is done to a whole log is answered by the log, not by {other:?}"),
+            (_, Err(fault)) if id == METADATA => {
+                self.halt(Halt::Metadata { why: format!("the metadata log cannot be made or cut: {fault:?}") })
+            }
+            (_, Err(StoreFault::Full | StoreFault::Closed)) => self.no_room(id, shape),
+            (_, Err(fault)) => self.cannot_open(id, &fault),
+        }
+        if shape == Shape::Create {
+            self.partition_made(id);
         }
     }
 
-    fn created(&mut self, id: PartitionId, outcome: Result<Stored, StoreFault>) {
-        match outcome {
-            Ok(_) => self.opened(id, Recovered::empty()),
-            Err(fault) => self.cannot_open(id, &fault),
+    /// A full disk refuses what must be done with a log. To all others it is as if the disk took so long; and whatever else the log holds is not touched.
+    fn no_room(&mut self, id: PartitionId, shape: Shape) {
+        if id == METADATA {
+            return self.halt(Halt::Metadata { why: "there is no room to open the metadata log".to_owned() });
         }
-        self.partition_made(id);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        probe!("a full disk refuses to make, open or cut a log");
+        partition.role = Role::Offline { why: "the disk is full".to_owned(), loss: Loss::Room };
+        let (name, dir) = (partition.folder(), partition.dir.0);
+        if partition.refused.replace(shape).is_none() {
+            let text = format!(
+                "{name} is offline: log directory {dir} has no room for what must be done with its log. Make room: then it is done"
+            );
+            self.note(Level::Error, text);
+        }
+    }
+
+    /// There is room in a directory, maybe enough for what was refused there.
+    pub(super) fn shape_again(&mut self, dir: DirId) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let is_refused = |p: &&Partition| p.dir == dir && matches!(p.role, Role::Offline { loss: Loss::Room, .. });
+        let refused = self.partitions.values().filter(is_refused).filter_map(|p| Some((p.id, p.refused?)));
+        for (id, shape) in refused.collect::<Vec<_>>() {
+            // The store has forgotten a log that it could not make.
+            let fresh = (shape == Shape::Create).then(|| self.new_log());
+            let partition = self.partitions.get_mut(&id).expect("looked at above");
+            partition.role = Role::Opening;
+            let log = fresh.unwrap_or(partition.log);
+            partition.log = log;
+            match shape {
+                // It has closed a log that it could not cut.
+                Shape::Truncate { .. } => drop(self.store(StoreOp::Reopen { log }, Pending::Shape { partition: id, shape })),
+                Shape::Create | Shape::Reopen | Shape::Restart { .. } => self.shape(id, shape),
+            }
+        }
     }
 
     pub(super) fn cannot_open(&mut self, id: PartitionId, fault: &StoreFault) {
@@ -197,8 +247,8 @@ impl Broker {
         let why = match fault {
             StoreFault::Offline { why, .. } => format!("its log directory is offline: {why}"),
             StoreFault::Damaged { at, why } => format!("it is damaged at offset {at}: {why}"),
-            StoreFault::Full => "the disk is full".to_owned(),
-            StoreFault::Closed | StoreFault::Gone => "its log is gone".to_owned(),
+            StoreFault::Full | StoreFault::Closed => return self.no_room(id, Shape::Reopen),
+            StoreFault::Gone => "its log is gone".to_owned(),
         };
         let text = format!("{} is offline: {why}", partition.folder());
         let loss = if matches!(fault, StoreFault::Damaged { .. }) { Loss::Log } else { Loss::Directory };

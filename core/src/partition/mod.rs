@@ -50,8 +50,29 @@ pub struct Partition {
     pub led: Option<Led>,
     /// The batch with which its log is to begin, as soon as that is open.
     pub first: Option<Batch>,
+    /// What of its log a full disk refused to do, until that is done.
+    pub refused: Option<Shape>,
     /// What it does now.
     pub role: Role,
+}
+
+/// What is done to a log as a whole; meanwhile its replica plays no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It is made, empty.
+    Create,
+    /// It is recovered from its files.
+    Reopen,
+    /// It is cut.
+    Truncate {
+        /// Its end is there, or below.
+        to: Offset,
+    },
+    /// All that it holds is dropped.
+    Restart {
+        /// It begins and ends there.
+        at: Offset,
+    },
 }
 
 /// Whose records a partition holds: who is told when its high watermark moves.
@@ -116,6 +137,8 @@ pub enum Loss {
     Directory,
     /// Only its log: a bad batch lies below the recovery point.
     Log,
+    /// Nothing: there was no room to do with its log what had to be done. As soon as there is, it is done.
+    Room,
     /// Its log, and the controller counts on this replica no longer: it may be filled anew.
     Given,
 }

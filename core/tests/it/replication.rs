@@ -290,6 +290,72 @@ fn who_waits_for_a_leader_whose_replica_moves_away_is_told_that_it_leads_no_more
     }
 }
 
+/// A replica whose disk is full is offline, and says so once; it comes back when there is room, and has all that the others have.
+fn assert_comes_back(trio: &mut Trio, node: i32, ends: [i64; 4]) {
+    trio.pass(Duration::from_secs(30));
+    assert!(trio.state(node, "t").starts_with("offline: the disk is full"), "{}", trio.state(node, "t"));
+    let told = trio.notes.iter().filter(|(who, text)| *who == node && text.contains("t-0 is offline")).count();
+    assert_eq!(told, 1, "it is said once, not at each attempt: {:?}", trio.notes);
+    let asked = trio.begin_produce(node, "t", 1, -1);
+    trio.pass(Duration::from_millis(20));
+    let answered = answer!(Produce, trio.answer(asked).expect("at once"));
+    assert_eq!(answered.responses[0].partition_responses[0].error_code, E::KAFKA_STORAGE_ERROR);
+    trio.make_room(node);
+    trio.pass(Duration::from_secs(10));
+    assert!(says(trio, node, "t-0 is online"), "{:?}", trio.notes);
+    assert_eq!(trio.ends(node, "t"), ends);
+    let leader = trio.leader("t");
+    let state = trio.state(leader, "t");
+    assert!(state.contains(&format!("BrokerId({node})")), "it is in sync: {state}");
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+}
+
+#[test]
+fn a_log_that_there_was_no_room_to_make_is_made_when_there_is() {
+    for node in [1, 2, 3] {
+        let mut trio = Trio::new(&[]);
+        trio.fill_disk(node);
+        trio.create("t", 3, &[]);
+        assert_comes_back(&mut trio, node, [0, 0, 0, 0]);
+        // It is the log that the next start finds.
+        assert_eq!(trio.copies(node, "t"), 1);
+        trio.kill(node);
+        trio.start(node);
+        trio.pass(Duration::from_secs(20));
+        assert_eq!(trio.ends(node, "t"), [0, 1, 1, 1]);
+    }
+}
+
+#[test]
+fn a_log_that_there_was_no_room_to_cut_is_cut_when_there_is() {
+    let mut trio = with_records(&[], 8);
+    let (former, followers) = (trio.leader("t"), trio.followers("t"));
+    followers.iter().for_each(|node| trio.freeze(*node));
+    assert_eq!(trio.produce("t", 2, 1), E::NONE);
+    trio.kill(former);
+    followers.iter().for_each(|node| trio.thaw(*node));
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 1, -1), E::NONE);
+    trio.fill_disk(former);
+    trio.start(former);
+    // Of the two that only the former leader had taken, the others were about to take the first.
+    assert_comes_back(&mut trio, former, [0, 10, 10, 10]);
+}
+
+#[test]
+fn a_log_that_there_was_no_room_to_begin_anew_begins_anew_when_there_is() {
+    let mut trio = with_records(&[], 4);
+    let late = trio.followers("t")[0];
+    trio.kill(late);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let leader = trio.leader("t");
+    answer!(DeleteRecords, trio.ask(leader, 2, deletion(9, 10_000)));
+    trio.fill_disk(late);
+    trio.start(late);
+    assert_comes_back(&mut trio, late, [9, 12, 12, 12]);
+}
+
 #[test]
 fn a_log_that_rots_stays_in_use_until_another_one_that_has_everything_is_back() {
     let mut trio = Trio::new(&[]);

@@ -64,6 +64,10 @@ struct Member {
     saved: BTreeMap<(DirId, String), Bytes>,
     /// Directories whose disk has failed.
     failed: BTreeSet<DirId>,
+    /// Directories whose disk is full.
+    full: BTreeSet<DirId>,
+    /// Logs that must be opened anew before they are cut or take appends, since a full disk has refused something.
+    closed: BTreeSet<LogId>,
     seed: u64,
     /// Calls that others made and await, by connection and request.
     owed: BTreeMap<(ConnId, CorrelationId), (i32, CallId)>,
@@ -119,6 +123,8 @@ impl Trio {
             logs: BTreeMap::new(),
             saved: BTreeMap::new(),
             failed: BTreeSet::new(),
+            full: BTreeSet::new(),
+            closed: BTreeSet::new(),
             seed: u64::try_from(node).expect("positive"),
             owed: BTreeMap::new(),
             rotten: BTreeMap::new(),
@@ -499,6 +505,16 @@ impl Trio {
         self.member(node).failed.insert(dir);
     }
 
+    /// The disk of a node's topics fills up: the metadata has another one.
+    pub(crate) fn fill_disk(&mut self, node: i32) {
+        self.member(node).full.insert(DIRS[1]);
+    }
+
+    /// Somebody makes room there.
+    pub(crate) fn make_room(&mut self, node: i32) {
+        self.member(node).full.clear();
+    }
+
     /// Writes a small file beside a node's replica, while the node is down.
     pub(crate) fn write(&mut self, node: i32, topic: &str, name: &str, text: &str) {
         let dir = self.home(node, topic);
@@ -546,6 +562,8 @@ impl Member {
         if let Some(dir) = self.dir_of(&op).filter(|dir| self.failed.contains(dir)) {
             return Err(StoreFault::Offline { dir, why: "the disk has failed".to_owned() });
         }
+        let is_full = self.dir_of(&op).is_some_and(|dir| self.full.contains(&dir));
+        self.refuse(&op, is_full)?;
         let of = |log: LogId| self.logs.get(&log).ok_or(StoreFault::Gone);
         Ok(match op {
             StoreOp::Create { log, name, topic, dir } => {
@@ -611,7 +629,25 @@ impl Member {
                 let (size, from) = (bytes.len(), usize::try_from(from).expect("small").min(bytes.len()));
                 Stored::Read { size: size as u64, bytes: bytes.slice(from..size.min(from + max_bytes as usize)) }
             }
-            StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
+            StoreOp::Space { .. } => Stored::Space { free: if is_full { 0 } else { 1 << 40 } },
         })
+    }
+
+    /// What a full disk refuses, and a log that it has closed.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of all operations, those that take room, or open what is closed")]
+    fn refuse(&mut self, op: &StoreOp, is_full: bool) -> Result<(), StoreFault> {
+        match op {
+            StoreOp::Create { .. } | StoreOp::Save { .. } if is_full => Err(StoreFault::Full),
+            StoreOp::Append { log, .. } | StoreOp::Truncate { log, .. } if self.closed.contains(log) => Err(StoreFault::Closed),
+            StoreOp::Append { log, .. } | StoreOp::Truncate { log, .. } | StoreOp::Restart { log, .. } if is_full => {
+                self.closed.insert(*log);
+                Err(StoreFault::Full)
+            }
+            StoreOp::Restart { log, .. } | StoreOp::Reopen { log } => {
+                self.closed.remove(log);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }

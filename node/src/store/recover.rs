@@ -60,7 +60,7 @@ pub(crate) struct Loaded<F: Fs> {
 /// Reads a log from its folder. `start` is the log start offset, as far as it is known.
 ///
 /// # Errors
-/// `Damaged`; `Offline` where the directory cannot be worked with.
+/// `Damaged`; `Offline` where the directory cannot be worked with; `Full` where the log has no segment, and there is no room for one.
 pub(crate) async fn load<F: Fs>(dir: &Dir<F>, folder: &str, how: How, start: Offset, options: &Options) -> Result<Loaded<F>, StoreFault> {
     let how = match how {
         How::Scan { .. } if mutant!(TornTailKept) => How::Trust { point: Offset::ZERO },
@@ -130,7 +130,7 @@ impl<F: Fs> Loader<'_, F> {
     /// An empty segment at `base`.
     async fn begin(&mut self, inventory: &mut Inventory, base: Offset) -> Result<(), StoreFault> {
         let path = Kind::Log.path(self.folder, base);
-        let file = self.dir.fs.open(&path, Open::New).await.map_err(|error| self.offline("making", &path, &error))?;
+        let file = self.dir.fs.open(&path, Open::New).await.map_err(|error| self.dir.fault("making", &path, &error))?;
         self.unsynced.push(file);
         self.changed = true;
         inventory.logs.insert(base, 0);

@@ -42,7 +42,7 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
     let hidden = hidden_name(&log.folder, &format!("{:032x}", log.id.0));
     let turn = log.dir.turns.acquire().await;
     let made = match log.dir.offline() {
-        None => make_folder(&log.dir, &log.folder, &hidden, topic).await.map_err(|error| log.dir.fault("making", &log.folder, &error)),
+        None => make_folder(&log.dir, &log.folder, &hidden, topic).await,
         Some(fault) => Err(fault),
     };
     drop(turn);
@@ -79,10 +79,12 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
     shared.finish(slip, &log.dir, Ok(Stored::Done));
 }
 
-async fn make_folder<F: Fs>(dir: &Dir<F>, folder: &str, hidden: &str, topic: Uuid) -> io::Result<()> {
-    let (folder, hidden) = (folder.to_owned(), hidden.to_owned());
-    dir.fs.together(move |fs| async move { fill_folder(&fs, &folder, &hidden, topic).await }).await?;
-    dir.sync_names().await
+async fn make_folder<F: Fs>(dir: &Dir<F>, folder: &str, hidden: &str, topic: Uuid) -> Result<(), StoreFault> {
+    let (name, hidden) = (folder.to_owned(), hidden.to_owned());
+    let made = dir.fs.together(move |fs| async move { fill_folder(&fs, &name, &hidden, topic).await });
+    made.await.map_err(|error| dir.fault("making", folder, &error))?;
+    // From here on the folder is there: a log that is made another time would be in its way.
+    dir.sync_names().await.map_err(|error| dir.take_offline(format!("making {folder}: {error}")))
 }
 
 async fn fill_folder<F: Fs>(fs: &F, folder: &str, hidden: &str, topic: Uuid) -> io::Result<()> {
@@ -210,8 +212,7 @@ pub(crate) async fn restart<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, s
     let refused = {
         let state = lock(&log.state);
         match &state.fault {
-            Some(StoreFault::Full) => Some(StoreFault::Closed),
-            Some(StoreFault::Damaged { .. }) => None,
+            Some(StoreFault::Full | StoreFault::Damaged { .. }) => None,
             Some(fault) => Some(fault.clone()),
             None => state.body.is_none().then_some(StoreFault::Gone),
         }
@@ -235,9 +236,7 @@ pub(crate) async fn restart<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, s
 /// Takes the files of a log away, newest first, and makes an empty segment at `at`. A crash in between leaves the beginning of the old log.
 async fn empty<F: Fs>(log: &Log<F>, at: Offset) -> Result<(), StoreFault> {
     // Else the next recovery would take what is missing for damage.
-    if log.dir.forget_point(&log.folder) {
-        log.dir.save_points().await?;
-    }
+    save_point(log, None).await?;
     let (fs, folder) = (&*log.dir.fs, &log.folder);
     let failed = |error: io::Error| log.dir.take_offline(format!("emptying {folder}: {error}"));
     let inventory = Inventory::of(fs.list(folder).await.map_err(failed)?);
@@ -348,10 +347,24 @@ async fn lower_point<F: Fs>(log: &Arc<Log<F>>, to: Offset) -> Result<(), StoreFa
     if log.dir.point(&log.folder).is_some_and(|point| point > to) {
         probe!("a truncation went below the recovery point");
         // The batch that holds `to` goes whole, so the end may come to lie anywhere in its segment.
-        log.dir.set_point(&log.folder, lock(&log.state).base_of(to));
-        log.dir.save_points().await?;
+        let point = lock(&log.state).base_of(to);
+        save_point(log, Some(point)).await?;
     }
     Ok(())
+}
+
+/// Durably moves a recovery point back. Where that cannot be saved it stays where it is, as the log does: else nobody would save it the next time.
+async fn save_point<F: Fs>(log: &Log<F>, point: Option<Offset>) -> Result<(), StoreFault> {
+    let Some(former) = log.dir.point(&log.folder) else { return Ok(()) };
+    match point {
+        Some(point) => log.dir.set_point(&log.folder, point),
+        None => _ = log.dir.forget_point(&log.folder),
+    }
+    let saved = log.dir.save_points().await;
+    if saved.is_err() {
+        log.dir.set_point(&log.folder, former);
+    }
+    saved
 }
 
 async fn cut_segment<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, segment: &Segment, to: Offset) -> Result<(), StoreFault> {

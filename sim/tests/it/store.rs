@@ -1,12 +1,16 @@
 //! The store on the faulty disk: its contract, and random operations with crashes against a model of what must survive.
 
 mod crash;
+mod full;
 mod names;
 mod opening;
 mod pace;
 mod restart;
 
+use full::Full;
 use klamm::store::contract;
+use klamm_core::id::{LogId, Offset};
+use klamm_core::store::{StoreFault, StoreOp};
 use klamm_sim::disk::Disk;
 use pace::Slow;
 
@@ -62,6 +66,34 @@ fn each_missing_guard_is_noticed() {
         let caught = (0..400).find(|seed| std::panic::catch_unwind(|| crash::run(*seed)).map_or(true, |outcome| outcome.is_err()));
         switch(None);
         assert!(caught.is_some(), "{} went unnoticed", mutant.name());
+    }
+}
+
+#[test]
+fn what_a_full_disk_refused_a_log_is_done_when_there_is_room_and_survives_a_crash() {
+    let log = LogId(1);
+    for (seed, power) in (0..8).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut made = Full::new(seed);
+        made.refuses(full::create(log));
+        assert_eq!(made.ask(StoreOp::Reopen { log }), Err(StoreFault::Gone), "it is unknown");
+        made.done(full::create(LogId(2)));
+        assert_eq!(made.found(power).state.expect("it is whole").end, Offset(0));
+
+        let mut cut = Full::new(seed);
+        cut.fill();
+        let op = StoreOp::Truncate { log, to: Offset(20) };
+        cut.refuses(op.clone());
+        assert_eq!(cut.ask(op.clone()), Err(StoreFault::Closed), "it wants to be opened first");
+        cut.done(StoreOp::Reopen { log });
+        cut.done(op);
+        assert_eq!(cut.found(power).state.expect("a cut is no damage").end, Offset(20));
+
+        let mut emptied = Full::new(seed);
+        emptied.fill();
+        let op = StoreOp::Restart { log, at: Offset(0) };
+        emptied.refuses(op.clone());
+        emptied.done(op);
+        assert_eq!(emptied.found(power).state.expect("a restart is no damage").end, Offset(0));
     }
 }
 
