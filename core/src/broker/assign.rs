@@ -2,10 +2,11 @@
 //! found bad is reported as lost: it leaves ISR and ELR, another one leads, and it is filled anew from there.
 //!
 //! ```text
-//!   bad batch found ──► offline, only if others hold everything ──► told: lost ──► granted ──► emptied, follows ──► told: in its directory
+//!   bad batch found ──► told: lost, only if others hold everything ──► granted ──► emptied, follows ──► told: in its directory
 //! ```
 //!
 //! The last copy is never given up: neither is it told here, nor granted by a controller who knows better. What is bad in it cannot be read; the rest can.
+//! So a log that can be opened plays its role until that is granted: whoever was to lead instead may be gone by then.
 //! Of the others one must be there to lead: one that is away may come back without what it had (KIP-966), and then this copy was the last.
 
 use super::boot::{METADATA, Phase};
@@ -15,7 +16,7 @@ use super::{Broker, Timer};
 use crate::controller::{directory, image};
 use crate::error::ErrorCode;
 use crate::id::{Offset, Uuid};
-use crate::partition::{Loss, PartitionId, Role, Shape};
+use crate::partition::{Damage, Loss, PartitionId, Role, Shape};
 use crate::probe;
 use crate::wire::Response;
 use crate::wire::api::assign_replicas_to_dirs::{AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData};
@@ -50,8 +51,11 @@ impl Broker {
         let told = decided.directory(me)?;
         let lies = self.config.broker.dirs().find(|(dir, _)| *dir == partition.dir).map(|(_, dir)| dir.id)?;
         match &partition.role {
-            Role::Opening | Role::Offline { loss: Loss::Room, .. } => None,
             // Even where that is told already: what counts is that it was heard since.
+            Role::Leader(_) | Role::Follower(_) if partition.holds_damage() && decided.can_spare(me, self.image().brokers()) => {
+                Some(directory::LOST)
+            }
+            Role::Opening | Role::Offline { loss: Loss::Room, .. } => None,
             Role::Offline { loss: Loss::Log, .. } => decided.is_held_by_others(me).then_some(directory::LOST),
             Role::Offline { loss: Loss::Given, .. } => None,
             Role::Offline { loss: Loss::Directory, .. } | Role::Leader(_) | Role::Follower(_) => {
@@ -114,36 +118,38 @@ impl Broker {
         self.timer(RETRY, Timer::Places);
     }
 
-    /// A bad batch was found in a log, by a read or a scrub. Where another live one holds everything the replica goes offline, to be filled anew.
+    /// A bad batch was found in a log, by a read or a scrub. Where another live one holds everything the replica is to be given up, and filled anew.
     pub(super) fn found_damaged(&mut self, id: PartitionId, at: Offset, why: &str) {
         let me = self.config.broker.id;
-        let can_spare = self.decided(id).is_some_and(|decided| decided.can_spare(me, self.image().brokers()));
+        let is_last = self.decided(id).is_none_or(|decided| !decided.can_spare(me, self.image().brokers()));
         let Some(partition) = self.partitions.get_mut(&id).filter(|p| id != METADATA && p.open_log().is_some()) else { return };
-        let name = partition.folder();
-        if can_spare {
-            probe!("a log is found damaged while it is in use");
-            let why = format!("it is damaged at offset {at}: {why}");
-            self.note(Level::Error, format!("{name} is offline: {why}. It is to be filled anew from another replica"));
-            self.take_offline(id, why, Loss::Log);
-            return self.look_at_place(id);
+        let damage = Damage { at, is_last };
+        if partition.damage.replace(damage) != Some(damage) {
+            let fate = if is_last {
+                probe!("the last copy of a log is found damaged");
+                "No other live replica has all of it, so it stays in use"
+            } else {
+                probe!("a log is found damaged while it is in use");
+                "It is to be filled anew from another replica"
+            };
+            let text = format!("{} is damaged at offset {at}: {why}. {fate}", partition.folder());
+            self.note(Level::Error, text);
         }
-        if partition.damage.replace(at) != Some(at) {
-            probe!("the last copy of a log is found damaged");
-            self.note(
-                Level::Error,
-                format!("{name} is damaged at offset {at}: {why}. No other live replica has all of it, so it stays in use"),
-            );
-        }
+        self.look_at_place(id);
     }
 
     /// The controller counts on this replica no longer.
     fn given_up(&mut self, id: PartitionId) {
-        if let Some(Role::Offline { loss, .. }) = self.partitions.get_mut(&id).map(|p| &mut p.role)
-            && *loss == Loss::Log
-        {
-            *loss = Loss::Given;
-            self.play(id);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        match (&mut partition.role, partition.damage) {
+            (Role::Offline { loss, .. }, _) if *loss == Loss::Log => *loss = Loss::Given,
+            (Role::Leader(_) | Role::Follower(_), Some(Damage { at, .. })) => {
+                self.take_offline(id, format!("it is damaged at offset {at}"), Loss::Given);
+            }
+            // A log that is being cut is told of again when it is open.
+            (Role::Opening | Role::Leader(_) | Role::Follower(_) | Role::Offline { .. }, _) => return,
         }
+        self.play(id);
     }
 
     /// A replica that was given up is emptied, and follows a leader that has everything.
@@ -158,7 +164,6 @@ impl Broker {
         partition.role = Role::Opening;
         partition.life += 1;
         partition.high = Offset::ZERO;
-        partition.damage = None;
         self.note(Level::Warn, format!("{name} is dropped here, and filled anew from its leader"));
         self.shape(id, Shape::Restart { at: Offset::ZERO });
     }

@@ -174,7 +174,12 @@ impl Broker {
 
     /// Has the store do something with a partition's log as a whole: the partition plays on when that is done.
     pub(super) fn shape(&mut self, id: PartitionId, shape: Shape) {
-        let Some(partition) = self.partitions.get(&id) else { return };
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.damage = partition.damage.filter(|damage| match shape {
+            Shape::Truncate { to } => damage.at < to,
+            Shape::Create | Shape::Restart { .. } => false,
+            Shape::Reopen => true,
+        });
         let (log, dir) = (partition.log, partition.dir);
         let op = match shape {
             Shape::Create => StoreOp::Create { log, dir, name: partition.folder(), topic: id.topic },

@@ -44,8 +44,8 @@ pub struct Partition {
     pub life: u32,
     /// What was known to be committed when it last played a role.
     pub high: Offset,
-    /// Where a bad batch was found, if this is the last copy and so stays in use.
-    pub damage: Option<Offset>,
+    /// A bad batch that was found in its log, which is used nevertheless until another replica is to lead.
+    pub damage: Option<Damage>,
     /// How it led last: while its log is opened anew it does not lead, but what it asked the controller for may be granted.
     pub led: Option<Led>,
     /// The batch with which its log is to begin, as soon as that is open.
@@ -54,6 +54,15 @@ pub struct Partition {
     pub refused: Option<Shape>,
     /// What it does now.
     pub role: Role,
+}
+
+/// A bad batch in a log that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it was found.
+    pub at: Offset,
+    /// No other live replica had everything then.
+    pub is_last: bool,
 }
 
 /// What is done to a log as a whole; meanwhile its replica plays no role.
@@ -223,6 +232,12 @@ impl Partition {
             Role::Follower(follower) => Some(&mut follower.log),
             Role::Opening | Role::Offline { .. } => None,
         }
+    }
+
+    /// Whether its log, which is open, still holds a bad batch that was found in it.
+    #[must_use]
+    pub fn holds_damage(&self) -> bool {
+        self.damage.zip(self.open_log()).is_some_and(|(damage, log)| damage.at >= log.start())
     }
 
     /// Up to where records are known to be committed.

@@ -13,7 +13,7 @@ use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, Par
 use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm_core::wire::record::Identity;
-use klamm_core::wire::{Records, Response};
+use klamm_core::wire::{ApiKey, Records, Response};
 use std::time::Duration;
 
 fn deletion(to: i64, timeout_ms: i32) -> DeleteRecordsRequest {
@@ -200,7 +200,7 @@ fn a_leader_whose_log_rots_gives_up_and_is_filled_anew() {
     let leader = trio.leader("t");
     trio.rot(leader, "t", 3, false);
     trio.pass(Duration::from_secs(20));
-    assert!(says(&trio, leader, "it is damaged at offset 3"), "{:?}", trio.notes);
+    assert!(says(&trio, leader, "t-0 is damaged at offset 3"), "{:?}", trio.notes);
     assert_ne!(trio.leader("t"), leader);
     assert_eq!(trio.produce("t", 2, -1), E::NONE);
     trio.pass(Duration::from_secs(2));
@@ -219,7 +219,7 @@ fn a_batch_whose_offset_rots_is_found_by_the_scrub() {
         let leader = trio.leader("t");
         trio.displace(leader, "t", 4, to);
         trio.pass(Duration::from_secs(30));
-        assert!(says(&trio, leader, "it is damaged at offset 4"), "{to}: {:?}", trio.notes);
+        assert!(says(&trio, leader, "t-0 is damaged at offset 4"), "{to}: {:?}", trio.notes);
         assert_filled(&trio, leader, 8);
     }
 }
@@ -373,6 +373,37 @@ fn a_log_that_rots_stays_in_use_until_another_one_that_has_everything_is_back() 
     trio.pass(Duration::from_secs(40));
     assert!(says(&trio, leader, "filled anew from its leader"), "{:?}", trio.notes);
     assert_filled(&trio, leader, 8);
+}
+
+#[test]
+fn a_bad_copy_stays_in_use_where_the_good_one_is_gone_before_the_controller_hears_of_it() {
+    let mut trio = Trio::new(&[("min.insync.replicas", "1")]);
+    trio.create("t", 2, &[]);
+    let controller = controller(&trio);
+    trio.ask(controller, 0, reassigned(&others(controller)));
+    trio.pass(Duration::from_secs(5));
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    trio.pass(Duration::from_secs(2));
+    let leader = trio.leader("t");
+    let follower = others(controller).into_iter().find(|node| *node != leader).expect("one of two");
+    trio.lose(leader, ApiKey::AssignReplicasToDirs);
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, leader, "It is to be filled anew"), "{:?}", trio.notes);
+    assert_eq!((trio.leader("t"), trio.produce("t", 1, -1)), (leader, E::NONE));
+    trio.kill(follower);
+    trio.pass(Duration::from_secs(40));
+    trio.lose_nothing();
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, leader, "it stays in use"), "{:?}", trio.notes);
+    assert_eq!((trio.leader("t"), trio.produce("t", 1, -1)), (leader, E::NONE));
+    let answered = answer!(DeleteRecords, trio.ask(leader, 2, deletion(4, 10_000)));
+    assert_eq!(answered.topics[0].partitions[0].error_code, E::NONE);
+    trio.start(follower);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.ends(follower, "t"), [4, 10, 10, 10]);
+    // What was bad in it is deleted.
+    assert!(!says(&trio, leader, "filled anew from its leader"), "{:?}", trio.notes);
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub(crate) struct Trio {
     /// What the client was answered.
     replies: BTreeMap<CorrelationId, Response>,
     pub(crate) notes: Vec<(i32, String)>,
+    /// What a node asks of others by these APIs is lost.
+    lost: BTreeSet<(i32, ApiKey)>,
     /// How often the next dead node's door still opens, and closes without a word.
     ajar: usize,
     now: Now,
@@ -135,6 +137,7 @@ impl Trio {
             frozen: BTreeMap::new(),
             replies: BTreeMap::new(),
             notes: Vec::new(),
+            lost: BTreeSet::new(),
             ajar: 0,
             now: Now { at: Instant(1), wall: Timestamp(1_000_000) },
             next: 0,
@@ -233,6 +236,16 @@ impl Trio {
         self.settle();
     }
 
+    /// What a node asks of others by an API is lost from now on, on its way.
+    pub(crate) fn lose(&mut self, node: i32, api: ApiKey) {
+        self.lost.insert((node, api));
+    }
+
+    /// Nothing is lost any more.
+    pub(crate) fn lose_nothing(&mut self) {
+        self.lost.clear();
+    }
+
     /// Everything that can happen now, happens.
     pub(crate) fn settle(&mut self) {
         while let Some((node, input)) = self.inputs.pop_front() {
@@ -263,6 +276,9 @@ impl Trio {
             }
             Effect::Call { call, to, version, body } => {
                 let target = if to.id.0 > 0 { to.id.0 } else { NODES[usize::from(to.address.host.as_bytes()[1] - b'1')] };
+                if self.lost.contains(&(node, body.api())) {
+                    return self.inputs.push_back((node, Input::Answer { call, outcome: Err(Unreachable::Lost), batches: Vec::new() }));
+                }
                 if self.members[&target].broker.is_none() {
                     let why = if self.ajar > 0 { Unreachable::Lost } else { Unreachable::Refused };
                     self.ajar = self.ajar.saturating_sub(1);
