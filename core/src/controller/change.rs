@@ -177,6 +177,10 @@ fn elect(partition: &Partition, next: &mut Partition, election: Election, emptie
             probe!("a leader is elected from the ELR");
             next.isr = vec![leader];
             next.elr.retain(|id| *id != leader);
+            if next.min_isr(rules.min_isr) <= 1 {
+                // The minimum was lowered while nobody led: what is committed from here on the others do not have.
+                next.elr.clear();
+            }
         }
         next.leader = Some(leader);
         return;

@@ -3,6 +3,7 @@
 //! Decides nothing, and trusts nothing: a record that does not fit what came before it is a contradiction, not a guess.
 //! Source: Kafka's `MetadataImage` and its delta (KIP-631, KIP-966).
 
+use super::features::MIN_ISR;
 use super::index::Index;
 use super::record::Record;
 use crate::config::{BrokerConfig, Layers, Properties, TopicConfig};
@@ -320,11 +321,18 @@ impl Image {
         self.change_registration(&BrokerRegistrationChangeRecord { broker_id: id, broker_epoch: epoch, fenced, ..Default::default() })
     }
 
-    /// An empty name means every topic.
+    /// An empty name means every topic. Where too few are in sync by the minimum of now, or nobody, nothing is committed, so whoever is eligible still
+    /// holds everything: should the others be lost, nobody else may lead.
     fn clear_elr(&mut self, name: &str) -> Change {
-        let mut partitions = Vec::new();
+        let (mut partitions, has_elr) = (Vec::new(), self.has_elr());
+        let of_all = self.configs.get(&Resource::all_brokers()).and_then(|properties| properties.get(MIN_ISR));
         for topic in self.topics.values_mut().filter(|t| name.is_empty() || &*t.name == name) {
-            for (index, partition) in topic.partitions.iter_mut().filter(|(_, p)| !p.elr.is_empty() || !p.last_known_elr.is_empty()) {
+            let own = self.configs.get(&Resource::topic(&topic.name)).and_then(|properties| properties.get(MIN_ISR));
+            // Without ELR nobody keeps it.
+            let min = own.or(of_all).and_then(|text| text.parse().ok()).filter(|_| has_elr).map(|min: usize| min.max(1));
+            let is_frozen = |p: &Partition| min.is_some_and(|min| p.isr.len() < p.min_isr(min));
+            let moving = topic.partitions.iter_mut().filter(|(_, p)| !is_frozen(p));
+            for (index, partition) in moving.filter(|(_, p)| !p.elr.is_empty() || !p.last_known_elr.is_empty()) {
                 partition.elr.clear();
                 partition.last_known_elr.clear();
                 // As if each had its own record: a leader that asks from before is out of date.

@@ -170,25 +170,53 @@ fn without_elr_the_last_member_stays() {
     assert_eq!(c.state(t), (Some(1), vec![1], vec![]));
 }
 
+/// Sets `min.insync.replicas` of a topic (2) or of all brokers (4), or removes it.
+fn set(c: &mut Cluster, kind: i8, name: &str, value: Option<&str>) -> (E, String) {
+    use crate::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
+    let config = AlterableConfig {
+        name: "min.insync.replicas".to_owned(),
+        config_operation: i8::from(value.is_none()),
+        value: value.map(str::to_owned),
+    };
+    let resource = AlterConfigsResource { resource_type: kind, resource_name: name.to_owned(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let mut response = c.bench.run(|p| p.incremental_alter_configs(&request));
+    let result = response.responses.remove(0);
+    (result.error_code, result.error_message.unwrap_or_default())
+}
+
+/// Seeds 5, 11 and 15 of `--nodes 3`: both had everything, and neither was ever elected again.
+#[test]
+fn a_lower_minimum_leaves_those_eligible_whom_nobody_leads() {
+    let mut c = Cluster::of(3);
+    let t = c.topic("t", &[1, 2], &[("min.insync.replicas", "2")]);
+    c.fence(1);
+    c.fence(2);
+    assert_eq!(c.state(t), (None, vec![], vec![1, 2]));
+    assert_eq!(set(&mut c, 2, "t", Some("1")).0, E::NONE);
+    assert_eq!(c.state(t), (None, vec![], vec![1, 2]));
+    c.beat(2);
+    assert_eq!(c.state(t), (Some(2), vec![2], vec![]), "what it commits alone the other one does not have");
+}
+
+/// Seed 67 of `--nodes 3`: the last one in sync had just lost its disk.
+#[test]
+fn a_lower_minimum_that_too_few_reach_leaves_the_others_eligible() {
+    let mut c = Cluster::of(3);
+    let t = c.topic("t", &[1, 2, 3], &[("min.insync.replicas", "3")]);
+    c.isr(t, &[1]);
+    assert_eq!(set(&mut c, 2, "t", Some("2")).0, E::NONE);
+    assert_eq!(c.state(t), (Some(1), vec![1], vec![2, 3]), "nothing is committed by one");
+    assert_eq!(set(&mut c, 2, "t", Some("1")).0, E::NONE);
+    assert_eq!(c.state(t), (Some(1), vec![1], vec![]));
+}
+
 #[test]
 fn a_lower_minimum_voids_the_elr_and_a_higher_one_does_not() {
-    use crate::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
     let mut c = Cluster::of(3);
     let t = c.topic("t", &[1, 2, 3], &[("min.insync.replicas", "2")]);
     c.isr(t, &[1]);
     assert_eq!(c.state(t), (Some(1), vec![1], vec![2, 3]));
-    let set = |c: &mut Cluster, kind, name: &str, value: Option<&str>| {
-        let config = AlterableConfig {
-            name: "min.insync.replicas".to_owned(),
-            config_operation: i8::from(value.is_none()),
-            value: value.map(str::to_owned),
-        };
-        let resource = AlterConfigsResource { resource_type: kind, resource_name: name.to_owned(), configs: vec![config] };
-        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-        let mut response = c.bench.run(|p| p.incremental_alter_configs(&request));
-        let result = response.responses.remove(0);
-        (result.error_code, result.error_message.unwrap_or_default())
-    };
     assert_eq!(set(&mut c, 2, "t", Some("3")).0, E::NONE);
     assert_eq!(c.state(t), (Some(1), vec![1], vec![2, 3]));
     let epoch = c.epoch(t).1;
