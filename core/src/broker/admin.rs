@@ -382,6 +382,8 @@ impl Broker {
         let config = config.unwrap_or_else(|| Arc::new(self.image().topic_config(&name, &self.config.broker)));
         match (self.is_mine(id), self.partitions.contains_key(&id)) {
             (true, true) => {
+                // Who leads it counts members and minimum of the same moment.
+                self.configure_partition(id, &config);
                 self.play(id);
                 self.look_at_place(id);
             }

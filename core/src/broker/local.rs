@@ -164,19 +164,26 @@ impl Broker {
         }
     }
 
-    /// Gives all partitions of a topic another configuration.
+    /// Gives all partitions of a topic another configuration. They are played as the metadata has them by then: who leads one counts members and minimum
+    /// of the same moment, and leads no more if another one does.
     pub(super) fn configure_topic(&mut self, topic: Uuid, config: &Arc<TopicConfig>) {
         let first = PartitionId { topic, index: PartitionIndex(0) };
-        let mut led = Vec::new();
-        for (id, partition) in self.partitions.range_mut(first..).take_while(|(id, _)| id.topic == topic) {
-            partition.config = config.clone();
-            if let Some(isr) = partition.leader_mut().and_then(crate::partition::leader::Leader::isr_mut) {
-                isr.set_min(usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX));
-                led.push(*id);
-            }
+        let all: Vec<PartitionId> = self.partitions.range(first..).map(|(id, _)| *id).take_while(|id| id.topic == topic).collect();
+        for id in all {
+            self.configure_partition(id, config);
+            self.play(id);
+            // A lower minimum may let go what waited for more members.
+            self.advance(id);
         }
-        // A lower minimum may let go what waited for more members.
-        led.into_iter().for_each(|id| self.advance(id));
+    }
+
+    /// Gives a partition another configuration.
+    pub(super) fn configure_partition(&mut self, id: PartitionId, config: &Arc<TopicConfig>) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.config = config.clone();
+        if let Some(isr) = partition.leader_mut().and_then(crate::partition::leader::Leader::isr_mut) {
+            isr.set_min(usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX));
+        }
     }
 
     /// Moves a log's start up to `to` (`DeleteRecords`, retention), and says so durably.

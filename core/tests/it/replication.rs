@@ -6,6 +6,7 @@ use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::id::{BrokerId, CorrelationId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence};
 use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest};
+use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
 use klamm_core::wire::api::describe_quorum::DescribeQuorumRequest;
@@ -739,6 +740,12 @@ fn who_asks_for_a_change_while_there_is_no_controller_is_refused_in_time() {
     assert_eq!(answer!(DescribeQuorum, trio.answer(quorum).expect("in time")).error_code, E::REQUEST_TIMED_OUT);
 }
 
+fn with_minimum(value: &str) -> IncrementalAlterConfigsRequest {
+    let config = AlterableConfig { name: "min.insync.replicas".to_owned(), config_operation: 0, value: Some(value.to_owned()) };
+    let resource = AlterConfigsResource { resource_type: 2, resource_name: "t".to_owned(), configs: vec![config] };
+    IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }
+}
+
 /// What clears the ELR moves the epochs of partitions: a leader that is not told asks from an epoch that is out of date, and nobody ever joins again.
 #[test]
 fn a_replica_joins_again_after_the_minimum_in_sync_was_lowered() {
@@ -748,13 +755,36 @@ fn a_replica_joins_again_after_the_minimum_in_sync_was_lowered() {
     let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
     trio.kill(follower);
     trio.pass(Duration::from_secs(12));
-    let config = AlterableConfig { name: "min.insync.replicas".to_owned(), config_operation: 0, value: Some("1".to_owned()) };
-    let resource = AlterConfigsResource { resource_type: 2, resource_name: "t".to_owned(), configs: vec![config] };
-    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    assert_eq!(answer!(IncrementalAlterConfigs, trio.ask(leader, 1, request)).responses[0].error_code, E::NONE);
+    assert_eq!(answer!(IncrementalAlterConfigs, trio.ask(leader, 1, with_minimum("1"))).responses[0].error_code, E::NONE);
     assert_eq!(trio.produce("t", 1, -1), E::NONE, "one is enough now");
     trio.start(follower);
     trio.pass(Duration::from_secs(5));
     let both = format!("leads in 0 Some(({{BrokerId({}), BrokerId({})}}, None))", leader.min(follower), leader.max(follower));
     assert!(trio.state(leader, "t").starts_with(&both), "{}", trio.state(leader, "t"));
+}
+
+/// A leader that was away hears at once of one ISR, a higher minimum, and another ISR, whose former member is eligible by that minimum.
+#[test]
+fn a_leader_goes_by_members_and_minimum_of_the_same_moment() {
+    let mut trio = Trio::new(&[]);
+    trio.create("t", 3, &[("min.insync.replicas", "1")]);
+    let boss = controller(&trio);
+    let (leader, follower) = (others(boss)[0], others(boss)[1]);
+    trio.ask(boss, 0, reassigned(&[leader, follower]));
+    trio.pass(Duration::from_secs(400));
+    assert_eq!((controller(&trio), trio.leader("t"), trio.produce("t", 4, -1)), (boss, leader, E::NONE));
+    trio.freeze(follower);
+    assert_eq!(trio.produce("t", 1, 1), E::NONE, "what the other one has not got");
+    trio.freeze(leader);
+    // What is proposed first comes alone.
+    let other = CreatableTopic { name: "other".to_owned(), num_partitions: 1, replication_factor: 1, ..Default::default() };
+    trio.send_by(1, boss, 7, CreateTopicsRequest { topics: vec![other], timeout_ms: 1000, ..Default::default() }, Vec::new());
+    trio.send_by(2, boss, 0, reassigned(&[leader, follower, boss]), Vec::new());
+    trio.send_by(3, boss, 1, with_minimum("2"), Vec::new());
+    trio.kill(follower);
+    trio.pass(Duration::from_millis(100));
+    trio.thaw(leader);
+    let state = trio.state(leader, "t");
+    assert!(state.starts_with(&format!("leads in 1 Some(({{BrokerId({leader})}}, ")), "{state}");
+    assert_eq!(trio.ends(leader, "t")[1..], [4, 5, 5], "{state}");
 }

@@ -92,7 +92,7 @@ pub(crate) struct Trio {
     next: i32,
 }
 
-const CLIENT: ConnId = ConnId(1);
+const CLIENTS: std::ops::RangeInclusive<u64> = 1..=3;
 const NODES: [i32; 3] = [1, 2, 3];
 /// The first has the metadata log, so that the first topic goes into the second.
 const DIRS: [DirId; 2] = [DirId(0), DirId(1)];
@@ -163,7 +163,7 @@ impl Trio {
         let config = Config::of(member.config.clone(), DIRS[0], &dirs).expect("valid");
         let mut broker = Broker::new(config, member.seed, RecoveredNode { dirs, ..RecoveredNode::default() });
         let peer = ([127, 0, 0, 1], 5).into();
-        for conn in [CLIENT].into_iter().chain((0..1000).map(|at| ConnId(10_000 + at))) {
+        for conn in CLIENTS.map(ConnId).chain((0..1000).map(|at| ConnId(10_000 + at))) {
             broker.handle(self.now, Input::Opened { conn, listener: ListenerId(0), peer });
         }
         for conn in (0..1000).map(|at| ConnId(QUORUM.0 + at)) {
@@ -267,7 +267,7 @@ impl Trio {
 
     fn carry_out(&mut self, node: i32, effect: Effect) {
         match effect {
-            Effect::Reply { conn: CLIENT, correlation, body, .. } => drop(self.replies.insert(correlation, body)),
+            Effect::Reply { conn: ConnId(1..=3), correlation, body, .. } => drop(self.replies.insert(correlation, body)),
             Effect::Reply { conn, correlation, body, .. } => {
                 let Some((from, call)) = self.member(node).owed.remove(&(conn, correlation)) else { return };
                 let body = self.read_regions(node, body);
@@ -359,12 +359,17 @@ impl Trio {
 
     /// Sends a request of the client to one node.
     pub(crate) fn send(&mut self, node: i32, version: i16, body: impl Into<Request>, batches: Vec<Batch>) -> CorrelationId {
+        self.send_by(1, node, version, body, batches)
+    }
+
+    /// Sends a request of one of the clients: each is answered in its own order.
+    pub(crate) fn send_by(&mut self, client: u64, node: i32, version: i16, body: impl Into<Request>, batches: Vec<Batch>) -> CorrelationId {
         let body = body.into();
         self.next += 1;
         let correlation = CorrelationId(self.next);
         let header = RequestHeader { api: body.api(), version, correlation, client_id: None };
         let batches = batches.into_iter().map(Ok).collect();
-        self.inputs.push_back((node, Input::Request { conn: CLIENT, header, body, batches }));
+        self.inputs.push_back((node, Input::Request { conn: ConnId(client), header, body, batches }));
         self.settle();
         correlation
     }
