@@ -102,6 +102,8 @@ mutants! {
     HwStuckAfterShrink = "hw-stuck-after-shrink",
     /// A follower joins the ISR at the high watermark, though that may lag behind the start of the leader's epoch (KAFKA-7128).
     IsrJoinBelowEpochStart = "isr-join-below-epoch-start",
+    /// A leader takes a smaller ISR from the controller's answer, ahead of the metadata by which it was decided: it may go by a minimum of before then.
+    GrantedAhead = "isr-granted-ahead",
     /// acks=all is answered when `min.insync.replicas` members have the records, instead of the whole ISR.
     AckMinIsrOnly = "ack-min-isr-only",
     /// acks=all is answered when the leader has written the records.

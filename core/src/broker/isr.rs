@@ -158,7 +158,7 @@ impl Broker {
         let Some(isr) = leader.isr_mut() else { return };
         let was_repeated = self.altering.repeated.remove(&id);
         match result.error_code {
-            ErrorCode::NONE if result.leader_epoch == epoch => isr.decided(&replicas, &result.isr, result.partition_epoch, now),
+            ErrorCode::NONE if result.leader_epoch == epoch => isr.granted(&replicas, &result.isr, result.partition_epoch, now),
             // A member that is fenced or has another registration: without it, or later.
             ErrorCode::INELIGIBLE_REPLICA | ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INVALID_REQUEST => {
                 let is_void = names_former_life && result.error_code == ErrorCode::INELIGIBLE_REPLICA;

@@ -7,8 +7,8 @@
 //! Decides who may join and who must leave. Never speaks to the controller.
 
 use crate::id::{BrokerId, Offset};
-use crate::mutant;
 use crate::time::Instant;
+use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -260,6 +260,18 @@ impl Isr {
         Refusal::ForGood
     }
 
+    /// The controller's answer to the proposal, which may come before the metadata by which it was decided. Whoever is out by it counts until the metadata
+    /// says so: a minimum that was raised before may have made it eligible (KIP-966), and what was committed without it would be lost with its election.
+    pub fn granted(&mut self, replicas: &[BrokerId], isr: &[BrokerId], partition_epoch: i32, now: Instant) {
+        let mut former = self.confirmed.iter().chain(&self.doubted);
+        let is_smaller = partition_epoch > self.partition_epoch && !former.all(|member| isr.contains(member));
+        if is_smaller && !mutant!(GrantedAhead) {
+            probe!("a smaller ISR is granted ahead of the metadata");
+            return;
+        }
+        self.decided(replicas, isr, partition_epoch, now);
+    }
+
     /// What the controller has decided; an older decision than the last one changes nothing.
     pub fn decided(&mut self, replicas: &[BrokerId], isr: &[BrokerId], partition_epoch: i32, now: Instant) {
         if partition_epoch <= self.partition_epoch {
@@ -331,6 +343,22 @@ mod tests {
         assert_eq!((isr.proposed(), isr.committed(Offset(12))), (None, Some(Offset(12))));
         isr.propose([me, other, third].into());
         assert_eq!((isr.refused(false), isr.proposed()), (Refusal::ForGood, None));
+    }
+
+    #[test]
+    fn who_is_out_counts_until_the_metadata_says_so() {
+        let [me, other] = [1, 2].map(BrokerId);
+        let mut isr = Isr::new(me, &[me, other], &[me, other], 0, Instant(0));
+        isr.fetched(Instant(1), other, 7, Offset(0)..Offset(5), Offset(9));
+        isr.propose([me].into());
+        isr.granted(&[me, other], &[me], 1, Instant(2));
+        assert_eq!((isr.proposed(), isr.committed(Offset(9))), (Some(&[me].into()), Some(Offset(5))));
+        isr.set_min(2);
+        isr.decided(&[me, other], &[me], 1, Instant(3));
+        assert_eq!((isr.proposed(), isr.committed(Offset(9))), (None, None), "the minimum was raised before");
+        isr.propose([me, other].into());
+        isr.granted(&[me, other], &[me, other], 2, Instant(4));
+        assert_eq!((isr.proposed(), isr.committed(Offset(9))), (None, Some(Offset(5))));
     }
 
     #[test]
