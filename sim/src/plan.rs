@@ -73,6 +73,8 @@ pub struct Plan {
     pub quorum: Option<QuorumKnobs>,
     /// About so often somebody moves replicas between nodes, in ns.
     pub reassign: Option<u64>,
+    /// About so often somebody changes `min.insync.replicas` of a topic, in ns.
+    pub minimum: Option<u64>,
     /// Brokers stand in so many racks, and some clients read from the replica in theirs (KIP-392); 0: nobody says where it stands.
     pub racks: u32,
     /// Log directories of a broker, each on a disk of its own.
@@ -157,6 +159,7 @@ impl Plan {
             topics: Vec::new(),
             quorum: None,
             reassign: None,
+            minimum: None,
             racks: 0,
             disks: 1,
             move_dirs: None,
@@ -222,7 +225,7 @@ impl Plan {
         if self.nodes == 1 {
             return self;
         }
-        Self { controllers: 0, groups: Vec::new(), trim: None, operator: None, quorum: None, reassign: None, ..self }
+        Self { controllers: 0, groups: Vec::new(), trim: None, operator: None, quorum: None, reassign: None, minimum: None, ..self }
     }
 
     /// The rack of whoever has this number: the racks take turns.
@@ -322,6 +325,7 @@ impl Plan {
             quorum,
             relay: if loses_one { 0 } else { *pick(&mut rng, &[0, 0, 60]) },
             reassign: moves.filter(|_| !loses_one),
+            minimum: *pick(&mut rng::stream(self.seed, "minimum"), &[None, Some(SECOND), Some(4 * SECOND)]),
             idles: false,
             faults,
             ..self

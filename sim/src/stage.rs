@@ -10,6 +10,7 @@ use crate::workload::fleeting::Fleeting;
 use crate::workload::gone::{Gone, Retention};
 use crate::workload::group::member::{MemberActor, Options as MemberOptions};
 use crate::workload::group::watch::Watch;
+use crate::workload::minimum::Minimum;
 use crate::workload::moves::Moves;
 use crate::workload::nearby::Racks;
 use crate::workload::operator::Operator;
@@ -348,6 +349,9 @@ fn soloists(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)>
     if let Some(every) = plan.reassign.map(Duration::from_nanos) {
         cast.push((ClientId(605), solo(at, Moves::new(plan, every, book.clone()))));
     }
+    if let Some(every) = plan.minimum.map(Duration::from_nanos) {
+        cast.push((ClientId(608), solo(at, Minimum::new(plan, every, book.clone()))));
+    }
     if let Some(knobs) = plan.quorum {
         let operators = if knobs.rival { 2 } else { 1 };
         cast.extend((0..operators).map(|number| (ClientId(606 + number), solo(at, Voters::new(plan, knobs, number, book.clone())))));
@@ -363,7 +367,7 @@ fn soloists(plan: &Plan, at: &[Address], book: &Book) -> Vec<(ClientId, Player)>
 
 /// Whether a client puts things in order, where others produce, read, and compare what they are told.
 pub(crate) fn is_operator(client: ClientId) -> bool {
-    matches!(client.0, 602..=603 | 605..=607 | 720..)
+    matches!(client.0, 602..=603 | 605..=608 | 720..)
 }
 
 fn group_name(number: usize) -> String {

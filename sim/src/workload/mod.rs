@@ -8,6 +8,7 @@ pub mod fleeting;
 pub mod gone;
 pub mod group;
 pub mod line;
+pub mod minimum;
 pub mod moves;
 pub mod nearby;
 pub mod operator;
