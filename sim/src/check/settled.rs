@@ -79,10 +79,10 @@ impl Oracle {
         self.given_up.insert(id);
     }
 
-    /// Partitions that a broker holds while another one is in sync, too.
+    /// Partitions that a broker holds while another one is in sync.
     #[must_use]
     pub fn held_with_others(&self, broker: BrokerId) -> Vec<PartitionId> {
-        let is_meant = |p: &Decided| p.isr.contains(&broker) && p.isr.iter().any(|member| *member != broker);
+        let is_meant = |p: &Decided| p.replicas.contains(&broker) && p.isr.iter().any(|member| *member != broker);
         let of = |topic: &Topic| -> Vec<PartitionId> {
             let meant = topic.partitions.iter().filter(|(_, decided)| is_meant(decided));
             meant.map(|(index, _)| PartitionId { topic: topic.id, index: *index }).collect()

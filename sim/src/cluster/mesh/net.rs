@@ -120,6 +120,18 @@ impl Mesh {
         all.into_iter().for_each(|id| self.end_link(id, true));
     }
 
+    fn to_controllers(&self, node: u32) -> Vec<LinkId> {
+        let is_meant = |link: &Link| link.open && link.client == peers::as_client(node) && link.listener.0 > 0;
+        self.links.iter().filter(|(_, link)| is_meant(link)).map(|(id, _)| *id).collect()
+    }
+
+    /// A node's connections to the controllers break, with what is under way on them.
+    pub fn hang_up_on_controllers(&mut self, node: u32) {
+        let all = self.to_controllers(node);
+        self.counts.resets += all.len() as u64;
+        all.into_iter().for_each(|id| self.end_link(id, true));
+    }
+
     /// Stalls one connection between two nodes until then, chosen by chance, most often one to the controllers' listener: whoever gives it up and makes
     /// another one is heard by that first, and what was sent before comes late. Says whether there was one.
     pub fn stall_one(&mut self, until: u64) -> bool {
