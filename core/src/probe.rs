@@ -102,8 +102,20 @@ mutants! {
     HwStuckAfterShrink = "hw-stuck-after-shrink",
     /// A follower joins the ISR at the high watermark, though that may lag behind the start of the leader's epoch (KAFKA-7128).
     IsrJoinBelowEpochStart = "isr-join-below-epoch-start",
+    /// Something is committed though too few are in sync, so that whoever is eligible beside them does not have it (KIP-966).
+    HwUnderMin = "hw-under-min",
+    /// A leader is not told of the epochs that move as ELRs are cleared: it asks for its ISR from one that is out of date, for good (KIP-966).
+    ElrClearedUntold = "elr-cleared-untold",
     /// A leader takes a smaller ISR from the controller's answer, ahead of the metadata by which it was decided: it may go by a minimum of before then.
     GrantedAhead = "isr-granted-ahead",
+    /// A leader whose log is opened anew forgets what it had asked the controller for, and so whom that may have taken in (KIP-497).
+    LedForgotten = "led-forgotten",
+    /// A proposal that is refused, and of which an older copy may yet be granted, is asked for again and again instead of being taken back.
+    ProposalNotTakenBack = "proposal-not-taken-back",
+    /// A proposal that is asked for again names the registration under which a member fetched last, not the one under which it had caught up (KIP-903).
+    ProposalNamesNewest = "proposal-names-newest",
+    /// A follower that begins behind the end of an unclean leader cuts to its own start, again and again.
+    DivergedCutToStart = "diverged-cut-to-start",
     /// acks=all is answered when `min.insync.replicas` members have the records, instead of the whole ISR.
     AckMinIsrOnly = "ack-min-isr-only",
     /// acks=all is answered when the leader has written the records.

@@ -357,6 +357,7 @@ impl Broker {
                     let Some(made) = self.place(PartitionId { topic: *topic, index: *index }, known, &mut until) else { continue };
                     config = Some((*topic, made));
                 }
+                Change::ElrCleared { .. } if mutant!(ElrClearedUntold) => {}
                 Change::ElrCleared { partitions } => {
                     for (topic, index) in partitions {
                         self.place(PartitionId { topic: *topic, index: *index }, None, &mut until);

@@ -175,7 +175,7 @@ impl Broker {
         let Some(follower) = self.partitions.get(&id).and_then(|p| p.follower()) else { return };
         let (_, ours) = follower.log.epochs().end_of(epoch, follower.log.end());
         let (to, start) = (ours.min(end), follower.log.start());
-        match follower.leader.filter(|_| to < start && id != METADATA) {
+        match follower.leader.filter(|_| to < start && id != METADATA && !mutant!(DivergedCutToStart)) {
             // An unclean leader has nothing of what this log begins with: where its own begins and ends says where to go on.
             Some(leader) => self.out_of_range(leader, id),
             None => self.cut(id, to.clamp(start, follower.log.end())),

@@ -5,6 +5,7 @@
 
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::Log;
+use crate::mutant;
 use crate::request::Token;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -55,7 +56,7 @@ impl Follower {
     pub fn astray(&self, held: &Range<Offset>) -> Astray {
         let end = self.log.end();
         // KAFKA-2143: an end behind the leader's was taken for one below its begin. A log that begins behind the leader's end has nothing in common with it.
-        if end < held.start || self.log.start() > held.end {
+        if end < held.start || (self.log.start() > held.end && !mutant!(DivergedCutToStart)) {
             Astray::Begin(held.start)
         } else if end > held.end {
             Astray::Cut(held.end)

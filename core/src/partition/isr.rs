@@ -132,7 +132,7 @@ impl Isr {
     /// or too few are in sync (KIP-966: what is committed then could be lost with an election from the ELR).
     #[must_use]
     pub fn committed(&self, own: Offset) -> Option<Offset> {
-        if self.is_under_min() {
+        if self.is_under_min() && !mutant!(HwUnderMin) {
             return None;
         }
         let members = self.replicas.iter().filter(|(id, _)| self.is_maximal(**id));
@@ -189,6 +189,9 @@ impl Isr {
     /// The registration under which `id` had fetched when it was proposed; −1 where it had not. A later one may have come back with less (KIP-903).
     #[must_use]
     pub fn proposed_epoch(&self, id: BrokerId) -> i64 {
+        if mutant!(ProposalNamesNewest) {
+            return self.replicas.get(&id).map_or(-1, |replica| replica.broker_epoch);
+        }
         self.proposed_epochs.get(&id).copied().unwrap_or(-1)
     }
 
@@ -253,7 +256,9 @@ impl Isr {
     /// back may.
     pub fn refused(&mut self, may_be_granted: bool) -> Refusal {
         if may_be_granted || !self.doubted.is_empty() {
-            self.take_back();
+            if !mutant!(ProposalNotTakenBack) {
+                self.take_back();
+            }
             return Refusal::TakesBack;
         }
         self.proposed = None;

@@ -9,6 +9,7 @@ use crate::config::Durability;
 use crate::config::TopicConfig;
 use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex, Uuid};
 use crate::log::Log;
+use crate::mutant;
 use crate::time::Instant;
 use crate::wire::batch::Batch;
 use follower::Follower;
@@ -168,6 +169,7 @@ impl Role {
     #[must_use]
     pub fn led(&self, now: Instant) -> Option<Led> {
         match self {
+            Self::Leader(_) if mutant!(LedForgotten) => None,
             Self::Leader(leader) => leader.isr().map(|isr| Led { epoch: leader.epoch, isr: isr.clone(), until: now }),
             Self::Opening | Self::Follower(_) | Self::Offline { .. } => None,
         }
