@@ -141,7 +141,9 @@ impl Plan {
     fn with_two_disks(self) -> Self {
         let mut rng = rng::stream(self.seed, "two disks");
         let move_dirs = *pick(&mut rng, &[None, Some(SECOND), Some(3 * SECOND)]);
-        Self { disks: 2, move_dirs, faults: fault::with_broken_disks(self.faults, self.durability, &mut rng), ..self }
+        let faults = fault::with_broken_disks(self.faults, self.durability, &mut rng);
+        let faults = fault::with_full_second_disks(faults, &mut rng::stream(self.seed, "full second disk"));
+        Self { disks: 2, move_dirs, faults, ..self }
     }
 
     fn drawn(seed: u64) -> Self {
@@ -221,7 +223,7 @@ impl Plan {
     #[must_use]
     pub fn of_whole_nodes(mut self) -> Self {
         (self.disks, self.move_dirs, self.racks) = (1, None, 0);
-        self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::WipeVoter { .. }));
+        self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. } | Fault::WipeVoter { .. }));
         if self.nodes == 1 {
             return self;
         }
@@ -305,7 +307,7 @@ impl Plan {
         }
         // A broker that starts without one of its disks may have lost something, and leaves ISR and ELR: as with a full disk, there might be nobody left.
         if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
-            faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. }));
+            faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. }));
         }
         faults = fault::with_stalls(faults, &mut rng::stream(self.seed, "stalls"));
         faults.sort_unstable();

@@ -42,7 +42,8 @@ impl Fault {
         match self {
             Self::Kill { .. } | Self::PowerLoss { .. } | Self::Ambush { .. } | Self::KillMany { .. } => true,
             Self::Wipe { .. } | Self::WipeVoter { .. } => true,
-            Self::FailSync | Self::FailWrite | Self::FailReads(_) | Self::FillDisk { .. } | Self::BreakDisk { .. } => true,
+            Self::FailSync | Self::FailWrite | Self::FailReads(_) => true,
+            Self::FillDisk { .. } | Self::FillSecondDisk { .. } | Self::BreakDisk { .. } => true,
             Self::Restart { .. } | Self::Pause(_) | Self::PauseClient(_) | Self::Cut(_) => false,
             Self::OneWay(_)
             | Self::Ring(_)

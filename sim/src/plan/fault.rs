@@ -59,6 +59,11 @@ pub enum Fault {
         /// For how long, in ns.
         lasts: u64,
     },
+    /// The second disk takes nothing more for so long, in ns, whatever is deleted there. The node goes on, since its metadata lies on the first.
+    FillSecondDisk {
+        /// For how long, in ns.
+        lasts: u64,
+    },
     /// Nothing can be done with the second disk for so long: what lies there is offline until the next start behind that.
     BreakDisk {
         /// For how long, in ns.
@@ -145,6 +150,7 @@ impl Fault {
             Self::FailWrite => "fail-write",
             Self::FailReads(_) => "fail-reads",
             Self::FillDisk { .. } => "fill-disk",
+            Self::FillSecondDisk { .. } => "fill-second-disk",
             Self::BreakDisk { .. } => "break-disk",
             Self::ClockJump(_) => "clock-jump",
             Self::Rot { .. } => "rot",
@@ -187,6 +193,19 @@ pub(super) fn with_broken_disks(mut faults: Vec<(u64, Fault)>, durability: Durab
         faults.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), Fault::BreakDisk { lasts: rng.random_range(50 * MS..6 * SECOND) }));
     }
     faults.sort_unstable();
+    faults
+}
+
+/// In half of the runs with a second disk that one fills up.
+pub(super) fn with_full_second_disks(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    if rng.random_bool(0.5) {
+        for _ in 0..rng.random_range(1..=4) {
+            // Long enough for topics to be made meanwhile.
+            let lasts = rng.random_range(SECOND..10 * SECOND);
+            faults.push((rng.random_range(2 * SECOND..LOAD - 2 * SECOND), Fault::FillSecondDisk { lasts }));
+        }
+        faults.sort_unstable();
+    }
     faults
 }
 
@@ -244,7 +263,9 @@ pub(super) fn with_wipes(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u
 /// that cannot read a replica gives it up, to have it filled anew from one that the controller may not know to be lost yet; and of a batch that rots the
 /// good copy may go. The atlas allows none of them beside a wipe.
 pub(super) fn beside_wipes(faults: &mut Vec<(u64, Fault)>) {
-    faults.retain(|(_, fault)| !matches!(fault, Fault::FillDisk { .. } | Fault::FailReads(_) | Fault::Rot { .. }));
+    faults.retain(|(_, fault)| {
+        !matches!(fault, Fault::FillDisk { .. } | Fault::FillSecondDisk { .. } | Fault::FailReads(_) | Fault::Rot { .. })
+    });
 }
 
 fn of_cluster(kind: u32, durability: Durability, rng: &mut Rng) -> Fault {

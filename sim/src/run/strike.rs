@@ -80,15 +80,8 @@ impl Runner {
                 self.alarm(now + lasts, Alarm::Mend(node));
                 self.station(node).ledger.bit(fault.name());
             }
-            Fault::FillDisk { left, lasts } => {
-                for disk in self.mesh.node(node).disks() {
-                    let used = disk.used();
-                    disk.faults(|faults| faults.capacity = Some(used + left));
-                }
-                self.station(node).ledger.is_filled = true;
-                self.alarm(now + lasts, Alarm::Empty(node));
-                self.station(node).ledger.bit(fault.name());
-            }
+            Fault::FillDisk { left, lasts } => self.fill_disks(node, fault, 0, now + lasts, |used| used + left),
+            Fault::FillSecondDisk { lasts } => self.fill_disks(node, fault, 1, now + lasts, |_| 0),
             Fault::Rot { pick, .. } => {
                 if self.may_take_copies(node) && self.rot(node, pick) {
                     self.has_taken_copies = true;
@@ -196,6 +189,17 @@ impl Runner {
             self.station(node).down = down;
             self.mesh.stop(node);
         }
+    }
+
+    /// The node's disks from that one on hold only so many bytes, until then.
+    fn fill_disks(&mut self, node: u32, fault: Fault, from: usize, until: u64, capacity: impl Fn(u64) -> u64) {
+        for disk in self.mesh.node(node).disks().iter().skip(from) {
+            let used = disk.used();
+            disk.faults(|faults| faults.capacity = Some(capacity(used)));
+        }
+        self.station(node).ledger.is_filled = true;
+        self.alarm(until, Alarm::Empty(node));
+        self.station(node).ledger.bit(fault.name());
     }
 
     /// Flips a bit of an old segment of a topic under test. The newest three are spared: what may lie behind the recovery point that survives a

@@ -103,7 +103,7 @@ impl Runner {
             }
             Fault::ClockJump(by) => station.host.jump_clock(by),
             // Who else holds a good copy cannot be seen from outside.
-            Fault::Rot { .. } | Fault::BreakDisk { .. } => return false,
+            Fault::Rot { .. } | Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. } => return false,
             // These are for the mesh so far.
             Fault::OneWay(_)
             | Fault::Ring(_)
