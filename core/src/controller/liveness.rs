@@ -104,10 +104,12 @@ impl Liveness {
         request: &BrokerRegistrationRequest,
         at: Offset,
     ) -> Plan<BrokerRegistrationResponse> {
-        // Whoever presents the registration's epoch, or runs beside this controller, has the directories of the broker that held the id: since one
-        // process alone can have them, the other one is gone.
+        // Whoever presents the registration's epoch, or one of its directories, or runs beside this controller, has the directories of the broker that
+        // held the id: since one process alone can have them, the other one is gone.
         let broker = request.broker_id;
-        let succeeds = planner.image.brokers().get(&broker).is_some_and(|b| b.epoch == request.previous_broker_epoch);
+        let has_directories = |b: &Registration| b.directories.iter().any(|dir| request.log_dirs.contains(dir));
+        let known = planner.image.brokers().get(&broker);
+        let succeeds = known.is_some_and(|b| b.epoch == request.previous_broker_epoch || has_directories(b));
         let is_live = !succeeds && broker != planner.config.id && self.has_session(now, planner.image, broker);
         let plan = planner.register_broker(request, at, is_live);
         if plan.response.error_code.is_none() {

@@ -7,6 +7,7 @@ use crate::partition::PartitionId;
 use crate::time::Instant;
 use crate::wire::api::assign_replicas_to_dirs as assign;
 use crate::wire::api::broker_heartbeat::BrokerHeartbeatRequest;
+use crate::wire::api::broker_registration::BrokerRegistrationRequest;
 use crate::wire::api::unregister_broker::UnregisterBrokerRequest;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ fn a_brokers_epoch_is_its_records_offset() {
 #[test]
 fn registrations_are_judged() {
     let mut c = Cluster::of(2);
-    let mut no = |change: &dyn Fn(&mut crate::wire::api::broker_registration::BrokerRegistrationRequest)| {
+    let mut no = |change: &dyn Fn(&mut BrokerRegistrationRequest)| {
         let mut request = Cluster::registration(3, 1, -1);
         change(&mut request);
         c.register(&request).error_code
@@ -48,7 +49,8 @@ fn registrations_are_judged() {
 fn a_live_broker_is_not_replaced_and_a_silent_one_is() {
     let mut c = Cluster::of(2);
     let epoch = c.broker(2).epoch;
-    assert_eq!(c.start(2, 2, -1).error_code, E::DUPLICATE_BROKER_REGISTRATION);
+    let stranger = BrokerRegistrationRequest { log_dirs: vec![dir(9)], ..Cluster::registration(2, 2, -1) };
+    assert_eq!(c.register(&stranger).error_code, E::DUPLICATE_BROKER_REGISTRATION);
     // The same process may say it again: it keeps its epoch, and is not fenced.
     let again = c.start(2, 1, epoch);
     assert_eq!((again.error_code, again.broker_epoch, c.broker(2).is_fenced), (E::NONE, epoch, false));
@@ -57,6 +59,10 @@ fn a_live_broker_is_not_replaced_and_a_silent_one_is() {
     assert!(next.error_code.is_none() && next.broker_epoch > epoch);
     assert!(c.broker(2).is_fenced);
     assert_eq!(c.heartbeat(&BrokerHeartbeatRequest { broker_epoch: epoch, ..c.well(2) }).error_code, E::STALE_BROKER_EPOCH);
+    // So has who presents one of them, though it died before the last epoch was on its disk.
+    c.beat(2);
+    assert!(!c.broker(2).is_fenced);
+    assert_eq!((c.start(2, 3, epoch).error_code, c.broker(2).is_fenced), (E::NONE, true));
 }
 
 #[test]
