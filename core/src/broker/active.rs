@@ -192,19 +192,9 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, RecoveredNode};
     use super::*;
-    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
-    use crate::id::Uuid;
     use crate::time::Now;
     use crate::wire::api::create_topics::CreateTopicsResponse;
-
-    fn broker() -> Broker {
-        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
-        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
-        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
-        Broker::new(Config::new(config), 7, RecoveredNode::default())
-    }
 
     /// A client waits for what this controller proposes, and then it leads no more.
     fn leads_for_a_while(broker: &mut Broker, proposal: u64) {
@@ -223,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_proposal_is_waited_for_as_long_after_the_leadership_in_which_it_was_made() {
-        let mut broker = broker();
+        let mut broker = Broker::for_tests();
         leads_for_a_while(&mut broker, 0);
         assert_eq!(doubts_after(&mut broker, Duration::from_secs(8)), [0]);
         leads_for_a_while(&mut broker, 1);

@@ -190,10 +190,8 @@ impl Broker {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{Config, RecoveredNode};
     use super::*;
     use crate::config::broker::Durability;
-    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
     use crate::id::{LeaderEpoch, Offset, PartitionIndex};
     use crate::log::{Log, Recovered};
     use crate::partition::Role;
@@ -205,10 +203,7 @@ pub(super) mod tests {
 
     /// Broker 1 leads a partition, and has asked that broker 2 may join.
     pub(in super::super) fn asking() -> Broker {
-        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
-        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
-        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
-        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let mut broker = Broker::for_tests();
         let config = broker.config.broker.topic_defaults().into();
         broker.create_partition(&"t".into(), T, &config);
         let [me, other] = [1, 2].map(BrokerId);

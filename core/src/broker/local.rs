@@ -409,17 +409,11 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, RecoveredNode};
     use super::*;
-    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
-    use crate::id::BrokerId;
 
     #[test]
     fn a_topic_is_known_by_its_name_until_its_last_replica_has_moved_away() {
-        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
-        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
-        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
-        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let mut broker = Broker::for_tests();
         let (topic, name): (Uuid, Arc<str>) = (Uuid([9; 16]), "t".into());
         let config = Arc::new(broker.config.broker.topic_defaults());
         let ids = [0, 1].map(|index| PartitionId { topic, index: PartitionIndex(index) });

@@ -601,3 +601,14 @@ impl Broker {
         self.dirs.get(usize::from(dir.0)).and_then(|d| d.offline.as_deref())
     }
 }
+
+#[cfg(test)]
+impl Broker {
+    /// Broker 1, which has one directory and has found nothing there.
+    fn for_tests() -> Self {
+        let endpoint = crate::config::Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dir = crate::config::LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
+        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], crate::config::Properties::new());
+        Self::new(Config::new(config.expect("valid")), 7, RecoveredNode::default())
+    }
+}

@@ -384,9 +384,7 @@ fn next_epoch(epoch: i32) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, RecoveredNode};
     use super::*;
-    use crate::config::{BrokerConfig, Endpoint, LogDir, Properties};
     use crate::id::PartitionIndex;
     use crate::log::Recovered;
     use crate::partition::Role;
@@ -400,10 +398,7 @@ mod tests {
 
     /// A broker with two partitions that follow a leader of whom it knows no address, so that each attempt to fetch ends in a rest.
     fn followers() -> (Broker, [PartitionId; 2]) {
-        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
-        let dir = LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
-        let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], Properties::new()).expect("valid");
-        let mut broker = Broker::new(Config::new(config), 7, RecoveredNode::default());
+        let mut broker = Broker::for_tests();
         let topic_config = Arc::new(broker.config.broker.topic_defaults());
         let ids = [0, 1].map(|index| PartitionId { topic: Uuid([9; 16]), index: PartitionIndex(index) });
         for id in ids {
