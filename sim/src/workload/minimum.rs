@@ -31,8 +31,8 @@ impl Minimum {
     /// Changes one about that often.
     #[must_use]
     pub fn new(plan: &Plan, every: Duration, book: Book) -> Self {
-        // Where a node may lose what it had acknowledged, or its copy rots, that is to be on another one.
-        let least = if plan.loses_a_copy() || plan.rots() { 2 } else { 1 };
+        // Where a node may lose what it had acknowledged, that is to be on another one.
+        let least = if plan.loses_a_copy() { 2 } else { 1 };
         let topics = plan.topics.iter().enumerate().map(|(at, knobs)| (format!("t{at}"), least..=knobs.replication.max(least)));
         let (topics, next) = (topics.collect(), Instant::default().after(every));
         Self { topics, every, book, rng: rng::stream(plan.seed, "minimum in sync"), next }
