@@ -57,6 +57,8 @@ mutants! {
     TimeIndexStale = "time-index-stale",
     /// A bumped producer epoch goes on with the old sequence (KIP-360).
     EpochBumpKeepsSeq = "epoch-bump-keeps-seq",
+    /// A producer counts only what is in flight: it sends so much behind a batch in doubt that brokers no longer know that one again.
+    SpanUnbounded = "span-unbounded",
     /// A vote is given before it is durable, and so perhaps twice in an epoch (KIP-595).
     VoteForgotten = "vote-forgotten",
     /// A leader that restarts goes on leading its epoch, though it lost the log's unsynced tail (KAFKA-10527).

@@ -86,7 +86,7 @@ impl Log {
 pub(crate) struct Fake {
     up: BTreeSet<i32>,
     pub(crate) logs: BTreeMap<TopicPartition, Log>,
-    /// What to answer to the next produced batches instead of appending them.
+    /// What to answer to the next produced batches instead of appending them; `NOT_ENOUGH_REPLICAS_AFTER_APPEND`: after they are appended.
     pub(crate) refuse: VecDeque<ErrorCode>,
     /// APIs left out of what the brokers say they speak, or cut to a highest version.
     pub(crate) highest: BTreeMap<ApiKey, i16>,
@@ -224,10 +224,14 @@ impl Fake {
                 let mut error_code = self.leads(broker, &part);
                 let mut base_offset = Offset(-1);
                 if error_code == ErrorCode::NONE {
-                    (error_code, base_offset) = match self.refuse.pop_front() {
-                        Some(error) if error != ErrorCode::NONE => (error, Offset(-1)),
-                        Some(_) | None => self.logs.get_mut(&part).expect("it leads it").append(&batch),
+                    let refused = self.refuse.pop_front().filter(|error| *error != ErrorCode::NONE);
+                    (error_code, base_offset) = match refused {
+                        Some(error) if error != ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => (error, Offset(-1)),
+                        _ => self.logs.get_mut(&part).expect("it leads it").append(&batch),
                     };
+                    if let Some(error) = refused.filter(|_| error_code == ErrorCode::NONE) {
+                        (error_code, base_offset) = (error, Offset(-1));
+                    }
                 }
                 partition_responses.push(PartitionProduceResponse { index: data.index, error_code, base_offset, ..Default::default() });
             }

@@ -27,7 +27,8 @@ use place::Chooser;
 pub use queue::Token;
 use queue::{BatchNo, Linger, Pending, Queue, Shape};
 
-/// Requests in flight to one broker, as many as a broker remembers batches of one producer (`max.in.flight.requests.per.connection`).
+/// Requests in flight to one broker (`max.in.flight.requests.per.connection`), and batches from the oldest unsettled one of a partition to the
+/// newest that was sent: as many as a broker remembers of one producer.
 const IN_FLIGHT_MAX: usize = 5;
 
 /// Who must have a record before it counts as written.

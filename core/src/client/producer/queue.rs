@@ -63,8 +63,8 @@ pub(super) struct Pending {
     opened: Instant,
     body: Body,
     state: State,
-    /// Whether a sequence was given to it.
-    numbered: bool,
+    /// How many batches were given a sequence under this identity before it; `None`: it was given none.
+    numbered: Option<usize>,
 }
 
 /// When a batch is full, and how the batch is made.
@@ -84,6 +84,8 @@ pub(super) struct Queue {
     line: Line,
     /// The next batch's first sequence.
     next: Sequence,
+    /// How many batches were given a sequence under this identity.
+    count: usize,
     /// Whether a broker has acknowledged a batch of this identity. Until then it takes any sequence for the first one, so that a second batch
     /// could be taken where the first was refused: nothing may overlap.
     known: bool,
@@ -93,7 +95,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self { batches: VecDeque::new(), line: None, next: Sequence(0), known: false, broken: false }
+        Self { batches: VecDeque::new(), line: None, next: Sequence(0), count: 0, known: false, broken: false }
     }
 
     /// Whether a record fits the batch that is open.
@@ -126,7 +128,7 @@ impl Queue {
                 opened: now,
                 body,
                 state,
-                numbered: false,
+                numbered: None,
             };
             self.batches.push_back(batch);
         }
@@ -165,8 +167,16 @@ impl Queue {
     /// The position of the batch to send next, if its time has come. `overlap`: whether others may be in flight before it.
     pub(super) fn candidate(&self, now: Instant, linger: Linger, overlap: bool) -> Option<usize> {
         let at = self.batches.iter().position(|batch| !matches!(batch.state, State::InFlight(_)))?;
-        let may = !self.broken && (at == 0 || (overlap && self.known));
+        let may = !self.broken && (at == 0 || (overlap && self.known && self.is_remembered_beside(at)));
         (may && self.due(at, linger) <= now).then_some(at)
+    }
+
+    /// Whether a broker that takes the batch at a position still knows the oldest one that is not settled. Its answer may be lost, and whoever
+    /// repeats it later than that gets it refused, or written twice.
+    fn is_remembered_beside(&self, at: usize) -> bool {
+        let oldest = self.batches[0].numbered.unwrap_or(self.count);
+        let span = self.batches[at].numbered.unwrap_or(self.count) - oldest;
+        mutant!(SpanUnbounded) || span < super::IN_FLIGHT_MAX
     }
 
     /// Whether everything in flight is on `conn`. Elsewhere it might yet fail, while what follows would be taken here.
@@ -208,12 +218,12 @@ impl Queue {
 
     /// Whether the next batch may be given a sequence under `line`: not while others are under way that were numbered under another.
     pub(super) fn may_number(&self, at: usize, line: Line) -> bool {
-        self.batches[at].numbered || self.line == line || !self.batches.iter().any(|batch| batch.numbered)
+        self.batches[at].numbered.is_some() || self.line == line || !self.batches.iter().any(|batch| batch.numbered.is_some())
     }
 
     /// Takes the batch at a position for sending on `conn`.
     pub(super) fn send(&mut self, at: usize, conn: ConnId, line: Line) -> (BatchNo, Batch) {
-        if !self.batches[at].numbered {
+        if self.batches[at].numbered.is_none() {
             self.number(at, line);
         }
         let batch = &mut self.batches[at];
@@ -224,19 +234,20 @@ impl Queue {
     fn number(&mut self, at: usize, line: Line) {
         let Some((id, epoch)) = line else { return };
         if self.line != line {
-            assert!(!self.batches.iter().any(|batch| batch.numbered), "two identities under way for one partition");
+            assert!(!self.batches.iter().any(|batch| batch.numbered.is_some()), "two identities under way for one partition");
             self.line = line;
             self.restart();
         }
         let sequence = self.next;
         let batch = &mut self.batches[at];
-        batch.identify(Identity { id, epoch, sequence });
+        batch.identify(Identity { id, epoch, sequence }, self.count);
         self.next = sequence.plus(batch.records());
+        self.count += 1;
     }
 
     /// A new identity counts from zero (KIP-360).
     fn restart(&mut self) {
-        self.known = false;
+        (self.known, self.count) = (false, 0);
         if !mutant!(EpochBumpKeepsSeq) {
             self.next = Sequence(0);
         }
@@ -317,7 +328,7 @@ impl Queue {
         (self.broken, self.line) = (false, Some(line));
         self.restart();
         for at in 0..self.batches.len() {
-            if std::mem::take(&mut self.batches[at].numbered) {
+            if self.batches[at].numbered.take().is_some() {
                 self.number(at, Some(line));
             }
         }
@@ -343,8 +354,8 @@ impl Pending {
         closed
     }
 
-    fn identify(&mut self, identity: Identity) {
-        self.numbered = true;
+    fn identify(&mut self, identity: Identity, ordinal: usize) {
+        self.numbered = Some(ordinal);
         self.body = Body::Closed(match &mut self.body {
             Body::Closed(batch) => reidentify(batch, identity),
             Body::Open(builder) => std::mem::replace(builder, BatchBuilder::new(Compression::None, None)).finish(identity),

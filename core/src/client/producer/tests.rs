@@ -309,6 +309,26 @@ fn no_more_than_five_requests_are_in_flight() {
 }
 
 #[test]
+fn nothing_is_sent_so_far_behind_a_batch_in_doubt_that_a_broker_forgets_it() {
+    const NO: ErrorCode = ErrorCode::NOT_ENOUGH_REPLICAS;
+    const DOUBT: ErrorCode = ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+    let mut config = config(1);
+    (config.linger, config.batch_size) = (Duration::ZERO, 1);
+    let mut world = world(config, Fake::new(1, &[("t", 1)]));
+    world.app(record(0, "t", None, "0"));
+    flush(&mut world, 1000);
+    // The first four are in doubt, the fifth is acknowledged; one of the four is then refused, so that it is asked for later than the others.
+    world.cluster.refuse.extend([DOUBT, DOUBT, DOUBT, DOUBT, ErrorCode::NONE, NO, NO, NO, NO]);
+    for i in 1..30 {
+        world.app(record(i, "t", None, &i.to_string()));
+    }
+    flush(&mut world, 10_000);
+    let expected: Vec<String> = (0..30).map(|i| i.to_string()).collect();
+    assert_eq!(world.cluster.values("t", 0), expected);
+    assert!(told(&world).values().all(Result::is_ok));
+}
+
+#[test]
 fn an_old_broker_is_spoken_to_in_its_language() {
     let mut world = world(config(1), Fake::new(1, &[("t", 1)]));
     world.cluster.highest.extend([(ApiKey::Produce, 3), (ApiKey::Metadata, 4), (ApiKey::InitProducerId, 0)]);
@@ -346,6 +366,11 @@ fn sticky_rules_use_all_partitions_and_few_at_a_time() {
     }
 }
 
+/// A broker's answer to a batch while its partition has too few replicas now and then.
+fn answer() -> impl Strategy<Value = ErrorCode> {
+    prop::sample::select(vec![ErrorCode::NONE, ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -356,11 +381,13 @@ proptest! {
         lost_request in 0..150u32, lost_answer in 0..150u32, slow in 0..200u32,
         batch_size in prop::sample::select(vec![1usize, 100, 300, 16_384]),
         elections in prop::collection::vec((0..60u64, 1..4i32), 0..4),
+        answers in prop::collection::vec(answer(), 0..60),
     ) {
         let mut config = config(3);
         (config.batch_size, config.linger) = (batch_size, Duration::from_millis(2));
         let mut world = World::new(vec![Producer::new(config, seed)], Fake::new(3, &[("t", 2)]), seed);
         world.faults = Faults { lost_request, lost_answer, slow };
+        world.cluster.refuse.extend(answers);
         for i in 0..60_u64 {
             world.app(record(i, "t", Some((i % 2) as i32), &i.to_string()));
             world.run(i % 5);
