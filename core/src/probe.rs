@@ -84,6 +84,10 @@ mutants! {
     FormerLifeLeads = "former-life-leads",
     /// A broker that lost records and is stopped cleanly before it has registered, then counts as one that lost nothing (KIP-966).
     LossForgotten = "loss-forgotten",
+    /// A damaged copy is given up though the minimum needs it while another replica is on its way back.
+    GivenUpInNeed = "given-up-in-need",
+    /// A damaged log that was given up follows in the new epoch until the answer that grants it, and is emptied then.
+    GivenUpFollows = "given-up-follows",
     /// A fenced or stopping broker joins an ISR (KIP-841).
     FencedInIsr = "fenced-in-isr",
     /// A preferred leader, or the end of a move, takes a replica that is not in sync (KIP-455).

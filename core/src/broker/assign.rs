@@ -7,6 +7,7 @@
 //!
 //! The last copy is never given up: neither is it told here, nor granted by a controller who knows better. What is bad in it cannot be read; the rest can.
 //! So a log that can be opened plays its role until that is granted: whoever was to lead instead may be gone by then.
+//! Nor is a copy given up that the minimum needs, while another replica is not in sync anyway: one after the other. It counts as a follower meanwhile.
 //! Of the others one must be there to lead: one that is away may come back without what it had (KIP-966), and then this copy was the last.
 
 use super::boot::{METADATA, Phase};
@@ -17,14 +18,16 @@ use crate::controller::{directory, image};
 use crate::error::ErrorCode;
 use crate::id::{Offset, Uuid};
 use crate::partition::{Damage, Loss, PartitionId, Role, Shape};
-use crate::probe;
 use crate::wire::Response;
 use crate::wire::api::assign_replicas_to_dirs::{AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData};
+use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What came to nothing is told again after so long.
 const RETRY: Duration = Duration::from_millis(500);
+/// The leadership of a damaged log that is needed is offered to another replica again after so long: that one may have found itself damaged as well.
+const OFFER_AGAIN: Duration = Duration::from_secs(10);
 /// So many replicas are told of at a time (Kafka's `AssignmentsManager`).
 const REPLICAS_MAX: usize = 2250;
 
@@ -33,6 +36,8 @@ const REPLICAS_MAX: usize = 2250;
 pub(super) struct Assigning {
     waiting: BTreeSet<PartitionId>,
     sent: BTreeMap<PartitionId, Uuid>,
+    /// Damaged logs that the minimum needs, whose leadership was offered to another replica.
+    offered: BTreeSet<PartitionId>,
 }
 
 impl Broker {
@@ -52,7 +57,11 @@ impl Broker {
         let lies = self.config.broker.dirs().find(|(dir, _)| *dir == partition.dir).map(|(_, dir)| dir.id)?;
         match &partition.role {
             // Even where that is told already: what counts is that it was heard since.
-            Role::Leader(_) | Role::Follower(_) if partition.holds_damage() && decided.can_spare(me, self.image().brokers()) => {
+            Role::Leader(_) | Role::Follower(_)
+                if partition.holds_damage()
+                    && decided.can_spare(me, self.image().brokers())
+                    && (!self.is_needed(id) || self.is_to_offer(id)) =>
+            {
                 Some(directory::LOST)
             }
             Role::Opening | Role::Offline { loss: Loss::Room, .. } => None,
@@ -62,6 +71,24 @@ impl Broker {
                 (lies != told && lies != Uuid::ZERO).then_some(lies)
             }
         }
+    }
+
+    /// Whether records could not be acknowledged without this replica, while another one is on its way back. It is given up after that.
+    fn is_needed(&self, id: PartitionId) -> bool {
+        let Some((decided, partition)) = self.decided(id).zip(self.partitions.get(&id)) else { return false };
+        let min = usize::try_from(partition.config.min_insync_replicas).unwrap_or(usize::MAX);
+        decided.needs(self.config.broker.id, min) && !mutant!(GivenUpInNeed)
+    }
+
+    /// Whether another replica is to be asked to lead what this one is needed for.
+    fn is_to_offer(&self, id: PartitionId) -> bool {
+        self.partitions.get(&id).is_some_and(|p| matches!(p.role, Role::Leader(_))) && !self.assigning.offered.contains(&id)
+    }
+
+    /// Offers leadership again, where it came back.
+    pub(super) fn offer_again(&mut self, id: PartitionId) {
+        self.assigning.offered.remove(&id);
+        self.look_at_place(id);
     }
 
     /// Tells what waits, one request at a time.
@@ -87,6 +114,11 @@ impl Broker {
             dirs.into_iter().map(|(id, topics)| DirectoryData { id, topics: topics.into_iter().map(of_topic).collect() }).collect();
         let request = AssignReplicasToDirsRequest { broker_id: self.config.broker.id, broker_epoch, directories };
         if self.call_controller(Lane::Control, request.into(), Asker::Places) {
+            let offered = told.iter().filter(|(id, dir)| **dir == directory::LOST && self.is_needed(**id) && self.is_to_offer(**id));
+            for id in offered.map(|(id, _)| *id).collect::<Vec<_>>() {
+                self.assigning.offered.insert(id);
+                self.timer(OFFER_AGAIN, Timer::Offer(id));
+            }
             self.assigning.sent = told;
         } else {
             self.assigning.waiting.extend(told.into_keys());
@@ -122,12 +154,16 @@ impl Broker {
     pub(super) fn found_damaged(&mut self, id: PartitionId, at: Offset, why: &str) {
         let me = self.config.broker.id;
         let is_last = self.decided(id).is_none_or(|decided| !decided.can_spare(me, self.image().brokers()));
+        let is_needed = self.is_needed(id);
         let Some(partition) = self.partitions.get_mut(&id).filter(|p| id != METADATA && p.open_log().is_some()) else { return };
         let damage = Damage { at, is_last };
         if partition.damage.replace(damage) != Some(damage) {
             let fate = if is_last {
                 probe!("the last copy of a log is found damaged");
                 "No other live replica has all of it, so it stays in use"
+            } else if is_needed {
+                probe!("a log that the minimum needs is found damaged");
+                "It stays in use, as a follower, until another replica is in sync, and is then filled anew"
             } else {
                 probe!("a log is found damaged while it is in use");
                 "It is to be filled anew from another replica"
@@ -139,7 +175,7 @@ impl Broker {
     }
 
     /// The controller counts on this replica no longer.
-    fn given_up(&mut self, id: PartitionId) {
+    pub(super) fn given_up(&mut self, id: PartitionId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         match (&mut partition.role, partition.damage) {
             (Role::Offline { loss, .. }, _) if *loss == Loss::Log => *loss = Loss::Given,

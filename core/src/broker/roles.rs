@@ -4,7 +4,7 @@ use super::boot::METADATA;
 use super::checkpoints::Which;
 use super::io::Level;
 use super::{Broker, Token};
-use crate::controller::image;
+use crate::controller::{directory, image};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, LeaderEpoch, Offset};
 use crate::log::{Log, Recovered};
@@ -59,6 +59,10 @@ impl Broker {
             decided.leader = None;
         }
         let Some(partition) = self.partitions.get(&id) else { return };
+        if decided.directory(me) == Some(directory::LOST) && partition.holds_damage() && !mutant!(GivenUpFollows) {
+            // Before the answer that says so. Did it follow with the log that is to be emptied, it would count as in sync.
+            return self.given_up(id);
+        }
         let leads = decided.leader == Some(me);
         match &partition.role {
             Role::Offline { loss: Loss::Given, .. } => self.fill_anew(id, &decided),

@@ -24,6 +24,8 @@ pub enum Election {
     Preferred,
     /// The leader stays if it is eligible, else another one is elected.
     Online,
+    /// Another one takes over if one is eligible, else the leader stays.
+    Another,
     /// As online; where nobody is eligible, any live replica leads, and records may be lost.
     Unclean,
 }
@@ -170,8 +172,13 @@ fn elect(partition: &Partition, next: &mut Partition, election: Election, emptie
         }
         return;
     }
-    let clean = preferred.filter(is_valid).or_else(|| partition.leader.as_ref().filter(is_valid));
-    let clean = clean.or_else(|| next.replicas.iter().find(is_valid)).copied();
+    let stays = partition.leader.as_ref().filter(is_valid);
+    let another = || next.replicas.iter().find(|id| is_valid(id) && Some(**id) != partition.leader);
+    let clean = match election {
+        Election::Another => another().or(stays),
+        Election::Preferred | Election::Online | Election::Unclean => preferred.filter(is_valid).or(stays).or_else(another),
+    };
+    let clean = clean.copied();
     if let Some(leader) = clean {
         if next.isr.is_empty() {
             probe!("a leader is elected from the ELR");

@@ -2,17 +2,17 @@
 //!
 //! Source: Kafka's `ReplicationControlManager.handleAssignReplicasToDirs`.
 
-use super::change::Target;
+use super::change::{Election, Target};
 use super::draft::{Draft, directory};
 use super::plan::{Plan, Planner};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, Uuid};
-use crate::mutant;
 use crate::partition::PartitionId;
 use crate::wire::api::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, DirectoryData, DirectoryResult, PartitionData, PartitionResult, TopicData,
     TopicResult,
 };
+use crate::{mutant, probe};
 
 impl Planner<'_> {
     /// Plans where the broker's replicas lie. One that lies in a directory that failed leaves its ISR.
@@ -43,7 +43,7 @@ fn assign_topic(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, topic: &Topi
 }
 
 fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -> Result<(), ErrorCode> {
-    let election = draft.election(id.topic);
+    let (election, min) = (draft.election(id.topic), draft.min_isr(id.topic));
     let partition = draft.partition(id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     if !partition.replicas.contains(&broker) {
         return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
@@ -54,8 +54,16 @@ fn assign(draft: &mut Draft<'_>, broker: BrokerId, dir: Uuid, id: PartitionId) -
         if !partition.can_spare(broker, draft.image().brokers()) {
             return Err(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE);
         }
-        let target = Target { moved: Some((broker, dir)), lost: Some(broker), election, ..Target::of(partition) };
-        draft.change(id, target.without(broker));
+        // As a follower it goes on counting for the minimum, and what is bad in it is read from another one. It decides so itself: a log that cannot
+        // even be opened is given up.
+        let is_needed = partition.leader == Some(broker) && partition.needs(broker, min) && !mutant!(GivenUpInNeed);
+        let led_by_another = Target { election: Election::Another, ..Target::of(partition) };
+        let given_up = Target { moved: Some((broker, dir)), lost: Some(broker), election, ..Target::of(partition) }.without(broker);
+        if is_needed && draft.change(id, led_by_another) {
+            probe!("a damaged log that the minimum needs is led by another replica");
+            return Err(ErrorCode::NOT_ENOUGH_REPLICAS);
+        }
+        draft.change(id, given_up);
         return Ok(());
     }
     // Its log lies on another disk because the broker has no longer the one where it was: so it is a new log. A disk that is found again later may hold

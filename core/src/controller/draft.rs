@@ -116,6 +116,11 @@ impl<'a> Draft<'a> {
         new_directory(self.broker(broker))
     }
 
+    /// `min.insync.replicas` of a topic, as configured.
+    pub(super) fn min_isr(&mut self, topic: Uuid) -> usize {
+        self.rules_of(topic).min_isr
+    }
+
     fn rules_of(&mut self, topic: Uuid) -> TopicRules {
         if let Some(known) = self.rules.get(&topic) {
             return *known;

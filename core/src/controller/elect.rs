@@ -46,7 +46,9 @@ fn elect(draft: &mut Draft<'_>, topic: &str, index: PartitionIndex, election: El
     let (preferred, leader) = (partition.replicas.first().copied(), partition.leader);
     let (is_needed, refusal) = match election {
         Election::Preferred => (leader != preferred, Refusal::plain(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE)),
-        Election::Online | Election::Unclean => (leader.is_none(), Refusal::plain(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE)),
+        Election::Online | Election::Another | Election::Unclean => {
+            (leader.is_none(), Refusal::plain(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE))
+        }
     };
     if !is_needed {
         return Err(Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, "Leader election not needed for topic partition."));
@@ -56,7 +58,7 @@ fn elect(draft: &mut Draft<'_>, topic: &str, index: PartitionIndex, election: El
     let elected = draft.partition(id).and_then(|partition| partition.leader);
     let is_done = match election {
         Election::Preferred => elected == preferred,
-        Election::Online | Election::Unclean => elected.is_some(),
+        Election::Online | Election::Another | Election::Unclean => elected.is_some(),
     };
     if is_done { Ok(()) } else { Err(refusal) }
 }

@@ -77,6 +77,13 @@ impl Partition {
         self.isr.iter().chain(&self.elr).any(|member| *member != broker && can_lead(member))
     }
 
+    /// Whether records could not be acknowledged without the replica on `broker`, while another one is on its way back already. `min`: what is
+    /// configured, as in [`Self::min_isr`].
+    #[must_use]
+    pub fn needs(&self, broker: BrokerId, min: usize) -> bool {
+        self.isr.contains(&broker) && self.isr.len() == self.min_isr(min) && self.isr.len() < self.replicas.len()
+    }
+
     /// Whether replicas are on their way in or out.
     #[must_use]
     pub fn is_moving(&self) -> bool {

@@ -214,6 +214,28 @@ fn a_leader_whose_log_rots_gives_up_and_is_filled_anew() {
 }
 
 #[test]
+fn a_damaged_log_that_the_minimum_needs_is_given_up_when_another_one_is_back() {
+    let mut trio = Trio::new(&[]);
+    trio.create("t", 3, &[("min.insync.replicas", "2")]);
+    assert_eq!(trio.produce("t", 8, -1), E::NONE);
+    let (leader, followers) = (trio.leader("t"), trio.followers("t"));
+    let (away, other) = (followers[0], followers[1]);
+    trio.kill(away);
+    trio.pass(Duration::from_secs(40));
+    trio.rot(leader, "t", 3, false);
+    trio.pass(Duration::from_secs(20));
+    assert!(says(&trio, leader, "as a follower, until another replica is in sync"), "{:?}", trio.notes);
+    assert_eq!(trio.leader("t"), other);
+    assert_eq!(trio.produce("t", 2, -1), E::NONE);
+    assert!(!says(&trio, leader, "filled anew from its leader"), "{:?}", trio.notes);
+    trio.start(away);
+    trio.pass(Duration::from_secs(30));
+    assert!(says(&trio, leader, "filled anew from its leader"), "{:?}", trio.notes);
+    assert_filled(&trio, leader, 10);
+    assert_filled(&trio, away, 10);
+}
+
+#[test]
 fn a_batch_whose_offset_rots_is_found_by_the_scrub() {
     for to in [0, 3, 6] {
         let mut trio = with_records(&[], 8);

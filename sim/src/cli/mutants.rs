@@ -55,7 +55,9 @@ fn nodes_of(mutant: Mutant) -> u32 {
         | M::UncleanKeepsIsr
         | M::FencedInIsr
         | M::FormerLifeLeads
-        | M::LossForgotten => 3,
+        | M::LossForgotten
+        | M::GivenUpInNeed
+        | M::GivenUpFollows => 3,
         M::PreferredNotInIsr | M::TruncToHw | M::EpochUnknownFallback | M::EpochCacheNotCut | M::FetchWithoutEpoch => 3,
         M::DivergingMovesLeo | M::HwCommittedIsr | M::HwStuckAfterShrink | M::IsrJoinBelowEpochStart | M::AckMinIsrOnly => 3,
         M::SpanUnbounded => 3,

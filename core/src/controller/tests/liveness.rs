@@ -306,6 +306,23 @@ fn whoever_gives_up_its_log_is_asked_anew_under_another_leader_epoch() {
     assert_eq!(c.partition(t).leader_epoch, after.leader_epoch);
 }
 
+/// Seed 308 of three nodes: two brokers found damage one after the other, and nothing was acknowledged until one of them was filled.
+#[test]
+fn a_log_that_the_minimum_needs_is_led_by_another_one_and_not_given_up() {
+    let mut c = Cluster::of(3);
+    let t = c.topic("t", &[1, 2, 3], &[("min.insync.replicas", "2")]);
+    // All are in sync: one may go.
+    assert_eq!(told(&mut c, 3, t, directory::LOST), E::NONE);
+    assert_eq!(c.state(t), (Some(1), vec![1, 2], vec![]));
+    let before = c.partition(t).leader_epoch;
+    assert_eq!(told(&mut c, 1, t, directory::LOST), E::NOT_ENOUGH_REPLICAS);
+    assert_eq!(c.state(t), (Some(2), vec![1, 2], vec![]));
+    assert_eq!(c.partition(t).leader_epoch, LeaderEpoch(before.0 + 1));
+    // A follower says so only where its log cannot be opened: it does not count then, whatever the ISR says.
+    assert_eq!(told(&mut c, 1, t, directory::LOST), E::NONE);
+    assert_eq!(c.state(t), (Some(2), vec![2], vec![]));
+}
+
 /// Seed 803 of three nodes: the other one had been killed without its records synced, and came back as one that may have lost them.
 #[test]
 fn a_log_is_given_up_only_where_another_one_can_lead() {
