@@ -198,6 +198,13 @@ impl Plan {
         self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Rot { .. }))
     }
 
+    /// Whether copies may be gone, or bad, that are then filled anew.
+    #[must_use]
+    pub fn fills_anew(&self) -> bool {
+        let takes = |fault: &Fault| matches!(fault, Fault::FailReads(_) | Fault::Rot { .. } | Fault::Wipe { .. } | Fault::WipeVoter { .. });
+        self.nodes > 1 && self.faults.iter().any(|(_, fault)| takes(fault))
+    }
+
     /// Whether a node may lose what it has acknowledged, so that another one must have it.
     #[must_use]
     pub fn loses_a_copy(&self) -> bool {

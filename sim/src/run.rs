@@ -175,6 +175,7 @@ impl Runner {
     fn heal(&mut self) {
         self.healed = true;
         self.mesh.die_in_swaps(None);
+        let mut is_starting = Vec::new();
         for node in self.plan.nodes() {
             self.mesh.drift(node, 0);
             self.mesh.disarm(node);
@@ -182,9 +183,11 @@ impl Runner {
             self.mesh.node(node).disks().iter().for_each(|disk| disk.faults(|faults| *faults = Default::default()));
             let station = self.station(node);
             station.ledger.is_filled = false;
-            if station.ledger.wants_restart && self.mesh.node(node).broker().is_some() {
-                self.station(node).down = 100_000_000;
-                self.mesh.stop(node);
+            let wants_restart = station.ledger.wants_restart;
+            if wants_restart && self.mesh.node(node).broker().is_some() {
+                self.start_anew(node);
+            } else if wants_restart && !self.mesh.node(node).is_down() {
+                is_starting.push(node);
             }
         }
         // What is begun before all nodes are up need not end well.
@@ -192,8 +195,14 @@ impl Runner {
         let healed = self.mesh.now() + HEALED_AFTER;
         while self.step(healed) {}
         // Thousands of segments take their time to be closed, and to be looked at by the next life.
-        let limit = healed + UP_LIMIT;
+        let mut limit = healed + UP_LIMIT;
         while self.are_down() && self.step(limit) {}
+        if !is_starting.is_empty() && !self.are_down() {
+            // What its disk refused while it started is offline.
+            is_starting.into_iter().for_each(|node| self.start_anew(node));
+            limit = self.mesh.now() + UP_LIMIT;
+            while self.are_down() && self.step(limit) {}
+        }
         if self.are_down() {
             self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
         }
@@ -204,10 +213,39 @@ impl Runner {
         if self.is_stranded {
             return;
         }
+        self.fill_anew();
         let calm = self.mesh.now().max(healed);
         stage::calm([&self.book, &self.side], calm);
         let until = calm + CALM;
         while self.step(until) {}
+    }
+
+    /// Stops a node, so that it starts with disks that work.
+    fn start_anew(&mut self, node: u32) {
+        self.station(node).down = 100_000_000;
+        self.mesh.stop(node);
+    }
+
+    /// What was lost, or rots, is filled anew before all counts as healed: until then fewer may be in sync than a topic asks for. How much there is to fill
+    /// nobody bounds, and what it does not come to is told in the end.
+    fn fill_anew(&mut self) {
+        if !self.plan.fills_anew() {
+            return;
+        }
+        let brokers: Vec<u32> = self.plan.brokers().collect();
+        let mut until = self.mesh.now();
+        let (mut patience, mut progress) = (Patience::new(until, REPLICAS_LIMIT), self.mesh.oracle().progress());
+        let mut reached = progress.look(self.mesh.oracle());
+        while self.violations.is_empty() && self.is_damaged(&brokers) && until < patience.until(until, reached) {
+            until += stage::SECOND / 10;
+            while self.step(until) {}
+            reached = progress.look(self.mesh.oracle());
+        }
+    }
+
+    fn is_damaged(&mut self, brokers: &[u32]) -> bool {
+        let is_rotten = brokers.iter().any(|node| self.mesh.node(*node).disks().iter().any(Disk::is_rotten));
+        is_rotten || !self.mesh.oracle().incomplete(brokers).is_empty()
     }
 
     fn are_down(&self) -> bool {

@@ -110,21 +110,28 @@ impl Oracle {
     /// What is not yet as it must be in the end: everybody is in, in sync, and holds the same.
     #[must_use]
     pub fn unsettled(&self, brokers: &[u32]) -> Vec<String> {
+        let mut found = self.incomplete(brokers);
+        for topic in self.newest.1.topics() {
+            for (index, decided) in topic.partitions.iter().filter(|(_, decided)| is_complete(decided)) {
+                if let Err(what) = self.differs(PartitionId { topic: topic.id, index: *index }, &decided.replicas) {
+                    found.push(format!("{}-{index}: {what}", topic.name));
+                }
+            }
+        }
+        found
+    }
+
+    /// Who is not in, or not in sync.
+    #[must_use]
+    pub fn incomplete(&self, brokers: &[u32]) -> Vec<String> {
         let image = &self.newest.1;
         let mut found = Vec::new();
         for id in brokers.iter().map(|node| BrokerId(*node as i32)).filter(|id| !image.is_active(*id)) {
             found.push(format!("broker {id} is not in the cluster"));
         }
         for topic in image.topics() {
-            for (index, decided) in &topic.partitions {
-                let id = PartitionId { topic: topic.id, index: *index };
-                let is_full = decided.isr.iter().collect::<BTreeSet<_>>() == decided.replicas.iter().collect();
-                if decided.leader.is_none() || !is_full || decided.is_moving() || !decided.elr.is_empty() {
-                    found.push(format!("{}-{index} is {decided:?}", topic.name));
-                } else if let Err(what) = self.differs(id, &decided.replicas) {
-                    found.push(format!("{}-{index}: {what}", topic.name));
-                }
-            }
+            let partitions = topic.partitions.iter().filter(|(_, decided)| !is_complete(decided));
+            found.extend(partitions.map(|(index, decided)| format!("{}-{index} is {decided:?}", topic.name)));
         }
         found
     }
@@ -185,4 +192,10 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether everybody is in sync, somebody leads, and nobody moves.
+fn is_complete(decided: &Decided) -> bool {
+    let is_full = decided.isr.iter().collect::<BTreeSet<_>>() == decided.replicas.iter().collect();
+    decided.leader.is_some() && is_full && !decided.is_moving() && decided.elr.is_empty()
 }

@@ -39,7 +39,7 @@ enum Command {
         /// Write the history of the clients there, as JSON lines.
         #[arg(long)]
         history: Option<PathBuf>,
-        /// Print what the broker said to its operator.
+        /// Print the plan, what the brokers said to their operators, and what befell them.
         #[arg(long)]
         notes: bool,
     },
@@ -220,6 +220,7 @@ fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool) -> E
     let violations = ran.violations();
     if let Ok(outcome) = &ran.outcome {
         if notes {
+            println!("{:?}", Plan::general(seed).on(how.nodes));
             for (at, node, level, text) in &outcome.notes {
                 println!("{:10.6}s node {node} {level:?} {text}", *at as f64 / 1e9);
             }

@@ -179,6 +179,11 @@ impl Mesh {
         &self.notes
     }
 
+    /// What befell a node, for whoever reads a run: beside what its broker said of itself.
+    pub fn befell(&mut self, id: u32, text: String) {
+        self.notes.push((self.timeline.now(), id, Level::Info, text));
+    }
+
     /// Adds a node, not started.
     pub fn add_node(&mut self, id: u32, node: Node) {
         self.hosts.insert(
@@ -250,6 +255,7 @@ impl Mesh {
         let host = self.hosts.get_mut(&id).expect("a node of this mesh");
         host.node.start();
         host.tick = None;
+        self.befell(id, "starts".to_owned());
         self.trace.note(self.timeline.now(), id, "start", &());
         self.settle(id);
     }
@@ -261,6 +267,7 @@ impl Mesh {
             return;
         }
         host.crash_after = None;
+        self.befell(id, format!("dies{}", if power { " with its power" } else { "" }));
         self.look_at_last(id);
         self.hosts.get_mut(&id).expect("a node of this mesh").node.crash(power);
         self.counts.crashes += 1;

@@ -103,6 +103,13 @@ impl Disk {
         state.bites.rotten += 1;
     }
 
+    /// Whether a file still holds a bit that flipped.
+    #[must_use]
+    pub fn is_rotten(&self) -> bool {
+        let state = self.lock_state();
+        state.names.values().flatten().any(|ino| state.inodes[ino].is_rotten())
+    }
+
     fn alive(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.lock_state();
         if state.life != self.life {

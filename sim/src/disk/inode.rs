@@ -24,6 +24,8 @@ pub(super) struct Inode {
     /// Numbered in the order in which they were made.
     unsynced: Vec<(u64, Change)>,
     changes: u64,
+    /// Where a bit flipped last.
+    rotten: Option<u64>,
 }
 
 /// What a crash took from a file.
@@ -117,8 +119,14 @@ impl Inode {
         lost
     }
 
+    /// Whether it still holds a bit that flipped.
+    pub(super) fn is_rotten(&self) -> bool {
+        self.rotten.is_some_and(|at| at < self.size())
+    }
+
     /// One bit of the durable bytes flips.
     pub(super) fn rot(&mut self, at: u64) {
+        self.rotten = Some(at);
         for bytes in [&mut self.durable, &mut self.seen] {
             if let Some(byte) = bytes.get_mut(at as usize) {
                 *byte ^= 0x10;

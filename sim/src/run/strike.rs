@@ -20,6 +20,7 @@ impl Runner {
         if self.healed {
             return;
         }
+        self.mesh.befell(node, format!("fault {fault:?}"));
         let up = self.mesh.node(node).broker().is_some();
         let client = stage::some_client(&self.plan, &mut self.rng);
         match fault {

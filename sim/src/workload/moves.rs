@@ -22,6 +22,8 @@ pub struct Moves {
     /// The topics, with how many replicas each was made.
     topics: Vec<(String, usize)>,
     nodes: Vec<BrokerId>,
+    /// A partition is left with so many replicas at least.
+    least: usize,
     every: Duration,
     book: Book,
     rng: Rng,
@@ -37,13 +39,15 @@ impl Moves {
             plan.topics.iter().enumerate().map(|(at, knobs)| sized(&format_args!("t{at}"), knobs.replication)).collect();
         topics.push(sized(&sequence::TOPIC, plan.replication));
         topics.push(sized(&"__consumer_offsets", plan.replication));
-        let nodes = plan.brokers().map(|node| BrokerId(node as i32)).collect();
-        Self { topics, nodes, every, book, rng: rng::stream(plan.seed, "moves"), next: Instant::default().after(every) }
+        let nodes: Vec<BrokerId> = plan.brokers().map(|node| BrokerId(node as i32)).collect();
+        // Where the only copy may be the one that is gone, or rots.
+        let least = if plan.loses_a_copy() || plan.rots() { nodes.len().min(2) } else { 1 };
+        Self { topics, nodes, least, every, book, rng: rng::stream(plan.seed, "moves"), next: Instant::default().after(every) }
     }
 
     /// The new replicas of a topic that was made with so many: sometimes one more or less.
     fn replicas(&mut self, made: usize) -> Vec<BrokerId> {
-        let count = if self.rng.random_ratio(1, 5) { self.rng.random_range(1..=self.nodes.len()) } else { made };
+        let count = if self.rng.random_ratio(1, 5) { self.rng.random_range(self.least..=self.nodes.len()) } else { made };
         let mut all = self.nodes.clone();
         all.shuffle(&mut self.rng);
         all.truncate(count);
