@@ -312,8 +312,9 @@ impl Plan {
             faults = ambush::losing_one(faults, &mut rng::stream(self.seed, "loss"));
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
         }
-        // A broker that starts without one of its disks may have lost something, and leaves ISR and ELR: as with a full disk, there might be nobody left.
-        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
+        // In page-cache mode a broker that starts without one of its disks may have lost something, and leaves ISR and ELR: there might be nobody left.
+        let is_cached = self.durability == Durability::PageCache;
+        if is_cached && faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. } | Fault::Rot { .. })) {
             faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. }));
         }
         faults = fault::with_stalls(faults, &mut rng::stream(self.seed, "stalls"));

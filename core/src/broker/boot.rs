@@ -217,12 +217,13 @@ pub(super) fn is_of_cluster(body: &Request) -> bool {
 }
 
 /// The broker epoch that this process may present (KIP-966): of a broker that lost nothing when it ended. Under fsync no crash loses anything
-/// that counts; in page-cache mode only a clean end does not; and a damaged log has lost something in any case.
+/// that counts, and a directory that is missing now has it when it is back; in page-cache mode only a clean end of all directories loses nothing; and a
+/// damaged log has lost something in any case.
 pub(super) fn previous_epoch(config: &super::Config, saved: &BTreeMap<String, Bytes>, found: &RecoveredNode) -> Option<i64> {
     let text = String::from_utf8_lossy(saved.get(EPOCH_FILE)?).into_owned();
     let (epoch, durability) = text.trim().split_once(' ')?;
-    let is_clean = found.dirs.iter().all(|dir| dir.clean.is_some());
-    let is_whole = found.dirs.len() == config.broker.dirs.len() && found.dirs.iter().flat_map(|dir| &dir.logs).all(|log| log.state.is_ok());
+    let is_clean = found.dirs.len() == config.broker.dirs.len() && found.dirs.iter().all(|dir| dir.clean.is_some());
+    let is_whole = found.dirs.iter().flat_map(|dir| &dir.logs).all(|log| log.state.is_ok());
     let is_safe = durability == format!("{:?}", Durability::Fsync) || is_clean;
     (is_safe && is_whole).then(|| epoch.parse().ok()).flatten()
 }
@@ -236,5 +237,47 @@ fn metadata_config(broker: &BrokerConfig, log: &MetadataLog) -> TopicConfig {
         segment_bytes: log.segment_bytes,
         segment_ms: log.segment_ms,
         ..broker.topic_defaults()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Endpoint, LogDir, Properties};
+    use crate::id::{BrokerId, DirId, LogId};
+    use crate::log::{FoundDir, FoundLog};
+    use crate::store::StoreFault;
+
+    const DAMAGE: fn() -> StoreFault = || StoreFault::Damaged { at: Offset::ZERO, why: String::new() };
+
+    /// What a broker of two directories may present that has found these, each closed cleanly or not, and its log in the first one open or not.
+    fn presents(durability: Durability, found: &[bool], is_open: bool) -> Option<i64> {
+        let endpoint = Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
+        let dirs = (1..=2).map(|n| LogDir { path: format!("/data{n}"), id: Uuid([n; 16]) }).collect();
+        let broker = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], dirs, Properties::new()).expect("valid");
+        let dirs = (0..).zip(found).map(|(n, is_clean)| {
+            let log = FoundLog { log: LogId(1), name: "t-0".to_owned(), topic: Uuid([9; 16]), state: Err(DAMAGE()) };
+            let logs = (n == 0 && !is_open).then_some(log).into_iter().collect();
+            FoundDir { dir: DirId(n), id: Uuid([n as u8 + 1; 16]), clean: is_clean.then(Bytes::new), logs, saved: BTreeMap::new() }
+        });
+        let found = RecoveredNode { dirs: dirs.collect(), offline: Vec::new() };
+        let saved = BTreeMap::from([(EPOCH_FILE.to_owned(), Bytes::from(format!("5 {durability:?}\n")))]);
+        previous_epoch(&super::super::Config::new(broker), &saved, &found)
+    }
+
+    #[test]
+    fn under_fsync_only_damage_is_a_loss() {
+        for found in [&[true, true][..], &[false, false], &[true], &[false]] {
+            assert_eq!(presents(Durability::Fsync, found, true), Some(5), "{found:?}");
+            assert_eq!(presents(Durability::Fsync, found, false), None, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn in_page_cache_mode_a_clean_end_of_all_directories_is_needed() {
+        assert_eq!(presents(Durability::PageCache, &[true, true], true), Some(5));
+        for found in [&[true, false][..], &[true], &[false, false]] {
+            assert_eq!(presents(Durability::PageCache, found, true), None, "{found:?}");
+        }
     }
 }

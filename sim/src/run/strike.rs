@@ -273,18 +273,23 @@ impl Runner {
         Some(self.some_node()).filter(|other| *other != node)
     }
 
+    /// Whether a broker that starts without one of its two disks may have lost something, and leaves ISR and ELR (KIP-966).
+    fn loses_by_starting(&self) -> bool {
+        self.plan.disks > 1 && self.plan.durability == Durability::PageCache
+    }
+
     /// Whether copies on a node may be gone for good. What brokers lose that start without one of two disks must be known by then: whoever is up has
     /// registered, and whoever is down will have both.
     fn may_take_copies(&self, node: u32) -> bool {
         let is_known = |other: &u32| self.mesh.node(*other).broker().is_some_and(|broker| broker.view().broker_epoch().is_some());
         let mut others = self.plan.brokers().filter(|other| *other != node);
-        self.plan.disks == 1 || others.all(|other| self.mesh.node(other).is_down() || is_known(&other))
+        !self.loses_by_starting() || others.all(|other| self.mesh.node(other).is_down() || is_known(&other))
     }
 
-    /// A broker that starts without one of its disks leaves ISR and ELR (KIP-966). Once copies are gone for good it might be the last one there: what has
-    /// not struck its second disk by then is over.
+    /// Once copies are gone for good a broker that starts might be the last one there: what has not struck its second disk by then is over.
     pub(super) fn spare_start(&self, node: u32) {
-        if let Some(second) = self.mesh.node(node).disks().get(1).filter(|_| self.has_taken_copies) {
+        let is_last = self.has_taken_copies && self.loses_by_starting();
+        if let Some(second) = self.mesh.node(node).disks().get(1).filter(|_| is_last) {
             second.faults(|faults| (faults.failing_syncs, faults.failing_writes, faults.failing_reads) = (0, 0, 0));
         }
     }
@@ -293,7 +298,7 @@ impl Runner {
     fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
         let second = self.plan.disks > 1 && self.second.random_bool(0.5);
         // Else it would start without that disk.
-        if second && self.has_taken_copies && self.mesh.node(node).broker().is_none() {
+        if second && self.has_taken_copies && self.loses_by_starting() && self.mesh.node(node).broker().is_none() {
             return;
         }
         if second {
