@@ -54,6 +54,14 @@ pub struct ProducerKnobs {
     pub buffer_memory: usize,
 }
 
+impl ProducerKnobs {
+    /// What is not acknowledged within a second or two is given up: sooner than it is deleted.
+    fn be_brief(&mut self) {
+        self.request_timeout = self.request_timeout.min(Duration::from_millis(500));
+        self.delivery_timeout = self.delivery_timeout.min(3 * self.request_timeout);
+    }
+}
+
 /// Everything a seed decides.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -320,6 +328,11 @@ impl Plan {
         faults = fault::with_stalls(faults, &mut rng::stream(self.seed, "stalls"));
         faults.sort_unstable();
         let metadata = self.metadata.map(|knobs| MetadataKnobs { deadly: knobs.deadly && !loses_one, ..knobs });
+        let mut producers = self.producers;
+        if self.trim.is_some() {
+            // A follower that begins where its leader's log does knows nothing of producers before: as in Kafka, what is deleted may be written again.
+            producers.iter_mut().for_each(ProducerKnobs::be_brief);
+        }
         let moves = *pick(&mut rng::stream(self.seed, "reassign"), &[None, Some(2 * SECOND), Some(5 * SECOND)]);
         Self {
             nodes,
@@ -337,6 +350,7 @@ impl Plan {
             reassign: moves.filter(|_| !loses_one),
             minimum: *pick(&mut rng::stream(self.seed, "minimum"), &[None, Some(SECOND), Some(4 * SECOND)]),
             idles: false,
+            producers,
             faults,
             ..self
         }
