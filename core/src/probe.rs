@@ -84,6 +84,8 @@ mutants! {
     FormerLifeLeads = "former-life-leads",
     /// A broker that lost records and is stopped cleanly before it has registered, then counts as one that lost nothing (KIP-966).
     LossForgotten = "loss-forgotten",
+    /// Leader epochs that recovery had no room to save count as saved.
+    EpochsTakenForSaved = "epochs-taken-for-saved",
     /// A damaged copy is given up though the minimum needs it while another replica is on its way back.
     GivenUpInNeed = "given-up-in-need",
     /// A damaged log that was given up follows in the new epoch until the answer that grants it, and is emptied then.

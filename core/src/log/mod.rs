@@ -35,6 +35,8 @@ pub struct Recovered {
     pub segments: Vec<Segment>,
     /// Cut to `start..end`.
     pub epochs: Epochs,
+    /// Whether the file of the epochs has all of them; on a full disk it may lack some.
+    pub epochs_saved: bool,
     /// Equal to a replay of the whole log.
     pub producers: Producers,
     /// As of where the newest producer snapshot is that was found whole, and is durable.
@@ -50,6 +52,7 @@ impl Recovered {
             end: Offset::ZERO,
             segments: vec![Segment::empty(Offset::ZERO)],
             epochs: Epochs::default(),
+            epochs_saved: true,
             producers: Producers::default(),
             snapshot: None,
         }
@@ -121,7 +124,7 @@ impl Log {
             epochs: found.epochs,
             producers: found.producers,
             snapshots: found.snapshot.map(|at| (at, true)).into_iter().collect(),
-            epochs_unsaved: false,
+            epochs_unsaved: !found.epochs_saved && !mutant!(EpochsTakenForSaved),
         }
     }
 
@@ -468,6 +471,23 @@ pub(crate) mod tests {
         let mut log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, found);
         assert_eq!(discard(&mut log, 0), Ops::default(), "it may be cut off yet");
         assert_eq!(discard(&mut log, 1).writes, [GOES]);
+    }
+
+    /// Seed 30369 of two nodes: recovery found an epoch, had no room to save it, and a snapshot told the next one to pass it over.
+    #[test]
+    fn epochs_that_recovery_could_not_save_are_saved_before_any_snapshot() {
+        let mut epochs = Epochs::default();
+        epochs.assign(LeaderEpoch(4), Offset(0));
+        let found = Recovered { end: Offset(3), epochs, epochs_saved: false, ..Recovered::empty() };
+        let mut log = Log::new(LogId(1), "t-0".to_owned(), Durability::Fsync, found);
+        let mut ops = Ops::default();
+        log.roll(&mut ops);
+        assert!(ops.saves.is_empty(), "{ops:?}");
+        assert_eq!(log.last_words().0, "t-0/leader-epoch-checkpoint");
+        log.save_epochs_again(&mut ops);
+        assert!(matches!(&ops.saves[..], [SmallFile { holds: Holds::Epochs, .. }]), "{ops:?}");
+        log.epochs_saved(true);
+        assert_eq!(log.last_words().0, "t-0/00000000000000000003.snapshot");
     }
 
     /// Seed 2159: the disk was full.

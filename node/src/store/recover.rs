@@ -497,7 +497,7 @@ impl<F: Fs> Loader<'_, F> {
         }
         // The file covers all segments that are there: until its checkpoint is saved, the log start may still go back.
         epochs.cut_start(walks[0].segment.base);
-        self.save_epochs(&epochs).await?;
+        let epochs_saved = self.save_epochs(&epochs).await?;
         epochs.cut_start(start);
         for file in std::mem::take(&mut self.unsynced) {
             sync_file(&file).await.map_err(|error| self.offline("syncing a file of", self.folder, &error))?;
@@ -517,22 +517,24 @@ impl<F: Fs> Loader<'_, F> {
             pinned: false,
             names_dirty: false,
         };
-        Ok(Loaded { body, recovered: Recovered { start, end, segments, epochs, producers: replay.producers, snapshot: replay.taken } })
+        let Replay { producers, taken: snapshot, .. } = replay;
+        Ok(Loaded { body, recovered: Recovered { start, end, segments, epochs, epochs_saved, producers, snapshot } })
     }
 
-    async fn save_epochs(&mut self, epochs: &Epochs) -> Result<(), StoreFault> {
+    /// Saves the epochs, if their file says something else. Answers whether there was room for it.
+    async fn save_epochs(&mut self, epochs: &Epochs) -> Result<bool, StoreFault> {
         let path = format!("{}/{EPOCHS_FILE}", self.folder);
         let text = epochs.encode();
         let old = read_text(&*self.dir.fs, &path).await.map_err(|error| self.offline("reading", &path, &error))?;
         if old.as_ref() == Some(&text) || (old.is_none() && epochs.entries().is_empty()) {
-            return Ok(());
+            return Ok(true);
         }
         match replace(&*self.dir.fs, &path, text.into()).await {
             Err(error) if crate::fs::is_full(&error) => {
                 probe!("the epochs could not be saved on a full disk");
-                Ok(())
+                Ok(false)
             }
-            outcome => outcome.map_err(|error| self.offline("replacing", &path, &error)),
+            outcome => outcome.map(|_| true).map_err(|error| self.offline("replacing", &path, &error)),
         }
     }
 

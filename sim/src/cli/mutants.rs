@@ -57,7 +57,8 @@ fn nodes_of(mutant: Mutant) -> u32 {
         | M::FormerLifeLeads
         | M::LossForgotten
         | M::GivenUpInNeed
-        | M::GivenUpFollows => 3,
+        | M::GivenUpFollows
+        | M::EpochsTakenForSaved => 3,
         M::PreferredNotInIsr | M::TruncToHw | M::EpochUnknownFallback | M::EpochCacheNotCut | M::FetchWithoutEpoch => 3,
         M::DivergingMovesLeo | M::HwCommittedIsr | M::HwStuckAfterShrink | M::IsrJoinBelowEpochStart | M::AckMinIsrOnly => 3,
         M::SpanUnbounded => 3,
