@@ -135,6 +135,7 @@ impl Consumer {
         aborted.sort_unstable();
         match Batch::all(&bytes) {
             Ok(batches) if batches.is_empty() && !bytes.is_empty() => self.corrupt(part),
+            Ok(batches) if !follow_each_other(&batches, data.high_watermark) => self.corrupt(part),
             Ok(batches) => state.fetched(from, batches, aborted),
             Err(_) if state.has_records() => self.rest(now, part),
             Err(_) => self.corrupt(part),
@@ -193,4 +194,12 @@ impl Consumer {
             self.events.push_back(Event::Records { records });
         }
     }
+}
+
+/// Whether each batch begins behind the one before, and all end below the high watermark that came with them. No checksum covers where a batch says to
+/// begin, and a position that was taken from one that rotted would be committed.
+fn follow_each_other(batches: &[Batch], high: Offset) -> bool {
+    let headers = || batches.iter().map(Batch::header);
+    let ascends = headers().zip(headers().skip(1)).all(|(one, next)| one.next_offset() <= next.base_offset);
+    ascends && headers().all(|header| header.base_offset < header.next_offset() && header.next_offset() <= high)
 }

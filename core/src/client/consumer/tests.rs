@@ -233,6 +233,20 @@ fn bytes_that_are_no_records_are_told_of() {
 }
 
 #[test]
+fn a_batch_that_says_to_begin_where_none_can_is_told_of() {
+    for wrong in [Offset(1 << 40), Offset(0)] {
+        let mut cluster = Fake::new(1, &[("t", 1)]);
+        ["a", "b", "c"].iter().for_each(|value| cluster.write("t", 0, 1, &[*value]));
+        let batches = &mut cluster.log("t", 0).batches;
+        batches[1] = batches[1].stamp(wrong, crate::id::LeaderEpoch(0));
+        let mut world = world(vec![config()], cluster);
+        world.app(assign(&[("t", 0)]));
+        drain(&mut world, 0);
+        assert!(world.events.iter().any(|(_, event)| matches!(event, Event::Corrupt { .. })), "{wrong}: {:?}", world.events);
+    }
+}
+
+#[test]
 fn a_single_member_is_given_everything_and_goes_on_where_it_left_off() {
     let mut cluster = Fake::new(2, &[("t", 3)]);
     cluster.group.coordinator = 2;
