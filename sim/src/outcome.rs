@@ -82,7 +82,10 @@ impl Outcome {
         violations.extend(book.violations);
         violations.extend(side.violations);
         if violations.is_empty() {
-            violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes, is_unread));
+            let mut allow: BTreeSet<check::Kind> = is_unread.then_some(check::Kind::Unseen).into_iter().collect();
+            // Nor does anybody say then how much of a log is deleted.
+            allow.extend(Some(check::Kind::LostWrite).filter(|_| is_unread && book.gone.may_delete()));
+            violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes, allow));
             violations.extend(judge_reads(&side.recorder.finish(), may_lose_unsynced));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
@@ -151,8 +154,8 @@ fn number(process: Process) -> Option<u32> {
 }
 
 /// The clients that belong to no group are judged by themselves: a rebalance excuses nothing of what they saw.
-fn judge(history: &History, members: &BTreeSet<Process>, is_unread: bool) -> Vec<String> {
-    let options = check::Options { allow: is_unread.then_some(check::Kind::Unseen).into_iter().collect(), ..Default::default() };
+fn judge(history: &History, members: &BTreeSet<Process>, allow: BTreeSet<check::Kind>) -> Vec<String> {
+    let options = check::Options { allow, ..Default::default() };
     let ops = history.ops();
     let is_member = |op: &&Op| members.contains(&op.process);
     if !ops.iter().any(|op| is_member(&op)) {

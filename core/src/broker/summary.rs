@@ -1,17 +1,20 @@
 //! What a broker is at, in a few lines: for the report of a run that is stuck.
 
 use super::Broker;
+use crate::controller::image;
 use crate::id::{BrokerId, PartitionIndex};
 use crate::partition::Role;
 use std::fmt::Write as _;
 
 impl Broker {
-    /// Who holds everything that is committed of the log in `folder`, as far as this broker knows: its ISR and ELR.
+    /// Who holds everything that is committed of the log in `folder`, as far as this broker knows: its ISR and ELR, without who leaves
+    /// at the end of a move.
     #[must_use]
     pub fn holders(&self, folder: &str) -> Vec<BrokerId> {
         let Some((topic, index)) = folder.rsplit_once('-') else { return Vec::new() };
         let partition = index.parse().ok().and_then(|index| self.image().topic(topic)?.partitions.get(&PartitionIndex(index)));
-        partition.map(|partition| partition.isr.iter().chain(&partition.elr).copied().collect()).unwrap_or_default()
+        let stay = |p: &image::Partition| p.isr.iter().chain(&p.elr).filter(|id| !p.removing.contains(id)).copied().collect();
+        partition.map(stay).unwrap_or_default()
     }
 
     /// Phase, quorum, registration, calls under way, and every partition's role and watermarks.

@@ -338,12 +338,13 @@ impl Oracle {
         self.seen(node).counted.insert(id, (leader.epoch, isr.counting().copied().collect()));
         self.see_counted(id)?;
         // Whoever the controller has put out meanwhile does not count any more.
-        let decided = self.newest.1.partition(id).map(|decided| decided.isr.clone()).unwrap_or_default();
-        let members = isr.confirmed().iter().filter(|member| decided.contains(member));
+        let decided = self.newest.1.partition(id);
+        let members = isr.confirmed().iter().filter(|member| decided.is_some_and(|decided| decided.isr.contains(member)));
         // Nor does who has given up its log, by leave of the controller, which refuses now what its leader proposed before.
-        let gives_up =
-            |member: &&BrokerId| self.newest.1.partition(id).and_then(|decided| decided.directory(**member)) == Some(directory::LOST);
-        let joining = isr.proposed().into_iter().flatten().filter(|member| !isr.confirmed().contains(member) && !gives_up(member));
+        let gives_up = |member: &&BrokerId| decided.and_then(|decided| decided.directory(**member)) == Some(directory::LOST);
+        // And what a leader proposes that is none any more is refused.
+        let proposed = isr.proposed().filter(|_| decided.is_some_and(|decided| decided.leader_epoch == leader.epoch));
+        let joining = proposed.into_iter().flatten().filter(|member| !isr.confirmed().contains(member) && !gives_up(member));
         let all = members.chain(joining).copied();
         let ends: Vec<(BrokerId, Offset)> = all.filter_map(|member| Some((member, self.end_of(member, id)?))).collect();
         invariant::committed_by_all(leader.high(), ends)

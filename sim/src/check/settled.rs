@@ -49,7 +49,9 @@ impl Oracle {
         };
         let partitions = image.topics().flat_map(|topic| topic.partitions.values());
         let others_lost = self.nodes.iter().any(|(id, seen)| *id != node && self.has_lost(BrokerId(*id as i32), seen));
-        !others_lost && partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32))).all(|p| p.isr.iter().chain(&p.elr).any(keeps))
+        let mut held = partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32)));
+        // Who leaves at the end of a move keeps nothing.
+        !others_lost && held.all(|p| p.isr.iter().chain(&p.elr).filter(|member| !p.removing.contains(member)).any(keeps))
     }
 
     /// Partitions that nobody may lead until an operator says who: whoever was in sync or eligible may have lost something, and the last leader has

@@ -37,6 +37,12 @@ impl Gone {
         Self { retention, skew_ms, ..Self::default() }
     }
 
+    /// Whether anything may be gone at all.
+    #[must_use]
+    pub fn may_delete(&self) -> bool {
+        self.retention.is_some() || !self.asked.is_empty()
+    }
+
     /// The clients' wall clock.
     pub fn at(&mut self, wall: Timestamp) {
         self.wall = self.wall.max(wall);

@@ -47,7 +47,7 @@ impl Moves {
 
     /// The new replicas of a topic that was made with so many: sometimes one more or less.
     fn replicas(&mut self, made: usize) -> Vec<BrokerId> {
-        let count = if self.rng.random_ratio(1, 5) { self.rng.random_range(self.least..=self.nodes.len()) } else { made };
+        let count = if self.rng.random_ratio(1, 5) { self.rng.random_range(self.least..=self.nodes.len()) } else { made.max(self.least) };
         let mut all = self.nodes.clone();
         all.shuffle(&mut self.rng);
         all.truncate(count);
