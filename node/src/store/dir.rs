@@ -10,7 +10,7 @@ use klamm_core::id::{DirId, LogId, Offset};
 use klamm_core::log::checkpoint;
 use klamm_core::probe;
 use klamm_core::store::{StoreFault, Stored};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -49,6 +49,8 @@ pub(crate) struct DirState<F: Fs> {
     /// Up to where each log is known to be durable and whole, as far as the checkpoint shall tell.
     points: BTreeMap<String, Offset>,
     points_saving: bool,
+    /// Logs that are gone, whose recovery points the checkpoint may tell yet: it may be written late, or not at all on a full disk.
+    forgotten: BTreeSet<String>,
     /// Small files of the directory itself that wait to be saved or removed, in order.
     pub(crate) chores: VecDeque<super::side::Chore>,
     pub(crate) chores_running: bool,
@@ -89,6 +91,7 @@ impl<F: Fs> Dir<F> {
             sealed_running: false,
             points,
             points_saving: false,
+            forgotten: BTreeSet::new(),
             chores: VecDeque::new(),
             chores_running: false,
             pinned: BTreeMap::new(),
@@ -136,13 +139,24 @@ impl<F: Fs> Dir<F> {
         lock(&self.state).points.insert(folder.to_owned(), point);
     }
 
-    pub(crate) fn forget_point(&self, folder: &str) -> bool {
-        lock(&self.state).points.remove(folder).is_some()
+    /// Forgets the point of a log that is gone, or is about to be.
+    pub(crate) fn forget_point(&self, folder: &str) {
+        let state = &mut *lock(&self.state);
+        state.forgotten.extend(state.points.remove_entry(folder).map(|(folder, _)| folder));
     }
 
     /// Forgets the points of logs that are not there.
     pub(crate) fn keep_points(&self, folders: &[String]) {
-        lock(&self.state).points.retain(|folder, _| folders.contains(folder));
+        let state = &mut *lock(&self.state);
+        state.forgotten.extend(state.points.extract_if(.., |folder, _| !folders.contains(folder)).map(|(folder, _)| folder));
+    }
+
+    /// Has the checkpoint tell nothing of a log that is gone: a new one gets its folder, and would count as damaged where it ends below that point.
+    pub(crate) async fn free_point(&self, folder: &str) -> Result<(), StoreFault> {
+        if lock(&self.state).forgotten.contains(folder) {
+            self.save_points().await?;
+        }
+        Ok(())
     }
 
     /// Makes every change of a folder's name durable that was made before.
@@ -182,9 +196,18 @@ impl<F: Fs> Dir<F> {
     /// Writes the recovery points as they are now.
     pub(crate) async fn save_points(&self) -> Result<(), StoreFault> {
         self.saved.until(|| !std::mem::replace(&mut lock(&self.state).points_saving, true)).await;
-        let text = checkpoint::encode(&lock(&self.state).points);
+        let (text, untold) = {
+            let state = lock(&self.state);
+            (checkpoint::encode(&state.points), state.forgotten.clone())
+        };
         let outcome = replace(&*self.fs, POINTS_FILE, text.into()).await;
-        lock(&self.state).points_saving = false;
+        {
+            let state = &mut *lock(&self.state);
+            state.points_saving = false;
+            if outcome.is_ok() {
+                state.forgotten.retain(|folder| !untold.contains(folder));
+            }
+        }
         self.saved.ring();
         outcome.map_err(|error| self.fault("replacing", POINTS_FILE, &error))
     }

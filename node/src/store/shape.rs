@@ -80,6 +80,7 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
 }
 
 async fn make_folder<F: Fs>(dir: &Dir<F>, folder: &str, hidden: &str, topic: Uuid) -> Result<(), StoreFault> {
+    dir.free_point(folder).await?;
     let (name, hidden) = (folder.to_owned(), hidden.to_owned());
     let made = dir.fs.together(move |fs| async move { fill_folder(&fs, &name, &hidden, topic).await });
     made.await.map_err(|error| dir.fault("making", folder, &error))?;
@@ -140,10 +141,7 @@ async fn take_name<F: Fs>(log: &Arc<Log<F>>, hidden: &str) -> Outcome {
         log.dir.sync_names().await
     };
     renamed.await.map_err(|error| log.dir.take_offline(format!("renaming {}: {error}", log.folder)))?;
-    // A recovery point of the old log must not be taken for one of a new log of that name.
-    if log.dir.forget_point(&log.folder) {
-        log.dir.save_points().await?;
-    }
+    log.dir.forget_point(&log.folder);
     Ok(Stored::Done)
 }
 
@@ -358,7 +356,7 @@ async fn save_point<F: Fs>(log: &Log<F>, point: Option<Offset>) -> Result<(), St
     let Some(former) = log.dir.point(&log.folder) else { return Ok(()) };
     match point {
         Some(point) => log.dir.set_point(&log.folder, point),
-        None => _ = log.dir.forget_point(&log.folder),
+        None => log.dir.forget_point(&log.folder),
     }
     let saved = log.dir.save_points().await;
     if saved.is_err() {

@@ -10,7 +10,7 @@ mod restart;
 use full::Full;
 use klamm::store::contract;
 use klamm_core::id::{LogId, Offset};
-use klamm_core::store::{StoreFault, StoreOp};
+use klamm_core::store::{StoreFault, StoreOp, Stored};
 use klamm_sim::disk::Disk;
 use pace::Slow;
 
@@ -94,6 +94,18 @@ fn what_a_full_disk_refused_a_log_is_done_when_there_is_room_and_survives_a_cras
         emptied.refuses(op.clone());
         emptied.done(op);
         assert_eq!(emptied.found(power).state.expect("a restart is no damage").end, Offset(0));
+    }
+}
+
+#[test]
+fn a_log_that_was_deleted_on_a_full_disk_leaves_no_recovery_point_to_a_new_one_of_its_name() {
+    for (seed, power) in (0..8).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut anew = Full::new(seed);
+        anew.fill();
+        assert_eq!(anew.ask_full(StoreOp::Delete { log: LogId(1) }), Ok(Stored::Done));
+        anew.refuses(full::create(LogId(2)));
+        anew.done(full::create(LogId(3)));
+        assert_eq!(anew.found(power).state.expect("nothing of it was lost").end, Offset(0));
     }
 }
 

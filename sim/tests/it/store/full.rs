@@ -59,12 +59,17 @@ impl Full {
         self.ask(op).expect("there is room");
     }
 
+    /// While the disk is full.
+    pub(crate) fn ask_full(&mut self, op: StoreOp) -> Result<Stored, StoreFault> {
+        self.disk.faults(|faults| faults.capacity = Some(0));
+        let outcome = self.ask(op);
+        self.disk.faults(|faults| faults.capacity = None);
+        outcome
+    }
+
     /// The disk is full, and refuses that.
     pub(crate) fn refuses(&mut self, op: StoreOp) {
-        let used = self.disk.used();
-        self.disk.faults(|faults| faults.capacity = Some(used));
-        assert_eq!(self.ask(op.clone()), Err(StoreFault::Full), "{op:?}");
-        self.disk.faults(|faults| faults.capacity = None);
+        assert_eq!(self.ask_full(op.clone()), Err(StoreFault::Full), "{op:?}");
     }
 
     /// The log as the next start finds it after a crash.
