@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::conn::{Budget, Shared};
 use crate::driver::{Driver, EVENTS_MAX, Inbox, StoreDone};
+use crate::founding;
 use crate::fs::Fs;
 use crate::listen::{Doors, accept};
 use crate::net::{self, Listener, Sendable};
@@ -101,6 +102,7 @@ impl Node {
         let told = config.broker(&world.cluster, &directory_ids(config, &recovered), &ports)?;
         let Sizes { tail_bytes: tail_bytes_max, reserve_bytes, store: _ } = world.sizes;
         let told = broker::Config { tail_bytes_max, reserve_bytes, ..broker::Config::of(told, config.metadata_dir, &recovered.dirs)? };
+        let remedy = metadata_remedy(config, &world.cluster, told.quorum.dir);
         let broker = Broker::new(told, world.seed, recovered);
 
         let (events, from_conns) = mpsc::channel(EVENTS_MAX);
@@ -149,7 +151,7 @@ impl Node {
             }
             // Lets go of connections and store: each finishes what it has.
             drop(driver);
-            drop(end.send(wind_up(halt, all_left, store_closed).await));
+            drop(end.send(wind_up(halt, &remedy, all_left, store_closed).await));
         });
         Ok(Self { addresses, stop, ended, last: None })
     }
@@ -241,7 +243,12 @@ async fn bind(config: &Config) -> Result<(Vec<Listener>, Vec<String>), String> {
 }
 
 /// After the core's halt: waits until the last answers have left and the store is closed.
-async fn wind_up(halt: Halt, mut all_left: mpsc::Receiver<()>, store_closed: oneshot::Receiver<Result<(), String>>) -> Stopped {
+async fn wind_up(
+    halt: Halt,
+    remedy: &str,
+    mut all_left: mpsc::Receiver<()>,
+    store_closed: oneshot::Receiver<Result<(), String>>,
+) -> Stopped {
     drop(tokio::time::timeout(FAREWELL, all_left.recv()).await);
     match halt {
         Halt::Stopped => match store_closed.await {
@@ -252,10 +259,20 @@ async fn wind_up(halt: Halt, mut all_left: mpsc::Receiver<()>, store_closed: one
         Halt::DirsOffline { why } => {
             Stopped::Failed(format!("{why}; nothing can be served without that log directory: mend its disk, then start again"))
         }
-        Halt::Metadata { why } => {
-            Stopped::Failed(format!("{why}; nothing was cut: look at the disk of the first log directory, then start again"))
-        }
+        Halt::Metadata { why } => Stopped::Failed(format!("{why}; {remedy}")),
     }
+}
+
+/// What the operator can do where the metadata log cannot be used: mend it, or have others tell what was in it, as where its disk is lost.
+fn metadata_remedy(config: &Config, cluster: &str, dir: DirId) -> String {
+    let mend = format!("nothing was cut: look at the disk of {}, then start again", config.log_dirs[usize::from(dir.0)].display());
+    let has_fixed_voters = config.given.get("controller.quorum.voters").is_some_and(|voters| !voters.is_empty());
+    if founding::is_alone(config) && !has_fixed_voters {
+        return format!("{mend}. No other node has the metadata: if it cannot be mended, only a backup helps");
+    }
+    let founders = if config.roles.controller && !has_fixed_voters { "--no-initial-controllers " } else { "" };
+    let line = format!("klamm format --ignore-formatted --cluster-id {cluster} {founders}FILE");
+    format!("{mend}. If it cannot be mended, empty that folder, and format it anew, as where the disk is lost:\n\n    {line}\n")
 }
 
 /// How the store's task ends.

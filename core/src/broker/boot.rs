@@ -242,11 +242,13 @@ fn metadata_config(broker: &BrokerConfig, log: &MetadataLog) -> TopicConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::super::io::{Effect, Input};
     use super::*;
+    use crate::config::quorum::METADATA_FOLDER;
     use crate::config::{Endpoint, LogDir, Properties};
     use crate::id::{BrokerId, DirId, LogId};
     use crate::log::{FoundDir, FoundLog};
-    use crate::store::StoreFault;
+    use crate::time::{Instant, Now};
 
     const DAMAGE: fn() -> StoreFault = || StoreFault::Damaged { at: Offset::ZERO, why: String::new() };
 
@@ -263,6 +265,17 @@ mod tests {
         let found = RecoveredNode { dirs: dirs.collect(), offline: Vec::new() };
         let saved = BTreeMap::from([(EPOCH_FILE.to_owned(), Bytes::from(format!("5 {durability:?}\n")))]);
         previous_epoch(&super::super::Config::new(broker), &saved, &found)
+    }
+
+    #[test]
+    fn a_node_whose_metadata_log_is_damaged_stops_and_takes_no_part_in_the_quorum() {
+        let log = FoundLog { log: LogId(0), name: METADATA_FOLDER.to_owned(), topic: METADATA.topic, state: Err(DAMAGE()) };
+        let dir = FoundDir { dir: DirId(0), id: Uuid([7; 16]), clean: None, logs: vec![log], saved: BTreeMap::new() };
+        let mut broker = Broker::that_found(RecoveredNode { dirs: vec![dir], offline: Vec::new() });
+        let Some(Effect::Halt { why: Halt::Metadata { why } }) = broker.poll() else { panic!("it goes on") };
+        assert_eq!(why, "__cluster_metadata-0 is offline: it is damaged at offset 0: ");
+        broker.handle(Now { at: Instant(1 << 40), ..Now::default() }, Input::Tick);
+        assert!(broker.poll().is_none() && broker.deadline().is_none());
     }
 
     #[test]

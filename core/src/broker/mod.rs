@@ -609,9 +609,14 @@ impl Broker {
 impl Broker {
     /// Broker 1, which has one directory and has found nothing there.
     fn for_tests() -> Self {
+        Self::that_found(RecoveredNode::default())
+    }
+
+    /// Broker 1, which has one directory and has found that there.
+    fn that_found(recovered: RecoveredNode) -> Self {
         let endpoint = crate::config::Endpoint { name: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security: 0 };
         let dir = crate::config::LogDir { path: "/data".to_owned(), id: Uuid([7; 16]) };
         let config = BrokerConfig::new(BrokerId(1), "c", vec![endpoint], vec![dir], crate::config::Properties::new());
-        Self::new(Config::new(config.expect("valid")), 7, RecoveredNode::default())
+        Self::new(Config::new(config.expect("valid")), 7, recovered)
     }
 }

@@ -256,6 +256,10 @@ impl Broker {
             StoreFault::Gone => "its log is gone".to_owned(),
         };
         let text = format!("{} is offline: {why}", partition.folder());
+        if id == METADATA {
+            probe!("a node finds its metadata log damaged");
+            return self.halt(Halt::Metadata { why: text });
+        }
         let loss = if matches!(fault, StoreFault::Damaged { .. }) { Loss::Log } else { Loss::Directory };
         partition.role = Role::Offline { why, loss };
         self.note(Level::Error, text);
