@@ -67,6 +67,11 @@ impl Broker {
             Role::Opening | Role::Offline { loss: Loss::Room, .. } => None,
             Role::Offline { loss: Loss::Log, .. } => decided.is_held_by_others(me).then_some(directory::LOST),
             Role::Offline { loss: Loss::Given, .. } => None,
+            // The controller hears only of directories that have told their ids, and that fail as a whole: it would have this replica lead.
+            Role::Offline { loss: Loss::Directory, .. } if lies == Uuid::ZERO || self.dir_offline(partition.dir).is_none() => {
+                let counts = self.image().brokers().get(&me).is_some_and(|known| known.has_directory(told));
+                (counts && decided.is_held_by_others(me)).then_some(directory::LOST)
+            }
             Role::Offline { loss: Loss::Directory, .. } | Role::Leader(_) | Role::Follower(_) => {
                 (lies != told && lies != Uuid::ZERO).then_some(lies)
             }

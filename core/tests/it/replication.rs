@@ -191,6 +191,14 @@ fn assert_filled(trio: &Trio, node: i32, records: i64) {
     assert!(isr.is_some_and(|isr| isr.contains(&format!("{node}"))), "in sync: {state}");
 }
 
+fn move_to(trio: &mut Trio, node: i32, path: &str) {
+    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
+    let request = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: path.to_owned(), topics: vec![topic] }] };
+    assert_eq!(answer!(AlterReplicaLogDirs, trio.ask(node, 2, request)).results[0].partitions[0].error_code, E::NONE);
+    trio.pass(Duration::from_millis(500));
+    assert!(says(trio, node, &format!("t-0 lies in {path} now")), "{:?}", trio.notes);
+}
+
 fn says(trio: &Trio, node: i32, what: &str) -> bool {
     trio.notes.iter().any(|(who, text)| *who == node && text.contains(what))
 }
@@ -331,6 +339,45 @@ fn assert_comes_back(trio: &mut Trio, node: i32, ends: [i64; 4]) {
     let state = trio.state(leader, "t");
     assert!(state.contains(&format!("BrokerId({node})")), "it is in sync: {state}");
     assert_eq!(trio.produce("t", 1, -1), E::NONE);
+}
+
+/// The controller would have it lead where it takes its place for one that can be read, and whoever has everything would wait for it.
+#[test]
+fn a_replica_in_a_directory_that_is_missing_at_the_start_leads_nothing_whatever_was_told_of_its_place() {
+    for (is_told, has_moved) in [(true, false), (false, false), (false, true)] {
+        let mut trio = Trio::new(&[]);
+        if !is_told && !has_moved {
+            (1..=3).for_each(|node| trio.lose(node, ApiKey::AssignReplicasToDirs));
+        }
+        let controller = controller(&trio);
+        trio.create("t", 2, &[]);
+        trio.ask(controller, 0, reassigned(&others(controller)));
+        trio.pass(Duration::from_secs(5));
+        assert_eq!(trio.produce("t", 8, -1), E::NONE);
+        let leader = trio.leader("t");
+        let follower = others(controller).into_iter().find(|node| *node != leader).expect("one of two");
+        if has_moved {
+            move_to(&mut trio, follower, "/data-0");
+            trio.lose(follower, ApiKey::AssignReplicasToDirs);
+            move_to(&mut trio, follower, "/data-1");
+        }
+        trio.kill(follower);
+        trio.pass(Duration::from_secs(40));
+        trio.lose_nothing();
+        trio.start_without_topics(follower);
+        trio.pass(Duration::from_secs(20));
+        trio.kill(leader);
+        trio.pass(Duration::from_secs(40));
+        trio.start(leader);
+        trio.pass(Duration::from_secs(20));
+        let states = [leader, follower].map(|node| trio.state(node, "t"));
+        assert!(states[0].starts_with("leads"), "told {is_told}, moved {has_moved}: {states:?}");
+        assert_eq!(trio.produce("t", 1, 1), E::NONE);
+        trio.kill(follower);
+        trio.start(follower);
+        trio.pass(Duration::from_secs(20));
+        assert_filled(&trio, follower, 9);
+    }
 }
 
 #[test]
@@ -735,11 +782,7 @@ fn a_leader_that_moves_to_another_directory_remembers_what_it_asked_of_the_contr
     trio.pass(Duration::from_secs(6));
     let asked = format!("Some(({{BrokerId(1), BrokerId(2), BrokerId(3)}}, Some({{BrokerId({leader})}})))");
     assert!(trio.state(leader, "t").contains(&asked), "{}", trio.state(leader, "t"));
-    let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
-    let request = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: "/data-0".to_owned(), topics: vec![topic] }] };
-    assert_eq!(answer!(AlterReplicaLogDirs, trio.ask(leader, 2, request)).results[0].partitions[0].error_code, E::NONE);
-    trio.pass(Duration::from_millis(500));
-    assert!(says(&trio, leader, "t-0 lies in /data-0 now"), "{:?}", trio.notes);
+    move_to(&mut trio, leader, "/data-0");
     assert!(trio.state(leader, "t").contains(&asked), "{}", trio.state(leader, "t"));
     others(leader).into_iter().for_each(|node| trio.thaw(node));
     trio.pass(Duration::from_secs(20));

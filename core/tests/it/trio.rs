@@ -157,11 +157,25 @@ impl Trio {
 
     /// The process starts over what lies on its disk.
     pub(crate) fn start(&mut self, node: i32) {
+        self.start_with(node, &DIRS);
+    }
+
+    /// The process starts, and the directory of its topics cannot be opened.
+    pub(crate) fn start_without_topics(&mut self, node: i32) {
+        self.start_with(node, &DIRS[..1]);
+    }
+
+    fn start_with(&mut self, node: i32, opened: &[DirId]) {
         let member = self.member(node);
         member.seed += 100;
-        let dirs: Vec<FoundDir> = DIRS.iter().map(|dir| member.found(*dir, directory(node, *dir))).collect();
-        let config = Config::of(member.config.clone(), DIRS[0], &dirs).expect("valid");
-        let mut broker = Broker::new(config, member.seed, RecoveredNode { dirs, ..RecoveredNode::default() });
+        let dirs: Vec<FoundDir> = opened.iter().map(|dir| member.found(*dir, directory(node, *dir))).collect();
+        let missing = DIRS.iter().filter(|dir| !opened.contains(dir));
+        let offline: Vec<(DirId, String)> = missing.map(|dir| (*dir, "no such folder".to_owned())).collect();
+        let mut config = member.config.clone();
+        // Such a directory has not told its id.
+        offline.iter().for_each(|(dir, _)| config.dirs[usize::from(dir.0)].id = Uuid::ZERO);
+        let config = Config::of(config, DIRS[0], &dirs).expect("valid");
+        let mut broker = Broker::new(config, member.seed, RecoveredNode { dirs, offline });
         let peer = ([127, 0, 0, 1], 5).into();
         for conn in CLIENTS.map(ConnId).chain((0..1000).map(|at| ConnId(10_000 + at))) {
             broker.handle(self.now, Input::Opened { conn, listener: ListenerId(0), peer });
