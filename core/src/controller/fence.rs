@@ -3,7 +3,7 @@
 //! Source: Kafka's `ReplicationControlManager` (KIP-631, KIP-841, KIP-858, KIP-966).
 
 use super::change::Target;
-use super::draft::Draft;
+use super::draft::{Draft, directory};
 use super::image::{Partition, Registration};
 use super::plan::Planner;
 use super::record::Record;
@@ -64,7 +64,17 @@ impl Draft<'_> {
 
     /// A broker that may have lost records leaves every ISR and ELR.
     pub(super) fn lose(&mut self, broker: BrokerId) {
-        let trusted = self.assigned(broker, |partition| partition.isr.contains(&broker) || partition.elr.contains(&broker));
+        self.lose_what(broker, |_| true);
+    }
+
+    /// A broker comes with other directories than before: a replica that lies nobody knows where may have been in one that is gone.
+    pub(super) fn lose_untold(&mut self, broker: BrokerId) {
+        self.lose_what(broker, |partition| partition.directory(broker).is_some_and(directory::is_reserved));
+    }
+
+    fn lose_what(&mut self, broker: BrokerId, is_lost: impl Fn(&Partition) -> bool) {
+        let is_trusted = |partition: &Partition| partition.isr.contains(&broker) || partition.elr.contains(&broker);
+        let trusted = self.assigned(broker, |partition| is_trusted(partition) && is_lost(partition));
         self.aim(trusted, |_, target| Target { lost: Some(broker), ..target.without(broker) });
     }
 

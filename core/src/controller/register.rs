@@ -14,6 +14,7 @@ use crate::wire::records::metadata::{
     UnregisterBrokerRecord,
 };
 use crate::{mutant, probe};
+use std::collections::BTreeSet;
 
 impl Planner<'_> {
     /// Plans a registration. `at` is where the first record will stand: a new registration's epoch is its record's offset.
@@ -117,6 +118,11 @@ impl Draft<'_> {
         }
         let is_clean = former.is_some_and(|former| former.is_kept_by(request.previous_broker_epoch)) || mutant!(UncleanKeepsIsr);
         if is_clean {
+            let sorted = |dirs: &[Uuid]| dirs.iter().copied().collect::<BTreeSet<Uuid>>();
+            if former.is_some_and(|former| sorted(&former.directories) != sorted(&request.log_dirs)) {
+                probe!("a broker registers with other directories than before");
+                self.lose_untold(id);
+            }
             self.leave(id);
         } else {
             probe!("a broker registers that may have lost records");

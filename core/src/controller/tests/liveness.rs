@@ -323,6 +323,30 @@ fn a_log_that_the_minimum_needs_is_led_by_another_one_and_not_given_up() {
     assert_eq!(c.state(t), (Some(2), vec![2], vec![]));
 }
 
+/// A new log would take the place of what lay on the disk that is gone, and would lead.
+#[test]
+fn what_nobody_has_told_the_place_of_may_have_lain_in_a_directory_that_is_gone() {
+    let with = |life, previous, dirs: &[i32]| BrokerRegistrationRequest {
+        log_dirs: dirs.iter().copied().map(dir).collect(),
+        ..Cluster::registration(1, life, previous)
+    };
+    for (dirs, elr) in [(&[11, 12][..], vec![1]), (&[12, 11], vec![1]), (&[11], vec![]), (&[11, 13], vec![])] {
+        let mut c = Cluster::of(2);
+        let first = c.register(&with(2, c.broker(1).epoch, &[11, 12])).broker_epoch;
+        c.beat(1);
+        let t = c.topic("t", &[1, 2], &[("min.insync.replicas", "2")]);
+        assert_eq!(c.partition(t).directories[0], directory::UNASSIGNED);
+        c.register(&with(3, first, dirs));
+        assert_eq!(c.state(t), (Some(2), vec![2], elr), "{dirs:?}");
+        // What is known to lie elsewhere counts on.
+        let second = c.broker(1).epoch;
+        c.beat(1);
+        assert_eq!((told(&mut c, 1, t, dir(11)), c.isr(t, &[1, 2])), (E::NONE, E::NONE));
+        c.register(&with(4, second, &[11, 14]));
+        assert_eq!(c.state(t), (Some(2), vec![2], vec![1]), "{dirs:?}");
+    }
+}
+
 /// Seed 803 of three nodes: the other one had been killed without its records synced, and came back as one that may have lost them.
 #[test]
 fn a_log_is_given_up_only_where_another_one_can_lead() {
