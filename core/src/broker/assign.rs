@@ -17,7 +17,7 @@ use super::{Broker, Timer};
 use crate::controller::{directory, image};
 use crate::error::ErrorCode;
 use crate::id::{Offset, Uuid};
-use crate::partition::{Damage, Loss, PartitionId, Role, Shape};
+use crate::partition::{Damage, Loss, Partition, PartitionId, Role, Shape};
 use crate::wire::Response;
 use crate::wire::api::assign_replicas_to_dirs::{AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData};
 use crate::{mutant, probe};
@@ -27,7 +27,10 @@ use std::time::Duration;
 /// What came to nothing is told again after so long.
 const RETRY: Duration = Duration::from_millis(500);
 /// The leadership of a damaged log that is needed is offered to another replica again after so long: that one may have found itself damaged as well.
+/// Then they lead by turns, each time for twice as long.
 const OFFER_AGAIN: Duration = Duration::from_secs(10);
+/// So often it doubles.
+const DOUBLINGS_MAX: u32 = 5;
 /// So many replicas are told of at a time (Kafka's `AssignmentsManager`).
 const REPLICAS_MAX: usize = 2250;
 
@@ -37,7 +40,15 @@ pub(super) struct Assigning {
     waiting: BTreeSet<PartitionId>,
     sent: BTreeMap<PartitionId, Uuid>,
     /// Damaged logs that the minimum needs, whose leadership was offered to another replica.
-    offered: BTreeSet<PartitionId>,
+    offered: BTreeMap<PartitionId, Offered>,
+}
+
+/// What was offered already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offered {
+    times: u32,
+    /// It is not to be offered yet.
+    rests: bool,
 }
 
 impl Broker {
@@ -87,12 +98,17 @@ impl Broker {
 
     /// Whether another replica is to be asked to lead what this one is needed for.
     fn is_to_offer(&self, id: PartitionId) -> bool {
-        self.partitions.get(&id).is_some_and(|p| matches!(p.role, Role::Leader(_))) && !self.assigning.offered.contains(&id)
+        self.partitions.get(&id).is_some_and(|p| matches!(p.role, Role::Leader(_)))
+            && !self.assigning.offered.get(&id).is_some_and(|o| o.rests)
     }
 
     /// Offers leadership again, where it came back.
     pub(super) fn offer_again(&mut self, id: PartitionId) {
-        self.assigning.offered.remove(&id);
+        let is_bad = self.partitions.get(&id).is_some_and(Partition::holds_damage) && self.is_needed(id);
+        match self.assigning.offered.get_mut(&id) {
+            Some(offered) if is_bad => offered.rests = false,
+            Some(_) | None => _ = self.assigning.offered.remove(&id),
+        }
         self.look_at_place(id);
     }
 
@@ -120,9 +136,13 @@ impl Broker {
         let request = AssignReplicasToDirsRequest { broker_id: self.config.broker.id, broker_epoch, directories };
         if self.call_controller(Lane::Control, request.into(), Asker::Places) {
             let offered = told.iter().filter(|(id, dir)| **dir == directory::LOST && self.is_needed(**id) && self.is_to_offer(**id));
-            for id in offered.map(|(id, _)| *id).collect::<Vec<_>>() {
-                self.assigning.offered.insert(id);
-                self.timer(OFFER_AGAIN, Timer::Offer(id));
+            let offered: Vec<PartitionId> = offered.map(|(id, _)| *id).collect();
+            self.assigning.offered.retain(|id, _| self.partitions.get(id).is_some_and(Partition::holds_damage));
+            for id in offered {
+                let offered = self.assigning.offered.entry(id).or_default();
+                let wait = OFFER_AGAIN * 2_u32.pow(offered.times.min(DOUBLINGS_MAX));
+                *offered = Offered { times: offered.times + 1, rests: true };
+                self.timer(wait, Timer::Offer(id));
             }
             self.assigning.sent = told;
         } else {

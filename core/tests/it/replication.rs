@@ -243,6 +243,29 @@ fn a_damaged_log_that_the_minimum_needs_is_given_up_when_another_one_is_back() {
     assert_filled(&trio, away, 10);
 }
 
+/// Neither of the two that are in sync can be read from end to end, and each can read what the other one cannot.
+#[test]
+fn two_damaged_logs_that_the_minimum_needs_lead_by_turns_until_the_third_has_everything() {
+    let mut trio = Trio::new(&[]);
+    trio.create("t", 3, &[("min.insync.replicas", "2")]);
+    assert_eq!(trio.produce("t", 4, -1), E::NONE);
+    let (leader, followers) = (trio.leader("t"), trio.followers("t"));
+    let (away, other) = (followers[0], followers[1]);
+    trio.kill(away);
+    trio.pass(Duration::from_secs(40));
+    assert_eq!(trio.produce("t", 4, -1), E::NONE);
+    trio.rot(leader, "t", 5, false);
+    trio.rot(other, "t", 6, false);
+    trio.pass(Duration::from_secs(3600));
+    let turns: u32 =
+        trio.state(leader, "t").split("LeaderEpoch(").nth(1).and_then(|rest| rest.split(')').next()?.parse().ok()).expect("an epoch");
+    assert!((10..50).contains(&turns), "they lead by turns, for longer each time: {turns}");
+    assert_eq!(trio.produce("t", 2, -1), E::NONE);
+    trio.start(away);
+    trio.pass(Duration::from_secs(1200));
+    [leader, other, away].into_iter().for_each(|node| assert_filled(&trio, node, 10));
+}
+
 #[test]
 fn a_batch_whose_offset_rots_is_found_by_the_scrub() {
     for to in [0, 3, 6] {
