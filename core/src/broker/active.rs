@@ -3,12 +3,14 @@
 //! Which records follow is decided in `controller`. Here they are proposed, and what is due is looked at in time.
 
 use super::admin::After;
+use super::boot::Phase;
 use super::calls::{Asker, CONTROL_TIMEOUT, LOCAL};
 use super::forward::not_controller;
 use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Timer, Token, ms};
 use crate::controller::{CommitId, Liveness, Plan, Planner};
 use crate::id::{BrokerId, ConnId};
+use crate::quorum::State;
 use crate::time::Instant;
 use crate::wire::Response;
 use crate::wire::api::api_versions::ApiVersionsRequest;
@@ -59,13 +61,23 @@ impl Broker {
             return;
         }
         probe!("a controller is active no more");
-        self.note(Level::Info, "this node is the active controller no more".to_owned());
+        self.note(Level::Info, format!("this node is the active controller no more: {}", self.why_deposed()));
         self.admin.controller.deactivate();
         let of_nodes = |after: &After| matches!(after, After::Reply { body, .. } if not_controller(body.api()).is_some());
         let asked_by_nodes: Vec<CommitId> = self.admin.committing.iter().filter(|(_, after)| of_nodes(after)).map(|(id, _)| *id).collect();
         self.turn_away(asked_by_nodes);
         if let Some((last, _)) = self.admin.committing.last_key_value() {
             self.timer(DOUBT, Timer::InDoubt { last: *last });
+        }
+    }
+
+    fn why_deposed(&self) -> String {
+        match self.quorum.as_ref().map(|quorum| (quorum.role(), quorum.epoch(), quorum.is_voter())) {
+            _ if self.phase == Phase::Stopping => "it stops".to_owned(),
+            Some((State::Resigned, _, false)) => "it was removed from the voters".to_owned(),
+            Some((State::Resigned, ..)) => "too few of the other voters fetch from it".to_owned(),
+            Some((_, epoch, _)) => format!("epoch {epoch} has begun"),
+            None => "it takes no part in the quorum".to_owned(),
         }
     }
 

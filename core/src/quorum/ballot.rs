@@ -26,7 +26,7 @@ struct Told {
 impl Quorum {
     /// A peer asks for a vote, or whether it would get one.
     pub fn vote(&mut self, now: Instant, token: Token, body: VoteRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         let (body, granted) = self.judge_vote(now, &body);
         let reply = Action::Reply { token, body };
         if granted && mutant!(VoteForgotten) {
@@ -105,7 +105,7 @@ impl Quorum {
 
     /// A call came back, or did not. Calls that nobody waits for any more are passed over.
     pub fn answered(&mut self, now: Instant, call: CallId, outcome: Result<Response, Unreachable>, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         if let Some(called) = self.calls.remove(&call) {
             match outcome.ok().and_then(|response| told(&response)) {
                 Some(told) => self.take_answer(now, call, called, told),

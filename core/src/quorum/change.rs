@@ -47,7 +47,7 @@ enum Asked {
 impl Quorum {
     /// An operator adds a voter.
     pub fn add_voter(&mut self, now: Instant, token: Token, body: AddRaftVoterRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         let asked = Asked::Add { until_committed: body.ack_when_committed };
         match self.judge_add(now, &body) {
             Ok(voters) => {
@@ -82,7 +82,7 @@ impl Quorum {
 
     /// An operator removes a voter.
     pub fn remove_voter(&mut self, now: Instant, token: Token, body: RemoveRaftVoterRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         match self.judge_remove(&body) {
             Ok(voters) => {
                 let until = now.after(self.config.request_timeout);
@@ -108,7 +108,7 @@ impl Quorum {
 
     /// A voter tells its endpoint. It is answered at once, as in Kafka.
     pub fn update_voter(&mut self, now: Instant, token: Token, body: UpdateRaftVoterRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         let error = match self.judge_update(&body) {
             Ok(voters) => {
                 self.change(voters, None);

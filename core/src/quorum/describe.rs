@@ -16,7 +16,7 @@ use crate::wire::api::describe_quorum::{
 impl Quorum {
     /// Somebody wants to see the quorum.
     pub fn describe(&mut self, now: Now, token: Token, body: DescribeQuorumRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now.at, tail);
         let body = Response::DescribeQuorum(self.described(now, &body));
         self.emit(Action::Reply { token, body });
         self.advance(now.at);

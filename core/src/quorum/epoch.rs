@@ -17,7 +17,7 @@ use std::time::Duration;
 impl Quorum {
     /// A peer says that it leads.
     pub fn begin_epoch(&mut self, now: Instant, token: Token, body: BeginQuorumEpochRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         let body = self.judge_begin(now, &body);
         self.emit(Action::Reply { token, body });
         self.advance(now);
@@ -42,7 +42,7 @@ impl Quorum {
 
     /// A peer says that it leads no more.
     pub fn end_epoch(&mut self, now: Instant, token: Token, body: EndQuorumEpochRequest, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         let body = self.judge_end(now, &body);
         self.emit(Action::Reply { token, body });
         self.advance(now);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 impl Quorum {
     /// Time passed.
     pub fn tick(&mut self, now: Instant, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         if self.pace.next <= now {
             self.pace.asked = false;
         }
@@ -21,6 +21,7 @@ impl Quorum {
     /// The election of `Action::Save { number }` is durable, and so is each before it.
     pub fn saved(&mut self, now: Instant, number: u64) {
         assert!(number <= self.last_save, "save {number} is durable, but the last was {}", self.last_save);
+        self.excuse_leader(now);
         self.saved = self.saved.max(number);
         while let Some((_, action)) = self.held.pop_front_if(|(needs, _)| *needs <= self.saved) {
             if let (Action::Lead { .. }, Role::Leader(leader)) = (&action, &mut self.role) {
@@ -33,13 +34,13 @@ impl Quorum {
 
     /// The log grew or was cut.
     pub fn appended(&mut self, now: Instant, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         self.advance(now);
     }
 
     /// The durable end moved.
     pub fn durable(&mut self, now: Instant, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         self.advance(now);
     }
 
@@ -117,7 +118,7 @@ impl Quorum {
 
     /// A leader's snapshot stands for the log below `to`, which begins there without a record; it names the voters, if they can change.
     pub fn restored(&mut self, now: Instant, to: Offset, voters: Option<Voters>, tail: Tail) {
-        self.see(tail);
+        self.see(now, tail);
         self.committed = self.committed.max(to);
         let voters = voters.unwrap_or_else(|| self.voters().clone());
         self.voters = BTreeMap::from([(Offset::UNKNOWN, voters)]);
@@ -157,11 +158,27 @@ impl Quorum {
         self.advance(now);
     }
 
-    pub(super) fn see(&mut self, tail: Tail) {
+    pub(super) fn see(&mut self, now: Instant, tail: Tail) {
+        self.excuse_leader(now);
         if matches!(self.role, Role::Leader(_)) {
             assert!(tail.end >= self.tail.end, "a leader's log was cut from {} to {}", self.tail.end, tail.end);
         }
         self.tail = tail;
+    }
+
+    /// A follower does not fetch while its own disk is behind, so a leader's silence tells nothing then. Else disks that are slow at the same time, as on
+    /// one machine, would depose a leader that is well.
+    fn excuse_leader(&mut self, now: Instant) {
+        let is_behind = self.tail.durable < self.tail.end || self.saved < self.last_save;
+        let until = now.after(self.config.fetch_timeout);
+        if let Role::Follower(follower) = &mut self.role
+            && is_behind
+        {
+            if follower.until <= now {
+                probe!("a follower's own disk is why it has not heard from its leader");
+            }
+            follower.until = until;
+        }
     }
 
     pub(super) fn learn(&mut self, now: Instant, epoch: LeaderEpoch, leader: Option<BrokerId>, address: Option<Address>) {

@@ -4,8 +4,8 @@ use super::help::{Solo, election, replica, tail, vote_request};
 use super::world::ms;
 use crate::broker::io::Unreachable;
 use crate::error::ErrorCode;
-use crate::id::{BrokerId, LeaderEpoch, Uuid};
-use crate::quorum::{Action, State};
+use crate::id::{BrokerId, LeaderEpoch, Offset, Uuid};
+use crate::quorum::{Action, State, Tail};
 use crate::wire::Request;
 
 fn pre_votes(solo: &Solo) -> Vec<(i32, i32, bool)> {
@@ -138,6 +138,34 @@ fn a_follower_that_hears_its_leader_refuses_pre_votes_until_it_doubts_it() {
     // The leader was only slow.
     solo.q.fetch_answered(solo.now, LeaderEpoch(4));
     assert_eq!(solo.q.role(), State::Follower);
+}
+
+#[test]
+fn a_leader_is_not_silent_while_a_followers_own_disk_is_behind() {
+    let mut solo = Solo::fresh(&[1, 2, 3]);
+    solo.follows_two(4);
+    let behind = Tail { end: Offset(1), epoch: LeaderEpoch(4), durable: Offset(0) };
+    solo.tail = behind;
+    solo.q.appended(solo.now, behind);
+    solo.wait(ms(10_000));
+    assert_eq!((solo.q.role(), solo.ask(3, 4, (4, 1), true)), (State::Follower, Some(Ok(false))));
+    // It can ask now, and gives the leader as long as ever.
+    solo.tail = Tail { durable: Offset(1), ..behind };
+    solo.q.durable(solo.now, solo.tail);
+    solo.wait(ms(1999));
+    assert_eq!(solo.q.role(), State::Follower);
+    solo.wait(ms(1));
+    assert_eq!(solo.q.role(), State::Prospective);
+}
+
+#[test]
+fn a_leader_whose_process_is_gone_is_doubted_however_slow_the_disk_is() {
+    let mut solo = Solo::fresh(&[1, 2, 3]);
+    solo.follows_two(4);
+    solo.tail = Tail { end: Offset(1), epoch: LeaderEpoch(4), durable: Offset(0) };
+    solo.q.appended(solo.now, solo.tail);
+    solo.q.gone(solo.now, BrokerId(2));
+    assert_eq!(solo.q.role(), State::Prospective);
 }
 
 #[test]
