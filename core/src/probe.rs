@@ -140,6 +140,8 @@ mutants! {
     FollowerServesEnd = "follower-serves-end",
     /// A follower answers a client that names another leader epoch than its own (KIP-392, KIP-320).
     FollowerAnyEpoch = "follower-any-epoch",
+    /// A follower takes in nothing of the answers of a leader that has no room for a fetch session (KIP-227).
+    SessionlessForgotten = "sessionless-forgotten",
     /// A leader sends clients to a replica that is near, in sync or not, there or not (KAFKA-14372).
     PreferredNotInSync = "preferred-not-in-sync",
     /// Retention deletes records that are not committed yet.

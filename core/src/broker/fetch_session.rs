@@ -10,7 +10,8 @@ use rand::Rng as _;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A session that was silent for so long gives its place to a new one (Kafka's `min.incremental.fetch.session.eviction.ms`).
+/// A session that was silent for so long gives its place to a new one (Kafka's `min.incremental.fetch.session.eviction.ms`). That of a client gives it to a
+/// follower's at any time, as in Kafka.
 const EVICTION: Duration = Duration::from_secs(120);
 
 /// One partition that a client wants.
@@ -60,6 +61,7 @@ struct Cached {
 struct Session {
     epoch: i32,
     by_id: bool,
+    is_replicas: bool,
     used: Instant,
     /// In the order in which they are served: who got records goes to the back, so that none starves.
     cached: BTreeMap<u64, Cached>,
@@ -99,11 +101,12 @@ impl Sessions {
         if epoch != 0 || id != 0 && epoch == -1 {
             return Ok((Context::Sessionless, wants));
         }
-        Ok((self.begin(version, &mut wants, now, rng), wants))
+        let is_replicas = request.replica_id.0.max(request.replica_state.replica_id.0) >= 0;
+        Ok((self.begin(version, is_replicas, &mut wants, now, rng), wants))
     }
 
-    fn begin(&mut self, version: i16, wants: &mut [Want], now: Instant, rng: &mut Rng) -> Context {
-        if wants.is_empty() || !self.make_room(now) {
+    fn begin(&mut self, version: i16, is_replicas: bool, wants: &mut [Want], now: Instant, rng: &mut Rng) -> Context {
+        if wants.is_empty() || !self.make_room(is_replicas, now) {
             return Context::Sessionless;
         }
         let id = loop {
@@ -112,23 +115,23 @@ impl Sessions {
                 break id;
             }
         };
-        let mut session =
-            Session { epoch: 1, by_id: version >= 13, used: now, cached: BTreeMap::new(), turns: BTreeMap::new(), next_turn: 0 };
+        let (cached, turns) = (BTreeMap::new(), BTreeMap::new());
+        let mut session = Session { epoch: 1, by_id: version >= 13, is_replicas, used: now, cached, turns, next_turn: 0 };
         wants.iter_mut().for_each(|want| want.turn = session.put(want.clone()));
         self.sessions.insert(id, session);
         Context::New(id)
     }
 
-    fn make_room(&mut self, now: Instant) -> bool {
+    fn make_room(&mut self, for_replica: bool, now: Instant) -> bool {
         if self.sessions.len() < self.limit {
             return true;
         }
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(id, session)| (*id, session.used));
-        let Some((id, used)) = oldest else { return false };
-        if now.since(used) < EVICTION {
+        let is_silent = |session: &Session| now.since(session.used) >= EVICTION;
+        let gives_way = self.sessions.iter().filter(|(_, session)| is_silent(session) || (for_replica && !session.is_replicas));
+        let Some(id) = gives_way.min_by_key(|(_, session)| session.used).map(|(id, _)| *id) else {
             probe!("no room for another fetch session");
             return false;
-        }
+        };
         self.sessions.remove(&id);
         true
     }
@@ -282,8 +285,9 @@ fn push(topics: &mut Vec<FetchableTopicResponse>, version: i16, want: Want, answ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::BrokerId;
     use crate::rng;
-    use crate::wire::api::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
+    use crate::wire::api::fetch::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
     use crate::wire::{Chunk, Records};
     use bytes::Bytes;
 
@@ -311,6 +315,26 @@ mod tests {
         let answers = wants.iter().map(data).collect();
         let response = sessions.answer(13, context, wants, answers);
         response.responses.iter().flat_map(|topic| &topic.partitions).map(|answer| answer.partition_index.0).collect()
+    }
+
+    #[test]
+    fn a_clients_session_gives_way_to_a_followers_and_else_only_after_silence() {
+        let mut sessions = Sessions::new(1);
+        let mut rng = rng::stream(7, "fetch sessions");
+        let of_client = request(0, 0, &[0], &[]);
+        let of_follower =
+            FetchRequest { replica_state: ReplicaState { replica_id: BrokerId(2), ..Default::default() }, ..of_client.clone() };
+        let mut begins = |request: &FetchRequest, at| {
+            let now = Instant::default().after(Duration::from_secs(at));
+            let (context, _) = sessions.open(15, request.clone(), now, &mut rng).expect("nothing is refused");
+            matches!(context, Context::New(_))
+        };
+        assert!(begins(&of_client, 0));
+        assert!(!begins(&of_client, 119));
+        assert!(begins(&of_client, 120));
+        assert!(begins(&of_follower, 121));
+        assert!(!begins(&of_client, 122) && !begins(&of_follower, 122));
+        assert!(begins(&of_client, 241));
     }
 
     #[test]

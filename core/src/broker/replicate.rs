@@ -66,6 +66,12 @@ impl Fetcher {
         self.wanted.values_mut().for_each(|told| *told = None);
     }
 
+    /// What it waits for.
+    pub(super) fn summary(&self) -> String {
+        let Self { busy, is_open, retry, resting, lost, .. } = self;
+        format!("an answer {is_open}, to rest {retry:?}, the disk {busy:?}, resting {resting:?}, {lost:?}")
+    }
+
     /// What is fetched from this leader.
     pub(super) fn wanted(&self) -> impl Iterator<Item = PartitionId> {
         self.wanted.keys().copied()
@@ -249,13 +255,19 @@ impl Broker {
         let was_doubted = fetcher.doubted.take().is_some();
         fetcher.session = response.session_id;
         fetcher.epoch = if response.session_id == 0 { 0 } else { next_epoch(fetcher.epoch) };
-        if response.session_id == 0 {
+        let has_session = response.session_id != 0;
+        if !has_session && mutant!(SessionlessForgotten) {
             fetcher.forget_session();
         }
         if was_doubted {
             self.look_at_doubts();
         }
         self.take_in_answer(leader, response, fetched);
+        // What was asked tells which answers count; a leader without room for a session is told all of it again.
+        if let Some(fetcher) = self.fetchers.get_mut(&leader).filter(|_| !has_session) {
+            probe!("a follower fetches without a session");
+            fetcher.forget_session();
+        }
         // Before the next fetch, which may wait long.
         self.ask_ends(leader);
         self.fetch_next(leader);
@@ -390,6 +402,7 @@ mod tests {
     use crate::partition::Role;
     use crate::partition::follower::Follower;
     use crate::time::Timestamp;
+    use crate::wire::api::fetch::{EpochEndOffset, FetchableTopicResponse};
     use crate::wire::batch::Compression;
     use crate::wire::record::{BatchBuilder, Identity, Payload};
     use std::sync::Arc;
@@ -426,6 +439,28 @@ mod tests {
         assert!(!tried(&mut broker));
         broker.fetch_no_more(ids[0]);
         assert!(tried(&mut broker));
+    }
+
+    #[test]
+    fn a_leader_without_room_for_a_session_is_followed_all_the_same() {
+        let (mut broker, [id, _]) = followers();
+        broker.fetch_from(LEADER, id);
+        let fetcher = broker.fetchers.get_mut(&LEADER).expect("somebody follows");
+        (fetcher.is_open, fetcher.retry) = (true, None);
+        fetcher.wanted.insert(id, Some((Offset(0), LeaderEpoch(1), LeaderEpoch(-1), Offset(0))));
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        builder.push(Timestamp(1), &Payload { key: None, value: Some("x".into()), headers: Vec::new() });
+        let batch = builder.finish(Identity::NONE).stamp(Offset(0), LeaderEpoch(1));
+        let partition = PartitionData {
+            partition_index: id.index,
+            diverging_epoch: EpochEndOffset { epoch: LeaderEpoch(-1), end_offset: Offset(-1) },
+            ..Default::default()
+        };
+        let topic = FetchableTopicResponse { topic_id: id.topic, partitions: vec![partition], ..Default::default() };
+        let answer = FetchResponse { session_id: 0, responses: vec![topic], ..Default::default() };
+        broker.replicas_fetched(LEADER, Ok(answer.into()), vec![Ok(vec![batch])]);
+        assert_eq!(broker.partitions[&id].open_log().map(Log::end), Some(Offset(1)));
+        assert_eq!(broker.fetchers[&LEADER].wanted[&id], None, "all is said again");
     }
 
     #[test]

@@ -17,7 +17,7 @@ impl Broker {
         partition.map(stay).unwrap_or_default()
     }
 
-    /// Phase, quorum, registration, calls under way, and every partition's role and watermarks.
+    /// Phase, quorum, registration, every partition's role and watermarks, and what followers wait for.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = String::new();
@@ -37,6 +37,9 @@ impl Broker {
             let ends = partition.open_log().map(|log| (log.start(), partition.high(), log.durable(), log.end()));
             let decided = self.decided(partition.id).map(|p| (p.leader, p.leader_epoch, &p.isr, &p.elr, &p.directories));
             let _ = writeln!(text, "  {} {role}, start, high, durable and end {ends:?}; decided {decided:?}", partition.folder());
+        }
+        for (leader, fetcher) in &self.fetchers {
+            let _ = writeln!(text, "  fetches from {leader}: {}", fetcher.summary());
         }
         text
     }

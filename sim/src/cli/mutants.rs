@@ -60,7 +60,12 @@ fn nodes_of(mutant: Mutant) -> u32 {
         | M::GivenUpFollows
         | M::EpochsTakenForSaved => 3,
         M::PreferredNotInIsr | M::TruncToHw | M::EpochUnknownFallback | M::EpochCacheNotCut | M::FetchWithoutEpoch => 3,
-        M::DivergingMovesLeo | M::HwCommittedIsr | M::HwStuckAfterShrink | M::IsrJoinBelowEpochStart | M::AckMinIsrOnly => 3,
+        M::SessionlessForgotten
+        | M::DivergingMovesLeo
+        | M::HwCommittedIsr
+        | M::HwStuckAfterShrink
+        | M::IsrJoinBelowEpochStart
+        | M::AckMinIsrOnly => 3,
         M::SpanUnbounded => 3,
         M::HwUnderMin | M::ElrClearedUntold | M::GrantedAhead | M::LedForgotten | M::ProposalNotTakenBack | M::ProposalNamesNewest => 3,
         M::DivergedCutToStart => 3,
