@@ -150,6 +150,8 @@ mutants! {
     DiscardUnremembered = "discard-unremembered",
     /// A log in a directory that went offline while it was void counts again when the directory is back.
     VoidForgotten = "void-forgotten",
+    /// A log that was moved away from is forgotten as soon as it is gone, before the controller knows where the replica lies.
+    MoveUntold = "move-untold",
     /// What a replica left in a directory that is offline counts beside its new log.
     OfflineLogCounts = "offline-log-counts",
     /// The last leader is elected with the new, empty log that it has on another disk (KIP-966).

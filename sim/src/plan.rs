@@ -129,6 +129,10 @@ pub struct Plan {
     pub groups: Vec<GroupKnobs>,
     /// Offsets expire after a minute, and in the end groups are left alone for longer than that: they live, and so must keep theirs.
     pub idles: bool,
+    /// For how many fetch sessions a broker has room, if not for all.
+    pub fetch_sessions: Option<u32>,
+    /// When it is noted where all nodes stand.
+    pub look_at: Option<u64>,
     /// When which fault strikes, in order.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -193,6 +197,8 @@ impl Plan {
             metadata: metadata(&mut rng::stream(seed, "metadata")),
             groups: group::groups(&mut rng::stream(seed, "groups")),
             idles: false,
+            fetch_sessions: *pick(&mut rng::stream(seed, "fetch sessions"), &[None, None, None, None, None, None, Some(0), Some(3)]),
+            look_at: None,
             faults: ambush::with(fault::faults(durability, &mut rng::stream(seed, "faults")), durability, &mut rng::stream(seed, "ambush")),
         }
         .with_topics()
@@ -209,7 +215,7 @@ impl Plan {
     /// Whether copies may be gone, or bad, that are then filled anew.
     #[must_use]
     pub fn fills_anew(&self) -> bool {
-        let takes = |fault: &Fault| matches!(fault, Fault::FailReads(_) | Fault::Rot { .. } | Fault::Wipe { .. } | Fault::WipeVoter { .. });
+        let takes = |fault: &Fault| matches!(fault, Fault::FailReads(_) | Fault::Rot { .. }) || fault.takes_a_disk();
         self.nodes > 1 && self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
@@ -217,9 +223,7 @@ impl Plan {
     #[must_use]
     pub fn loses_a_copy(&self) -> bool {
         let is_cached = self.durability == Durability::PageCache;
-        let takes = |fault: &Fault| {
-            matches!(fault, Fault::Wipe { .. } | Fault::WipeVoter { .. }) || (is_cached && matches!(fault, Fault::PowerLoss { .. }))
-        };
+        let takes = |fault: &Fault| fault.takes_a_disk() || (is_cached && matches!(fault, Fault::PowerLoss { .. }));
         self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
@@ -238,7 +242,9 @@ impl Plan {
     #[must_use]
     pub fn of_whole_nodes(mut self) -> Self {
         (self.disks, self.move_dirs, self.racks) = (1, None, 0);
-        self.faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. } | Fault::WipeVoter { .. }));
+        let is_of_second_disks =
+            |fault: &Fault| matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. } | Fault::LoseSecondDisk { .. });
+        self.faults.retain(|(_, fault)| !is_of_second_disks(fault) && !matches!(fault, Fault::WipeVoter { .. }));
         if self.nodes == 1 {
             return self;
         }
@@ -314,6 +320,11 @@ impl Plan {
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
         }
         faults.extend(voter_wipes);
+        let moves_dirs = self.move_dirs.is_some() && self.durability == Durability::Fsync;
+        if moves_dirs && rng::stream(self.seed, "lost second disk").random_ratio(1, 3) {
+            faults = fault::with_lost_second_disks(faults, &mut rng::stream(self.seed, "lost second disks"));
+            topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
+        }
         // One machine loses what page-cache durability does not keep: whatever it had acknowledged is on another one.
         let loses_one = self.durability == Durability::PageCache && rng::stream(self.seed, "loss").random_bool(0.5);
         if loses_one {

@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Something the runner set for later.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,7 @@ enum Alarm {
     Empty(u32),
     Mend(u32),
     Restart(u32, u64),
+    Look,
 }
 
 struct Runner {
@@ -55,6 +57,8 @@ struct Runner {
     /// Some partition has nobody left who may lead it, and that by right: what clients want of the healed cluster is not asked for.
     is_stranded: bool,
     rng: rng::Rng,
+    /// Until when a second disk may be lost with what has just moved there, and for how long its node is down then.
+    second_disk_goes: Option<(u64, u64)>,
     /// Deaths in swaps that were counted.
     swaps: u64,
     /// Ambushes that were counted.
@@ -76,6 +80,8 @@ struct Station {
     down: u64,
     /// How often its disk was formatted anew.
     formats: u32,
+    /// How often it got another second disk.
+    second_disks: u32,
     ledger: Ledger,
 }
 
@@ -119,6 +125,7 @@ impl Runner {
             healed: false,
             is_stranded: false,
             rng: rng::stream(plan.seed, "runner"),
+            second_disk_goes: None,
             swaps: 0,
             ambushes: 0,
             relay: rng::stream(plan.seed, "relay"),
@@ -137,6 +144,9 @@ impl Runner {
         let faults = runner.plan.faults.clone();
         for (at, (time, _)) in faults.iter().enumerate() {
             runner.alarm(*time, Alarm::Strike(at));
+        }
+        if let Some(at) = runner.plan.look_at {
+            runner.alarm(at, Alarm::Look);
         }
         runner
     }
@@ -206,18 +216,27 @@ impl Runner {
         if self.are_down() {
             self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
         }
+        // As in Kafka a process is refused until the session of the one before it has ended, which a new controller grants anew.
+        let limit = self.mesh.now() + UP_LIMIT;
+        while self.are_out() && self.step(limit) {}
         let oracle = self.mesh.oracle();
-        let (empty, held): (BTreeMap<_, _>, BTreeMap<_, _>) = oracle.stranded().into_iter().partition(|(id, _)| oracle.is_empty(*id));
+        let empty = oracle.stranded().into_iter().filter(|(id, _)| oracle.is_empty(*id)).collect();
         self.elect(ClientId(462), empty);
-        self.is_stranded = self.plan.may_strand() && !held.is_empty();
+        self.fill_anew();
+        self.is_stranded = self.has_stranded();
         if self.is_stranded {
             return;
         }
-        self.fill_anew();
         let calm = self.mesh.now().max(healed);
         stage::calm([&self.book, &self.side], calm);
         let until = calm + CALM;
         while self.step(until) {}
+    }
+
+    /// Whether some partition has nobody left who may lead it, and that by right. It may be known only when the last session of a former life has ended.
+    fn has_stranded(&mut self) -> bool {
+        let oracle = self.mesh.oracle();
+        self.plan.may_strand() && oracle.stranded().keys().any(|id| !oracle.is_empty(*id))
     }
 
     /// Stops a node, so that it starts with disks that work.
@@ -227,20 +246,26 @@ impl Runner {
     }
 
     /// What was lost, or rots, is filled anew before all counts as healed: until then fewer may be in sync than a topic asks for. How much there is to fill
-    /// nobody bounds, and what it does not come to is told in the end.
+    /// nobody bounds, and what it does not come to is told in the end. Where it takes long, producers send less: of segments as small as those here a
+    /// follower gets one with each fetch, and might come no nearer for thousands of seconds.
     fn fill_anew(&mut self) {
         if !self.plan.fills_anew() {
             return;
         }
         let brokers: Vec<u32> = self.plan.brokers().collect();
         let mut until = self.mesh.now();
+        let full_speed_until = until + 10 * stage::SECOND;
         let (mut patience, mut progress) = (Patience::new(until, REPLICAS_LIMIT), self.mesh.oracle().progress());
         let mut reached = progress.look(self.mesh.oracle());
-        while self.violations.is_empty() && self.is_damaged(&brokers) && until < patience.until(until, reached) {
+        while self.violations.is_empty() && !self.has_stranded() && self.is_damaged(&brokers) && until < patience.until(until, reached) {
             until += stage::SECOND / 10;
             while self.step(until) {}
             reached = progress.look(self.mesh.oracle());
+            if until > full_speed_until {
+                stage::rest([&self.book, &self.side], Duration::from_secs(1));
+            }
         }
+        stage::rest([&self.book, &self.side], Duration::ZERO);
     }
 
     fn is_damaged(&mut self, brokers: &[u32]) -> bool {
@@ -251,6 +276,12 @@ impl Runner {
     fn are_down(&self) -> bool {
         self.violations.is_empty()
             && self.plan.nodes().any(|node| self.mesh.node(node).broker().is_none_or(|broker| broker.view().is_on_its_way_down()))
+    }
+
+    /// Whether a broker is not registered yet in this life.
+    fn are_out(&self) -> bool {
+        let is_out = |node| self.mesh.node(node).broker().is_none_or(|broker| broker.view().broker_epoch().is_none());
+        self.violations.is_empty() && self.plan.brokers().any(is_out)
     }
 
     fn drain(&mut self) {
@@ -412,6 +443,7 @@ impl Runner {
             }
             Step::Halted(node, why) => self.halted(node, &why),
         }
+        self.lose_second_disk();
         self.look_at_nodes();
         self.violations.extend(self.mesh.oracle().found());
         self.violations.is_empty()
@@ -454,6 +486,10 @@ impl Runner {
                 }
             }
             Alarm::Restart(node, down) => self.restart(node, down),
+            Alarm::Look => {
+                let stands: Vec<(u32, String)> = self.plan.nodes().map(|node| (node, self.stands(node))).collect();
+                stands.into_iter().for_each(|(node, text)| self.mesh.befell(node, text));
+            }
             Alarm::Unslow(node) => self.mesh.node(node).pace().slow_down(1.0),
             Alarm::Mend(node) => self.mesh.node(node).disks().iter().for_each(|disk| disk.faults(|faults| faults.broken = false)),
             Alarm::Empty(node) => {
@@ -482,14 +518,19 @@ impl Runner {
 
     // --- the end --------------------------------------------------------------------------------------------------------------------------
 
+    /// Where a node stands.
+    fn stands(&self, node: u32) -> String {
+        let summary = self.mesh.node(node).broker().map_or_else(|| self.mesh.node(node).describe(), Broker::summary);
+        let voters = self.mesh.node(node).broker().and_then(|broker| broker.view().quorum_voters());
+        let voters: Vec<Voter> = voters.into_iter().flat_map(|all| all.iter().map(klamm_core::quorum::Voter::replica)).collect();
+        format!("{summary}\n  of the quorum's voters {voters:?}")
+    }
+
     fn judge(self) -> Outcome {
         let mut notes = self.mesh.notes().to_vec();
         // For `--notes` of a run that went wrong: where the nodes stand.
         for node in self.plan.nodes().filter(|_| !self.violations.is_empty()) {
-            let summary = self.mesh.node(node).broker().map_or_else(|| self.mesh.node(node).describe(), Broker::summary);
-            let voters = self.mesh.node(node).broker().and_then(|broker| broker.view().quorum_voters());
-            let voters: Vec<Voter> = voters.into_iter().flat_map(|all| all.iter().map(klamm_core::quorum::Voter::replica)).collect();
-            notes.push((self.mesh.now(), node, Level::Info, format!("{summary}\n  of the quorum's voters {voters:?}")));
+            notes.push((self.mesh.now(), node, Level::Info, self.stands(node)));
         }
         let book = std::mem::take(&mut *self.book.borrow_mut());
         let side = std::mem::take(&mut *self.side.borrow_mut());
@@ -516,12 +557,26 @@ fn formatted(plan: &Plan, node: u32, formats: u32) -> Node {
     let names = ["disk", "second disk"].into_iter().take(plan.disks as usize);
     let disks: Vec<Disk> =
         names.map(|name| Disk::new(rng::stream(plan.seed, &stage::of_node(name, node)), Arc::new(pace.clone()))).collect();
-    let directories: Vec<Uuid> = (0..plan.disks).map(|disk| stage::directory(node + 100 * formats + 20 * disk)).collect();
+    let directories = directories(plan, node, formats, 0);
     // Later it is one that joins the quorum, if it is made a voter.
     let checkpoint = stage::first_checkpoint(plan, node).filter(|_| formats == 0);
     wait_for(&pace, async { if let Some(bytes) = checkpoint { klamm::store::put_checkpoint(&disks[0], bytes).await } else { Ok(()) } });
     disks.iter().zip(&directories).for_each(|(disk, directory)| format(node, *directory, disk, &pace));
     Node::new(spec(plan, node, &directories), disks, pace)
+}
+
+/// A node that has another second disk, for the so manieth time.
+fn with_second(plan: &Plan, number: u32, node: &Node, formats: u32, seconds: u32) -> Node {
+    let (pace, directories) = (node.pace().clone(), directories(plan, number, formats, seconds));
+    let name = format!("second disk {seconds}");
+    let second = Disk::new(rng::stream(plan.seed, &stage::of_node(&name, number)), Arc::new(pace.clone()));
+    format(number, directories[1], &second, &pace);
+    Node::new(spec(plan, number, &directories), vec![node.disks()[0].clone(), second], pace)
+}
+
+/// The ids of a node's log directories: so often all of them were formatted, and so often the second one alone.
+fn directories(plan: &Plan, node: u32, formats: u32, seconds: u32) -> Vec<Uuid> {
+    (0..plan.disks).map(|disk| stage::directory(node + 100 * formats + disk * (20 + 1000 * seconds))).collect()
 }
 
 fn spec(plan: &Plan, node: u32, directories: &[Uuid]) -> Spec {

@@ -98,6 +98,9 @@ pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> 
         all.push(("internal.metadata.log.segment.bytes", metadata.segment_bytes.to_string()));
         all.push(("controller.quorum.fetch.snapshot.max.bytes", metadata.piece_bytes.to_string()));
     }
+    if let Some(count) = plan.fetch_sessions {
+        all.push(("max.incremental.fetch.session.cache.slots", count.to_string()));
+    }
     if plan.idles {
         all.push(("offsets.retention.minutes", "1".to_owned()));
         all.push(("offsets.retention.check.interval.ms", "1000".to_owned()));
@@ -404,6 +407,11 @@ fn member_options(plan: &Plan, knobs: &GroupKnobs, group: usize, member: u32, at
 /// Faults have ended: `from` then on what clients begin must end well.
 pub(crate) fn calm(books: [&Book; 2], from: u64) {
     books.into_iter().for_each(|book| book.borrow_mut().calm_from = Some(from));
+}
+
+/// How much longer producers rest between two sends from now on.
+pub(crate) fn rest(books: [&Book; 2], rest: Duration) {
+    books.into_iter().for_each(|book| book.borrow_mut().rest = rest);
 }
 
 /// Nothing more is begun.

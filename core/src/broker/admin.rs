@@ -13,7 +13,7 @@ use crate::controller::image::{Resource, ResourceKind};
 use crate::controller::{Change, CommitId, Committed, Controller, Image, Plan, Planner, Record};
 use crate::id::{DirId, LogId, Offset, Uuid};
 use crate::log::FoundLog;
-use crate::partition::{PartitionId, Role};
+use crate::partition::{Loss, PartitionId, Role};
 use crate::request::Token;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::Response;
@@ -180,6 +180,11 @@ impl Broker {
         if self.phase < Phase::Running && self.miss_partition(name, id, config).is_some() {
             return;
         }
+        // Whether its log is lost is known when the metadata say where it lies.
+        if self.phase < Phase::Running && self.has_void(&folder, id.topic) {
+            self.admin.clashing.insert(folder, id);
+            return;
+        }
         probe!("a partition in the metadata has no log at the start");
         self.make_partition(name, id, config);
     }
@@ -194,7 +199,16 @@ impl Broker {
         );
         self.note(Level::Error, format!("{name}-{} is offline: {why}", id.index));
         self.admin.doubles.insert(id, found.iter().map(|(_, found)| found.log).collect());
-        self.lack_partition(name, id, config, found[0].0, why);
+        self.lack_partition(name, id, config, found[0].0, why, Loss::Directory);
+    }
+
+    /// The log of a replica was moved to another directory, and is not there. The controller takes it to lie where it was before, and counts on it.
+    fn lack_moved(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId) {
+        probe!("a replica has moved to a directory that is lost before the controller knew");
+        let why = "it had moved to another log directory, which was replaced before the controller knew. It is filled anew as soon as another replica \
+                   has all of it; else put that directory back, then start the node again";
+        self.note(Level::Error, format!("{name}-{} is offline: {why}", id.index));
+        self.lack_partition(name, id, config, dir, why.to_owned(), Loss::Log);
     }
 
     /// This node has read as much of the metadata as any process before it: where a log's name belongs to another topic, that one is the newer.
@@ -209,7 +223,10 @@ impl Broker {
             for (dir, found) in self.found.remove(&folder).unwrap_or_default() {
                 self.leave_stray(&folder, dir, &found);
             }
-            self.make_partition(&name, id, &config);
+            match self.left_behind(&folder, id.topic) {
+                Some(dir) => self.lack_moved(&name, id, &config, dir),
+                None => self.make_partition(&name, id, &config),
+            }
         }
     }
 
@@ -251,7 +268,7 @@ impl Broker {
     }
 
     /// Makes a partition's log, or waits until an older log of that name is gone.
-    fn make_partition(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
+    pub(super) fn make_partition(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>) {
         let folder = format!("{name}-{}", id.index);
         if self.admin.deleting.contains_key(&folder) {
             probe!("a topic is created again while its old log is being deleted");
@@ -260,12 +277,15 @@ impl Broker {
             probe!("a partition's folder holds the log of another topic");
             let why = format!("{folder} holds a log that belongs to no topic. Move it elsewhere, then start the node again");
             self.note(Level::Error, format!("{folder} is offline: {why}"));
-            self.lack_partition(name, id, config, dir, why);
+            self.lack_partition(name, id, config, dir, why, Loss::Directory);
         } else if self.is_remembered(&folder) {
             probe!("a new log waits until the files of offsets have forgotten an old one of its name");
             self.admin.remembered.insert(folder.clone());
             self.admin.blocked.insert(folder.clone(), id);
             self.forget_folder(&folder);
+        } else if self.is_untold(&folder, id.topic) {
+            probe!("a new log waits until the controller knows where the replica lies");
+            self.admin.blocked.insert(folder, id);
         } else if self.void_elsewhere(&folder, id.topic) {
             probe!("a new log waits until those of its name in offline directories are void");
             self.admin.blocked.insert(folder.clone(), id);
@@ -374,6 +394,7 @@ impl Broker {
                 Change::TopicCreated { .. } | Change::Other => {}
             }
         }
+        self.forget_voids();
         until
     }
 

@@ -219,9 +219,16 @@ impl Broker {
         if decided.leader.is_none_or(|leader| leader == me) || decided.isr.contains(&me) {
             return;
         }
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let (name, dir) = (partition.folder(), partition.dir);
+        if self.voids.contains(&self.void_of(&name, id.topic, dir)) {
+            probe!("a replica whose log is gone gets a new one");
+            let Partition { topic, config, .. } = self.partitions.remove(&id).expect("looked at above");
+            self.make_partition(&topic, id, &config);
+            return self.forget_voids();
+        }
         probe!("a damaged log is filled anew from another replica");
-        let name = partition.folder();
+        let partition = self.partitions.get_mut(&id).expect("looked at above");
         partition.role = Role::Opening;
         partition.life += 1;
         partition.high = Offset::ZERO;

@@ -176,6 +176,7 @@ impl Broker {
         }
         self.phase = Phase::Running;
         self.settle_clashes();
+        self.forget_voids();
         for (folder, found) in std::mem::take(&mut self.found) {
             found.into_iter().for_each(|(dir, found)| self.leave_stray(&folder, dir, &found));
         }

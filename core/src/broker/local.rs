@@ -61,15 +61,23 @@ impl Broker {
         let folder = format!("{topic}-{}", id.index);
         let dir = self.offline_dirs().find(|dir| !self.voids.contains(&self.void_of(&folder, id.topic, *dir)))?;
         let why = format!("its log directory is offline: {}", self.dir_offline(dir)?);
-        self.lack_partition(topic, id, config, dir, why);
+        self.lack_partition(topic, id, config, dir, why, Loss::Directory);
         Some(())
     }
 
-    /// A partition that the metadata gives to this broker, and that has no log until the operator has done something.
-    pub(super) fn lack_partition(&mut self, topic: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId, why: String) {
+    /// A partition that the metadata gives to this broker, and that has no log for now.
+    pub(super) fn lack_partition(
+        &mut self,
+        topic: &Arc<str>,
+        id: PartitionId,
+        config: &Arc<TopicConfig>,
+        dir: DirId,
+        why: String,
+        loss: Loss,
+    ) {
         let log = self.new_log();
         self.add_partition(topic, id, config, dir, log);
-        self.partitions.get_mut(&id).expect("just added").role = Role::Offline { why, loss: Loss::Directory };
+        self.partitions.get_mut(&id).expect("just added").role = Role::Offline { why, loss };
     }
 
     /// Takes up a partition whose log the store has found.

@@ -454,6 +454,11 @@ impl Broker {
         self.moves.copies.get(&id)?.replaced.as_ref()
     }
 
+    /// The replicas whose copies there are about to take their logs' places.
+    pub(super) fn switching_to(&self, dir: DirId) -> impl Iterator<Item = PartitionId> {
+        self.moves.copies.iter().filter(move |(_, copy)| copy.is_switching && copy.to == dir).map(|(id, _)| *id)
+    }
+
     /// Whether a copy is being made there.
     pub(super) fn is_copied_to(&self, void: &Void) -> bool {
         let mut copies = self.moves.copies.iter().filter(|(_, copy)| !copy.is_switching);
@@ -467,6 +472,9 @@ impl Broker {
             return;
         }
         for (id, partition) in &self.partitions {
+            if matches!(partition.role, Role::Offline { loss: Loss::Log | Loss::Given, .. }) {
+                continue;
+            }
             let copy = self.moves.copies.get(id);
             let is_void = |dir| self.voids.contains(&self.void_of(&partition.folder(), id.topic, dir));
             let is_switching = copy.is_some_and(|copy| copy.is_switching);

@@ -3,7 +3,7 @@
 use super::Broker;
 use super::boot::{METADATA, Phase};
 use crate::controller::Image;
-use crate::id::{BrokerId, LeaderEpoch, LogId, Offset, Uuid};
+use crate::id::{BrokerId, DirId, LeaderEpoch, LogId, Offset, Uuid};
 use crate::log::Log;
 use crate::partition::{Partition, PartitionId};
 use crate::quorum::{Quorum, Voters};
@@ -77,6 +77,21 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn broker_epoch(&self) -> Option<i64> {
         self.broker.life.epoch
+    }
+
+    /// Whether a replica has moved to that directory, and lies elsewhere as far as the metadata tell here.
+    #[must_use]
+    pub fn has_moved_untold(&self, dir: DirId) -> bool {
+        let dirs = &self.broker.config.broker.dirs;
+        let told = |id| self.image().partition(id).and_then(|decided| decided.directory(self.id()));
+        let is_elsewhere = |told| dirs[usize::from(dir.0)].id != told && dirs.iter().any(|known| known.id == told);
+        self.partitions().any(|p| p.dir == dir && p.open_log().is_some() && told(p.id).is_some_and(is_elsewhere))
+    }
+
+    /// The replicas whose logs lie in that directory, or may do so when the next process starts.
+    pub fn held_in(&self, dir: DirId) -> impl Iterator<Item = PartitionId> + use<'a> {
+        let (broker, lies) = (self.broker, move |p: &&Partition| p.dir == dir);
+        broker.partitions.values().filter(lies).map(|p| p.id).chain(broker.switching_to(dir))
     }
 
     /// The voters of the metadata quorum, as its log has them.

@@ -4,12 +4,15 @@
 //! One small file says so, replaced whole, and a log is void from when the file is durable until it says so no more. So no record is acknowledged by a
 //! log that the next start would delete; and a new log gets the folder of a void one only when the file has forgotten that one, durably. A void log in a
 //! directory that has gone offline stays void until the directory is back. (Kafka marks the copy by its folder's name instead.)
+//!
+//! Nor is a log forgotten that is gone, as long as the controller takes the replica to lie there: were the directory lost to which it has moved, nothing
+//! else would tell the next start that a new log in its place is without the replica's records, and the controller would count on them.
 
-use super::Broker;
-use super::Timer;
+use super::boot::Phase;
 use super::move_dirs::REST;
 use super::stored::Pending;
-use crate::id::{DirId, LogId, Uuid};
+use super::{Broker, Timer};
+use crate::id::{DirId, LogId, PartitionIndex, Uuid};
 use crate::log::{FoundDir, FoundLog};
 use crate::partition::PartitionId;
 use crate::store::{StoreFault, StoreOp, Stored};
@@ -43,6 +46,8 @@ pub(super) enum Then {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Voids {
     known: BTreeSet<Void>,
+    /// Those of them that are gone, and stay until the controller knows where the replicas lie.
+    untold: BTreeSet<Void>,
     /// Who waits for the file that is being written.
     saving: Vec<Then>,
     is_saving: bool,
@@ -127,11 +132,8 @@ impl Broker {
             }
         }
         let all_opened = opened.len() == self.config.broker.dirs.len();
-        let before = self.voids.len();
-        self.voids.known.retain(|void| !opened.contains(&void.dir) || left.iter().any(|(found, _)| found == void));
-        if self.voids.len() < before {
-            self.save_voids(None);
-        }
+        let gone = |void: &&Void| opened.contains(&void.dir) && !left.iter().any(|(found, _)| found == *void);
+        self.voids.untold = self.voids.known.iter().filter(gone).cloned().collect();
         let holds = |found: &[(DirId, FoundLog)], topic| found.iter().any(|(_, found)| found.topic == topic);
         for (void, log) in left {
             // Where a directory is missing, it may hold what counts, and this be all that is left of the replica.
@@ -198,12 +200,57 @@ impl Broker {
     pub(super) fn void_deleted(&mut self, void: &Void, is_gone: bool) {
         if self.is_copied_to(void) {
             probe!("a copy is made anew in the place of one that is gone");
+        } else if is_gone && (self.phase < Phase::Running || self.is_told_there(void)) && !mutant!(MoveUntold) {
+            self.voids.untold.insert(void.clone());
         } else if is_gone || mutant!(VoidForgotten) {
             self.voids.remove(void);
         } else {
             probe!("a void log stays in a directory that has gone offline");
         }
         self.save_voids(Some(Then::Free { folder: void.folder.clone() }));
+    }
+
+    /// Whether the controller takes the replica to lie where that log was.
+    fn is_told_there(&self, void: &Void) -> bool {
+        let index = void.folder.rsplit_once('-').and_then(|(_, index)| index.parse().ok());
+        let id = index.map(|index| PartitionId { topic: void.topic, index: PartitionIndex(index) });
+        id.and_then(|id| self.decided(id)?.directory(self.config.broker.id)) == Some(void.dir)
+    }
+
+    /// Whether a new log of that name has to wait until a log that is gone is forgotten.
+    pub(super) fn is_untold(&self, folder: &str, topic: Uuid) -> bool {
+        self.voids.untold.iter().any(|void| void.folder == folder && void.topic == topic)
+    }
+
+    /// Whether that replica has a void log, there or gone, in a directory that is open.
+    pub(super) fn has_void(&self, folder: &str, topic: Uuid) -> bool {
+        self.voids_of(folder, topic).next().is_some()
+    }
+
+    fn voids_of(&self, folder: &str, topic: Uuid) -> impl Iterator<Item = (DirId, Void)> {
+        let dirs = self.config.broker.dirs().filter(|(dir, _)| self.dir_offline(*dir).is_none());
+        let voids = dirs.map(move |(dir, known)| (dir, Void { folder: folder.to_owned(), topic, dir: known.id }));
+        voids.filter(|(_, void)| self.voids.contains(void))
+    }
+
+    /// Where the controller takes a replica to lie that this start finds nowhere, if it had moved on from there. Asked when this node has read as much
+    /// of the metadata as any process before it.
+    pub(super) fn left_behind(&self, folder: &str, topic: Uuid) -> Option<DirId> {
+        self.voids_of(folder, topic).find(|(_, void)| self.is_told_there(void)).map(|(dir, _)| dir)
+    }
+
+    /// The committed metadata has moved: the controller may know by now where replicas lie.
+    pub(super) fn forget_voids(&mut self) {
+        if self.phase < Phase::Running {
+            return;
+        }
+        let told: Vec<Void> = self.voids.untold.iter().filter(|void| !self.is_told_there(void)).cloned().collect();
+        for void in told {
+            self.voids.untold.remove(&void);
+            self.voids.remove(&void);
+            self.hold_folder(&void.folder);
+            self.save_voids(Some(Then::Free { folder: void.folder }));
+        }
     }
 }
 

@@ -52,6 +52,8 @@ struct Seen {
     applied: Offset,
     /// It lost what was durable. The registration of a process that began since then says so; one of a process before may still be decided.
     has_lost: bool,
+    /// What it lost with its second disk, the same way.
+    lost: BTreeSet<PartitionId>,
     /// Its processes since then; all of them, if it lost nothing.
     incarnations: BTreeSet<Uuid>,
 }
@@ -112,6 +114,13 @@ impl Oracle {
         let before = self.nodes.insert(node, Seen { directory, has_lost, ..Seen::default() });
         let metadata = before.as_ref().and_then(|seen| Some((seen.directory, seen.replicas.get(&View::METADATA)?)));
         self.lost_disks.extend(metadata.map(|(lost, replica)| ((BrokerId(node as i32), lost), replica.durable)));
+    }
+
+    /// A node has lost these replicas, with the disk on which they lay.
+    pub fn lost(&mut self, node: u32, replicas: BTreeSet<PartitionId>) {
+        let seen = self.seen(node);
+        seen.lost = replicas;
+        seen.incarnations.clear();
     }
 
     /// A machine has lost its power, and with it what page-cache durability does not keep.
@@ -364,14 +373,18 @@ impl Oracle {
     fn end_of(&self, member: BrokerId, id: PartitionId) -> Option<Offset> {
         let is_replica = self.newest.1.partition(id).is_some_and(|decided| decided.replicas.contains(&member));
         let seen = self.nodes.get(&u32::try_from(member.0).ok()?)?;
-        let replica = seen.replicas.get(&id).filter(|_| is_replica && !self.has_lost(member, seen))?;
+        let replica = seen.replicas.get(&id).filter(|_| is_replica && !self.has_lost(member, seen, id))?;
         Some(replica.durable)
     }
 
     /// Whether it has lost something that its next registration will say.
-    fn has_lost(&self, member: BrokerId, seen: &Seen) -> bool {
+    fn has_lost(&self, member: BrokerId, seen: &Seen, id: PartitionId) -> bool {
+        (seen.has_lost || seen.lost.contains(&id)) && self.is_yet_to_tell(member, seen)
+    }
+
+    fn is_yet_to_tell(&self, member: BrokerId, seen: &Seen) -> bool {
         let registered = self.newest.1.brokers().get(&member);
-        seen.has_lost && registered.is_none_or(|broker| !seen.incarnations.contains(&broker.incarnation))
+        registered.is_none_or(|broker| !seen.incarnations.contains(&broker.incarnation))
     }
 
     fn see_image(&mut self, applied: Offset, image: &Image) -> Verdict {
@@ -406,12 +419,14 @@ impl Oracle {
     /// Whoever may be elected holds everything that is committed.
     fn see_candidates(&self, id: PartitionId) -> Verdict {
         let image = &self.newest.1;
-        let Some(Decided { isr, elr, .. }) = image.partition(id).filter(|_| !self.may_lose(image, id)) else { return Ok(()) };
+        let Some(decided) = image.partition(id).filter(|_| !self.may_lose(image, id)) else { return Ok(()) };
+        let Decided { isr, elr, .. } = decided;
         let Some(truth) = self.truths.get(&id) else { return Ok(()) };
         let none = Replica::default();
-        for member in isr.iter().chain(elr) {
+        // What lies in a directory that its broker has no more cannot be elected.
+        for member in isr.iter().chain(elr).filter(|member| is_at_hand(image, decided, **member)) {
             let Some(seen) = u32::try_from(member.0).ok().and_then(|node| self.nodes.get(&node)) else { continue };
-            if self.has_lost(*member, seen) {
+            if self.has_lost(*member, seen, id) {
                 continue;
             }
             let replica = seen.replicas.get(&id).unwrap_or(&none);
@@ -419,6 +434,12 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether a replica lies in a directory that its broker has, as far as the metadata know.
+fn is_at_hand(image: &Image, decided: &Decided, member: BrokerId) -> bool {
+    let known = image.brokers().get(&member).zip(decided.directory(member));
+    known.is_none_or(|(broker, told)| broker.has_directory(told))
 }
 
 /// `min.insync.replicas` of a topic as it is set there, if it is.

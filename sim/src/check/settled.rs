@@ -1,7 +1,7 @@
 //! What must have come about when all is healed and has had its time.
 
-use super::Oracle;
 use super::replica::Replica;
+use super::{Oracle, Seen, is_at_hand};
 use klamm_core::broker::View;
 use klamm_core::controller::Controller;
 use klamm_core::controller::image::{Partition as Decided, Topic};
@@ -43,29 +43,29 @@ impl Oracle {
     #[must_use]
     pub fn can_spare(&self, node: u32) -> bool {
         let image = &self.newest.1;
-        let keeps = |member: &BrokerId| {
-            let seen = self.nodes.get(&(member.0 as u32));
-            member.0 as u32 != node && seen.is_some_and(|seen| !self.has_lost(*member, seen))
-        };
-        let partitions = image.topics().flat_map(|topic| topic.partitions.values());
-        let others_lost = self.nodes.iter().any(|(id, seen)| *id != node && self.has_lost(BrokerId(*id as i32), seen));
-        let mut held = partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32)));
         // Who leaves at the end of a move keeps nothing.
-        !others_lost && held.all(|p| p.isr.iter().chain(&p.elr).filter(|member| !p.removing.contains(member)).any(keeps))
+        let keeps =
+            |p: &Decided, member: BrokerId| member.0 as u32 != node && !p.removing.contains(&member) && is_at_hand(image, p, member);
+        let partitions = image.topics().flat_map(|topic| topic.partitions.values());
+        let has_lost = |id, seen: &Seen| (seen.has_lost || !seen.lost.is_empty()) && self.is_yet_to_tell(id, seen);
+        let others_lost = self.nodes.iter().any(|(id, seen)| *id != node && has_lost(BrokerId(*id as i32), seen));
+        let mut held = partitions.filter(|p| p.replicas.contains(&BrokerId(node as i32)));
+        !others_lost && held.all(|p| p.isr.iter().chain(&p.elr).any(|member| keeps(p, *member)))
     }
 
     /// Partitions that nobody may lead until an operator says who: whoever was in sync or eligible may have lost something, and the last leader has
     /// another disk. With the names of their topics.
     #[must_use]
     pub fn stranded(&self) -> BTreeMap<PartitionId, String> {
-        let has_lost = |member: &BrokerId| self.nodes.get(&(member.0 as u32)).is_some_and(|seen| seen.has_lost);
-        let is_stranded = |p: &Decided| {
+        let has_lost =
+            |id, member: &BrokerId| self.nodes.get(&(member.0 as u32)).is_some_and(|seen| seen.has_lost || seen.lost.contains(&id));
+        let is_stranded = |id: PartitionId, p: &Decided| {
             let has_candidates = p.leader.is_some() || !p.isr.is_empty() || !p.elr.is_empty() || !p.last_known_elr.is_empty();
-            !has_candidates && p.replicas.iter().any(has_lost)
+            !has_candidates && p.replicas.iter().any(|member| has_lost(id, member))
         };
         let of = |topic: &Topic| -> BTreeMap<PartitionId, String> {
-            let stranded = topic.partitions.iter().filter(|(_, decided)| is_stranded(decided));
-            stranded.map(|(index, _)| (PartitionId { topic: topic.id, index: *index }, topic.name.to_string())).collect()
+            let ids = topic.partitions.iter().map(|(index, decided)| (PartitionId { topic: topic.id, index: *index }, decided));
+            ids.filter(|(id, decided)| is_stranded(*id, decided)).map(|(id, _)| (id, topic.name.to_string())).collect()
         };
         self.newest.1.topics().flat_map(of).collect()
     }

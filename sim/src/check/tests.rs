@@ -140,7 +140,7 @@ fn only_a_process_that_began_since_then_tells_of_a_loss() {
             RegisterBrokerRecord { broker_id: BrokerId(2), incarnation_id: Uuid([process; 16]), broker_epoch: epoch, ..Default::default() };
         oracle.newest.1.replay(&Record::RegisterBroker(record)).unwrap();
     };
-    let has_lost = |oracle: &Oracle| oracle.has_lost(BrokerId(2), &oracle.nodes[&2]);
+    let has_lost = |oracle: &Oracle| oracle.has_lost(BrokerId(2), &oracle.nodes[&2], View::METADATA);
     oracle.formatted(2, Uuid([8; 16]));
     registers(&mut oracle, 1, 10);
     assert!(!has_lost(&oracle));

@@ -42,6 +42,9 @@ enum Command {
         /// Print the plan, what the brokers said to their operators, and what befell them.
         #[arg(long)]
         notes: bool,
+        /// Note where all nodes stand after so many virtual seconds, for `--notes`. On the mesh.
+        #[arg(long, value_name = "SECONDS")]
+        look_at: Option<f64>,
     },
     /// Run many seeds on all cores. The last line is a summary; exit 1 on any violation.
     Sweep {
@@ -97,6 +100,8 @@ struct How {
     /// How many nodes; on 0, the seed says how many.
     #[arg(long, default_value_t = 1)]
     nodes: u32,
+    #[arg(skip)]
+    look_at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -171,7 +176,7 @@ fn cpu_time() -> Option<Duration> {
 
 fn run_tier(seed: u64, how: How) -> Outcome {
     match how.tier {
-        Tier::Mesh => run::run(Plan::general(seed).on(how.nodes)),
+        Tier::Mesh => run::run(Plan { look_at: how.look_at, ..Plan::general(seed).on(how.nodes) }),
         Tier::Madsim => madsim_tier(Plan::general(seed).on(how.nodes)),
     }
 }
@@ -205,7 +210,9 @@ pub(super) fn main() -> ExitCode {
     // Panics are verdicts here; the report names them.
     std::panic::set_hook(Box::new(|_| {}));
     match Cli::parse().command {
-        Command::Run { seed, how, history, notes } => run_and_tell(seed, how, history, notes),
+        Command::Run { seed, how, history, notes, look_at } => {
+            run_and_tell(seed, How { look_at: look_at.map(|seconds| (seconds * 1e9) as u64), ..how }, history, notes)
+        }
         Command::Sweep { seeds, how, jobs, all } => sweep::sweep(seeds, how, jobs, all),
         // What only a cluster can pass is passed nowhere else.
         Command::Coverage { seeds, how, jobs } => {

@@ -48,7 +48,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         M::StaleGenerationCommit | M::StaticNotFenced | M::OwnedOfOldGeneration | M::OffsetsExpireLive | M::LoadNotFinished => 1,
         M::RenameNoSync | M::DiscardUnremembered | M::VoidForgotten => 1,
         M::VoteForgotten | M::SameEpochLeader | M::CommitOldEpoch | M::HwNotVoters | M::ActBeforeCommit => 3,
-        M::WipedVotesTwice | M::TwoChangesAtOnce | M::OfflineLogCounts | M::EmptiedLeads | M::DialOnce => 3,
+        M::WipedVotesTwice | M::TwoChangesAtOnce | M::OfflineLogCounts | M::EmptiedLeads | M::MoveUntold => 3,
         M::AlterpartNoEpoch
         | M::IsrStaleBroker
         | M::LastReplicaStanding
@@ -56,6 +56,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         | M::FencedInIsr
         | M::FormerLifeLeads
         | M::LossForgotten
+        | M::DialOnce
         | M::GivenUpInNeed
         | M::GivenUpFollows
         | M::EpochsTakenForSaved => 3,
@@ -76,7 +77,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
 }
 
 fn try_once(mutant: Mutant, first: u64, seeds: u64, jobs: Option<usize>) -> Trial {
-    let how = How { tier: Tier::Mesh, mutant: Some(mutant), nodes: nodes_of(mutant) };
+    let how = How { tier: Tier::Mesh, mutant: Some(mutant), nodes: nodes_of(mutant), look_at: None };
     let mut trial = Trial { found: None, virtual_ns: 0 };
     run_all(first..first + seeds, how, jobs, |seed, ran| {
         trial.virtual_ns += ran.outcome.as_ref().map_or(0, |outcome| outcome.virtual_ns);

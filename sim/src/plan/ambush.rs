@@ -41,7 +41,7 @@ impl Fault {
     pub(super) fn may_end_badly(self) -> bool {
         match self {
             Self::Kill { .. } | Self::PowerLoss { .. } | Self::Ambush { .. } | Self::KillMany { .. } => true,
-            Self::Wipe { .. } | Self::WipeVoter { .. } => true,
+            Self::Wipe { .. } | Self::WipeVoter { .. } | Self::LoseSecondDisk { .. } => true,
             Self::FailSync | Self::FailWrite | Self::FailReads(_) => true,
             Self::FillDisk { .. } | Self::FillSecondDisk { .. } | Self::BreakDisk { .. } => true,
             Self::Restart { .. } | Self::Pause(_) | Self::PauseClient(_) | Self::Cut(_) => false,

@@ -126,6 +126,13 @@ pub enum Fault {
         /// How long it stays down, in ns.
         down: u64,
     },
+    /// A broker loses its second disk for good, in the moment when a replica has moved there and the controller does not know yet.
+    LoseSecondDisk {
+        /// How long such a moment is waited for, in ns.
+        within: u64,
+        /// How long it stays down, in ns.
+        down: u64,
+    },
     /// A clean stop and a start of one node after the other.
     Rolling {
         /// How long each stays down, in ns.
@@ -164,8 +171,16 @@ impl Fault {
             Self::KillMany { .. } => "kill-many",
             Self::Wipe { .. } => "wipe",
             Self::WipeVoter { .. } => "wipe-voter",
+            Self::LoseSecondDisk { .. } => "lose-second-disk",
             Self::Rolling { .. } => "rolling-restart",
         }
+    }
+}
+
+impl Fault {
+    /// Whether copies go with it for good.
+    pub(super) fn takes_a_disk(self) -> bool {
+        matches!(self, Self::Wipe { .. } | Self::WipeVoter { .. } | Self::LoseSecondDisk { .. })
     }
 }
 
@@ -254,6 +269,16 @@ pub(super) fn with_wipes(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u
     beside_wipes(&mut faults);
     for _ in 0..rng.random_range(1..=2) {
         faults.push((rng.random_range(4 * SECOND..LOAD - 4 * SECOND), Fault::Wipe { down: rng.random_range(10 * MS..3 * SECOND) }));
+    }
+    faults
+}
+
+/// Second disks are lost, each with what has just moved there.
+pub(super) fn with_lost_second_disks(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    beside_wipes(&mut faults);
+    for _ in 0..rng.random_range(1..=3) {
+        let (within, down) = (rng.random_range(2 * SECOND..10 * SECOND), rng.random_range(10 * MS..3 * SECOND));
+        faults.push((rng.random_range(4 * SECOND..LOAD - 4 * SECOND), Fault::LoseSecondDisk { within, down }));
     }
     faults
 }

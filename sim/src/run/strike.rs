@@ -1,10 +1,11 @@
 //! Faults strike: what each of them does to the mesh. Whether it bit is written into the ledger of the node it struck.
 
-use super::{Alarm, Runner, formatted, metadata_directory};
+use super::{Alarm, Runner, formatted, metadata_directory, with_second};
 use crate::cluster::mesh::Ambush;
 use crate::plan::Fault;
 use crate::stage::{self, NODE, SECOND};
 use klamm_core::config::Durability;
+use klamm_core::id::DirId;
 use rand::Rng as _;
 use std::collections::BTreeMap;
 
@@ -107,6 +108,7 @@ impl Runner {
             | Fault::KillMany { .. }
             | Fault::Wipe { .. }
             | Fault::WipeVoter { .. }
+            | Fault::LoseSecondDisk { .. }
             | Fault::Rolling { .. } => self.strike_cluster(fault, node),
         }
     }
@@ -143,6 +145,10 @@ impl Runner {
                 let Some(victim) = voters.get(self.rng.random_range(0..voters.len().max(1))) else { return };
                 return self.wipe(*victim, down, fault.name());
             }
+            Fault::LoseSecondDisk { within, down } => {
+                self.second_disk_goes = Some((now + within, down));
+                return;
+            }
             Fault::Rolling { down } => {
                 for (at, victim) in (0..).zip(self.plan.nodes()) {
                     self.alarm(now + at * (down + ROLLING_PAUSE), Alarm::Restart(victim, down));
@@ -168,6 +174,31 @@ impl Runner {
         self.mesh.oracle().formatted(node, metadata_directory(node, formats));
         self.tell_disk(node, formats);
         self.station(node).ledger.bit(name);
+    }
+
+    /// A second disk is to be lost when a replica has moved there, and nobody was told yet.
+    pub(super) fn lose_second_disk(&mut self) {
+        let Some((until, down)) = self.second_disk_goes else { return };
+        if self.healed || self.mesh.now() > until {
+            self.second_disk_goes = None;
+            return;
+        }
+        let has_moved = |node: &u32| self.mesh.node(*node).broker().is_some_and(|broker| broker.view().has_moved_untold(DirId(1)));
+        let Some(node) = self.plan.brokers().find(has_moved) else { return };
+        if !self.mesh.oracle().can_spare(node) {
+            return;
+        }
+        self.second_disk_goes = None;
+        let lost = self.mesh.node(node).broker().map(|broker| broker.view().held_in(DirId(1)).collect()).unwrap_or_default();
+        self.mesh.crash(node, true);
+        self.mesh.oracle().lost(node, lost);
+        let station = self.station(node);
+        (station.down, station.second_disks) = (down, station.second_disks + 1);
+        let (formats, seconds) = (station.formats, station.second_disks);
+        station.ledger.bit(Fault::LoseSecondDisk { within: 0, down }.name());
+        self.mesh.befell(node, "its second disk is lost".to_owned());
+        let anew = with_second(&self.plan, node, self.mesh.node(node), formats, seconds);
+        self.mesh.replace(node, anew);
     }
 
     /// Nobody reaches anybody but its neighbours in a ring; of three, two do not reach each other.

@@ -31,6 +31,7 @@ use klamm_jepsen::history::{Key, Offset, Process, Recorder, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Partitions of each topic, as Jepsen's kafka workload has it.
 pub const PARTITIONS: u32 = 2;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub ends: BTreeMap<Key, BTreeMap<LeaderEpoch, i64>>,
     /// Sends that begin from then on must end well: all is healed.
     pub calm_from: Option<u64>,
+    /// How much longer producers rest between two sends.
+    pub rest: Duration,
     /// The node's clock may be so wrong that it refuses records by right.
     pub misdates: bool,
     /// A disk rots: a batch may be damaged until its node finds out.

@@ -175,7 +175,7 @@ impl ProducerActor {
         // After an unknown outcome that process number never returns.
         let process = if book.recorder.is_retired(sending.process) { book.process() } else { sending.process };
         let think = self.options.think.mul_f64(self.rng.random_range(0.0..1.0));
-        self.idle.push((now.at.after(think), process));
+        self.idle.push((now.at.after(think + book.rest), process));
     }
 }
 

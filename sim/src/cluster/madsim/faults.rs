@@ -114,6 +114,7 @@ impl Runner {
             | Fault::KillMany { .. }
             | Fault::Wipe { .. }
             | Fault::WipeVoter { .. }
+            | Fault::LoseSecondDisk { .. }
             | Fault::Rolling { .. } => return false,
         }
         true
