@@ -167,12 +167,14 @@ impl Quorum {
     }
 
     /// A follower does not fetch while its own disk is behind, so a leader's silence tells nothing then. Else disks that are slow at the same time, as on
-    /// one machine, would depose a leader that is well.
-    fn excuse_leader(&mut self, now: Instant) {
+    /// one machine, would depose a leader that is well; it resigns by itself if that lasts half as long again. One that has said that it leads no more is
+    /// not excused.
+    pub(super) fn excuse_leader(&mut self, now: Instant) {
         let is_behind = self.tail.durable < self.tail.end || self.saved < self.last_save;
         let until = now.after(self.config.fetch_timeout);
         if let Role::Follower(follower) = &mut self.role
             && is_behind
+            && follower.hears
         {
             if follower.until <= now {
                 probe!("a follower's own disk is why it has not heard from its leader");

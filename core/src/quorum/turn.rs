@@ -17,6 +17,7 @@ const LOST_FIRST: Duration = Duration::from_millis(100);
 impl Quorum {
     /// Goes on for as long as something changes, and then asks whom it must.
     pub(super) fn advance(&mut self, now: Instant) {
+        self.excuse_leader(now);
         // From no role is the way further than by way of Unattached, Prospective and Candidate to Leader.
         for _ in 0..8 {
             if !self.turn(now) {
