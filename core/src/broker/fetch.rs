@@ -85,7 +85,7 @@ impl Broker {
         let committed = body.isolation_level == 1;
         let replica = Replica::of(version, &body);
         let rack = (version >= 11 && replica.is_none()).then(|| body.rack_id.clone());
-        let (context, wants) = match self.sessions.open(version, body, self.now.at, &mut self.rng) {
+        let (context, wants) = match self.sessions.open(version, body, replica.is_some(), self.now.at, &mut self.rng) {
             Ok(opened) => opened,
             Err(code) => {
                 probe!("a fetch session is refused");

@@ -86,6 +86,7 @@ impl Sessions {
         &mut self,
         version: i16,
         request: FetchRequest,
+        is_replicas: bool,
         now: Instant,
         rng: &mut Rng,
     ) -> Result<(Context, Vec<Want>), ErrorCode> {
@@ -101,7 +102,6 @@ impl Sessions {
         if epoch != 0 || id != 0 && epoch == -1 {
             return Ok((Context::Sessionless, wants));
         }
-        let is_replicas = request.replica_id.0.max(request.replica_state.replica_id.0) >= 0;
         Ok((self.begin(version, is_replicas, &mut wants, now, rng), wants))
     }
 
@@ -285,9 +285,8 @@ fn push(topics: &mut Vec<FetchableTopicResponse>, version: i16, want: Want, answ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::BrokerId;
     use crate::rng;
-    use crate::wire::api::fetch::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
+    use crate::wire::api::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
     use crate::wire::{Chunk, Records};
     use bytes::Bytes;
 
@@ -321,27 +320,25 @@ mod tests {
     fn a_clients_session_gives_way_to_a_followers_and_else_only_after_silence() {
         let mut sessions = Sessions::new(1);
         let mut rng = rng::stream(7, "fetch sessions");
-        let of_client = request(0, 0, &[0], &[]);
-        let of_follower =
-            FetchRequest { replica_state: ReplicaState { replica_id: BrokerId(2), ..Default::default() }, ..of_client.clone() };
-        let mut begins = |request: &FetchRequest, at| {
+        let mut begins = |is_replicas, at| {
             let now = Instant::default().after(Duration::from_secs(at));
-            let (context, _) = sessions.open(15, request.clone(), now, &mut rng).expect("nothing is refused");
+            let (context, _) = sessions.open(15, request(0, 0, &[0], &[]), is_replicas, now, &mut rng).expect("nothing is refused");
             matches!(context, Context::New(_))
         };
-        assert!(begins(&of_client, 0));
-        assert!(!begins(&of_client, 119));
-        assert!(begins(&of_client, 120));
-        assert!(begins(&of_follower, 121));
-        assert!(!begins(&of_client, 122) && !begins(&of_follower, 122));
-        assert!(begins(&of_client, 241));
+        assert!(begins(false, 0));
+        assert!(!begins(false, 119));
+        assert!(begins(false, 120));
+        assert!(begins(true, 121));
+        assert!(!begins(false, 122) && !begins(true, 122));
+        assert!(begins(false, 241));
     }
 
     #[test]
     fn who_got_records_is_served_last_and_only_news_are_told() {
         let mut sessions = Sessions::new(1);
         let mut rng = rng::stream(7, "fetch sessions");
-        let mut open = |sessions: &mut Sessions, request| sessions.open(13, request, Instant::default(), &mut rng).expect("a session");
+        let mut open =
+            |sessions: &mut Sessions, request| sessions.open(13, request, false, Instant::default(), &mut rng).expect("a session");
         let (context, wants) = open(&mut sessions, request(0, 0, &[0, 1, 2], &[]));
         let Context::New(id) = context else { panic!("{context:?}") };
         assert_eq!(numbers(&wants), [0, 1, 2]);
