@@ -217,8 +217,11 @@ impl Runner {
             self.violations.push("liveness: a node is not up long after everything was healed".to_owned());
         }
         // As in Kafka a process is refused until the session of the one before it has ended, which a new controller grants anew.
-        let limit = self.mesh.now() + UP_LIMIT;
+        let limit = self.mesh.now() + 2 * self.plan.session_ms * 1_000_000 + HEALED_AFTER;
         while self.are_out() && self.step(limit) {}
+        if self.are_out() {
+            self.violations.push("liveness: a broker is not registered long after everything was healed".to_owned());
+        }
         let oracle = self.mesh.oracle();
         let empty = oracle.stranded().into_iter().filter(|(id, _)| oracle.is_empty(*id)).collect();
         self.elect(ClientId(462), empty);

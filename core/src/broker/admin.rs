@@ -206,7 +206,7 @@ impl Broker {
     fn lack_moved(&mut self, name: &Arc<str>, id: PartitionId, config: &Arc<TopicConfig>, dir: DirId) {
         probe!("a replica has moved to a directory that is lost before the controller knew");
         let why = "it had moved to another log directory, which was replaced before the controller knew. It is filled anew as soon as another replica \
-                   has all of it; else put that directory back, then start the node again";
+                   has all of it. If none has, put that directory back and start the node again, or delete the topic";
         self.note(Level::Error, format!("{name}-{} is offline: {why}", id.index));
         self.lack_partition(name, id, config, dir, why.to_owned(), Loss::Log);
     }
@@ -387,7 +387,7 @@ impl Broker {
                     if self.phase < Phase::Running {
                         self.admin.removed.insert(*topic);
                     }
-                    self.forget_topic(*topic);
+                    self.forget_topic(*topic, name);
                     self.groups_forget(name);
                 }
                 Change::Configured { resource } => self.configured(resource),
@@ -426,11 +426,15 @@ impl Broker {
         Some(config)
     }
 
-    fn forget_topic(&mut self, topic: Uuid) {
+    fn forget_topic(&mut self, topic: Uuid, name: &str) {
         let waiting: Vec<PartitionId> = self.admin.blocked.values().copied().filter(|id| id.topic == topic).collect();
         self.admin.blocked.retain(|_, id| id.topic != topic);
         waiting.into_iter().for_each(|id| self.partition_made(id));
         self.delete_topic(topic);
+        // A replica that waited for its folder was known by its name alone.
+        if self.names.get(name) == Some(&topic) {
+            self.names.remove(name);
+        }
     }
 
     fn configured(&mut self, resource: &Resource) {

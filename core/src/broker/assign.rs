@@ -220,8 +220,8 @@ impl Broker {
             return;
         }
         let Some(partition) = self.partitions.get(&id) else { return };
-        let (name, dir) = (partition.folder(), partition.dir);
-        if self.voids.contains(&self.void_of(&name, id.topic, dir)) {
+        let name = partition.folder();
+        if self.has_no_log(partition) {
             probe!("a replica whose log is gone gets a new one");
             let Partition { topic, config, .. } = self.partitions.remove(&id).expect("looked at above");
             self.make_partition(&topic, id, &config);

@@ -132,7 +132,7 @@ impl Broker {
     }
 
     /// The partitions of a topic that have a replica here.
-    fn of_topic(&self, topic: Uuid) -> impl Iterator<Item = PartitionId> + '_ {
+    pub(super) fn of_topic(&self, topic: Uuid) -> impl Iterator<Item = PartitionId> + '_ {
         let first = PartitionId { topic, index: PartitionIndex(0) };
         self.partitions.range(first..).map(|(id, _)| *id).take_while(move |id| id.topic == topic)
     }

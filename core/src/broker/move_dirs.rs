@@ -138,8 +138,12 @@ impl Broker {
         if lies == to {
             return Ok(());
         }
-        // What a move before left there must be gone.
-        if self.is_deleting(&folder) || self.voids.contains(&self.void_of(&folder, id.topic, to)) || self.voids.len() >= VOIDS_MAX {
+        // What a move before left there must be gone, and the controller know of that move: it may be told of one place at a time.
+        if self.is_deleting(&folder)
+            || self.is_untold(&folder, id.topic)
+            || self.voids.contains(&self.void_of(&folder, id.topic, to))
+            || self.voids.len() >= VOIDS_MAX
+        {
             return Err(ErrorCode::REPLICA_NOT_AVAILABLE);
         }
         self.begin_copy(id, to);
@@ -472,7 +476,7 @@ impl Broker {
             return;
         }
         for (id, partition) in &self.partitions {
-            if matches!(partition.role, Role::Offline { loss: Loss::Log | Loss::Given, .. }) {
+            if self.has_no_log(partition) {
                 continue;
             }
             let copy = self.moves.copies.get(id);

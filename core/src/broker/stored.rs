@@ -275,7 +275,7 @@ impl Broker {
         probe!("a log directory goes offline");
         known.offline = Some(why.to_owned());
         self.note(Level::Error, format!("log directory {} is offline: {why}", dir.0));
-        let hit: Vec<PartitionId> = self.partitions.values().filter(|p| p.dir == dir).map(|p| p.id).collect();
+        let hit: Vec<PartitionId> = self.partitions.values().filter(|p| p.dir == dir && !self.has_no_log(p)).map(|p| p.id).collect();
         for id in hit {
             self.take_offline(id, format!("its log directory is offline: {why}"), Loss::Directory);
         }

@@ -14,7 +14,7 @@ use super::stored::Pending;
 use super::{Broker, Timer};
 use crate::id::{DirId, LogId, PartitionIndex, Uuid};
 use crate::log::{FoundDir, FoundLog};
-use crate::partition::PartitionId;
+use crate::partition::{Loss, Partition, PartitionId, Role};
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::{mutant, probe};
 use std::collections::BTreeSet;
@@ -89,6 +89,7 @@ impl Voids {
 
     /// Counts from the next time that the file is saved.
     pub(super) fn insert(&mut self, void: Void) {
+        self.untold.remove(&void);
         self.known.insert(void);
     }
 
@@ -239,12 +240,23 @@ impl Broker {
         self.voids_of(folder, topic).find(|(_, void)| self.is_told_there(void)).map(|(dir, _)| dir)
     }
 
+    /// Whether that replica lay there once, and has no log at all until it gets a new one.
+    pub(super) fn has_no_log(&self, partition: &Partition) -> bool {
+        matches!(partition.role, Role::Offline { loss: Loss::Log | Loss::Given, .. })
+            && self.voids.contains(&self.void_of(&partition.folder(), partition.id.topic, partition.dir))
+    }
+
     /// The committed metadata has moved: the controller may know by now where replicas lie.
     pub(super) fn forget_voids(&mut self) {
         if self.phase < Phase::Running {
             return;
         }
-        let told: Vec<Void> = self.voids.untold.iter().filter(|void| !self.is_told_there(void)).cloned().collect();
+        // What has no log is known by its note alone, until it gets one.
+        let is_needed = |void: &Void| {
+            let mut of_topic = self.of_topic(void.topic).map(|id| &self.partitions[&id]);
+            of_topic.any(|partition| partition.folder() == void.folder && self.has_no_log(partition))
+        };
+        let told: Vec<Void> = self.voids.untold.iter().filter(|void| !self.is_told_there(void) && !is_needed(void)).cloned().collect();
         for void in told {
             self.voids.untold.remove(&void);
             self.voids.remove(&void);

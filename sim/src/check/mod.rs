@@ -119,7 +119,7 @@ impl Oracle {
     /// A node has lost these replicas, with the disk on which they lay.
     pub fn lost(&mut self, node: u32, replicas: BTreeSet<PartitionId>) {
         let seen = self.seen(node);
-        seen.lost = replicas;
+        seen.lost.extend(replicas);
         seen.incarnations.clear();
     }
 
@@ -423,10 +423,10 @@ impl Oracle {
         let Decided { isr, elr, .. } = decided;
         let Some(truth) = self.truths.get(&id) else { return Ok(()) };
         let none = Replica::default();
-        // What lies in a directory that its broker has no more cannot be elected.
-        for member in isr.iter().chain(elr).filter(|member| is_at_hand(image, decided, **member)) {
+        for member in isr.iter().chain(elr) {
             let Some(seen) = u32::try_from(member.0).ok().and_then(|node| self.nodes.get(&node)) else { continue };
-            if self.has_lost(*member, seen, id) {
+            // What lay in a directory that its broker has no more cannot be elected.
+            if self.has_lost(*member, seen, id) || (seen.lost.contains(&id) && !is_at_hand(image, decided, *member)) {
                 continue;
             }
             let replica = seen.replicas.get(&id).unwrap_or(&none);
