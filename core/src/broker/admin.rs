@@ -34,7 +34,8 @@ pub(super) struct Admin {
     remembered: BTreeSet<String>,
     /// Partitions whose folder has not been given free yet.
     blocked: BTreeMap<String, PartitionId>,
-    /// Partitions whose name a log has that is another topic's.
+    /// Partitions whose name a log has that is another topic's, or that have left one directory for another and are found nowhere: settled when this node
+    /// has read its metadata.
     clashing: BTreeMap<String, PartitionId>,
     /// Logs of partitions of which several directories hold one, when the node starts.
     pub(super) doubles: BTreeMap<PartitionId, Vec<LogId>>,
