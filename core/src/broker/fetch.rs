@@ -12,7 +12,7 @@ use crate::log::snapshot::{SnapshotId, Standing};
 use crate::partition::{PartitionId, Role};
 use crate::store::{Located, StoreFault, StoreOp, Stored};
 use crate::time::Instant;
-use crate::wire::api::fetch::{FetchRequest, FetchResponse, NodeEndpoint, PartitionData};
+use crate::wire::api::fetch::{FetchRequest, FetchResponse, PartitionData};
 use crate::wire::{Chunk, Records, Response};
 use crate::{mutant, probe};
 use std::time::Duration;
@@ -260,26 +260,6 @@ impl Broker {
         is_news
     }
 
-    /// Who is to be asked instead, as far as it is known here (KIP-951; of the metadata log KIP-595).
-    fn name_leader(&self, id: Option<PartitionId>, answer: &mut PartitionData) {
-        let told = match id {
-            Some(id) if id == METADATA => self.quorum.as_ref().map(|quorum| (quorum.leader().map(|(id, _)| id), quorum.epoch())),
-            Some(id) => self.decided(id).map(|decided| (decided.leader, decided.leader_epoch)),
-            None => None,
-        };
-        // A client in a newer epoch than ours knows more than we do; a replica of the metadata log may only know less of who leads.
-        let is_news = match answer.error_code {
-            ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH => true,
-            ErrorCode::UNKNOWN_LEADER_EPOCH => id == Some(METADATA),
-            ErrorCode::NONE => id == Some(METADATA),
-            _ => false,
-        };
-        if let Some((leader, epoch)) = told.filter(|_| is_news) {
-            answer.current_leader.leader_id = leader.unwrap_or(BrokerId(-1));
-            answer.current_leader.leader_epoch = epoch;
-        }
-    }
-
     /// Decides the bounds of every partition now, and asks the store for what is not in memory.
     fn gather(&mut self, token: Token) {
         self.watch(token, false);
@@ -401,7 +381,7 @@ impl Broker {
         self.count_served(&fetching);
         let Fetching { version, context, wants, answers, .. } = fetching;
         let mut response = self.sessions.answer(version, context, wants, answers);
-        self.tell_endpoints(&mut response);
+        self.tell_endpoints(token, &mut response);
         self.reply(token, Response::Fetch(response));
     }
 
@@ -414,18 +394,6 @@ impl Broker {
             {
                 self.served(id, replica.id, u64::try_from(bytes).unwrap_or(u64::MAX));
             }
-        }
-    }
-
-    /// Where the leader of the metadata quorum listens, for a replica of its log that asked the wrong node.
-    fn tell_endpoints(&self, response: &mut FetchResponse) {
-        let of_metadata = response.responses.iter().find(|topic| topic.topic_id == METADATA.topic);
-        let told = of_metadata.and_then(|topic| topic.partitions.first()).map(|partition| partition.current_leader.leader_id);
-        if let Some((id, address)) = self.quorum.as_ref().and_then(|quorum| quorum.leader())
-            && told == Some(id)
-        {
-            let node = NodeEndpoint { node_id: id, host: address.host, port: address.port.into(), rack: None };
-            response.node_endpoints.push(node);
         }
     }
 

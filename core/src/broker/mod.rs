@@ -25,6 +25,7 @@ mod hosted;
 mod introduce;
 pub mod io;
 mod isr;
+mod leaders;
 mod life;
 mod lists;
 mod local;

@@ -59,7 +59,7 @@ impl Broker {
             producing.deadline = self.timer(wait, Timer::Produce(token));
             self.producing.insert(token, producing);
         } else {
-            self.reply(token, producing.response());
+            self.answer_produce(token, producing);
         }
     }
 
@@ -166,7 +166,13 @@ impl Broker {
         }
         let producing = self.producing.remove(&wait.token).expect("looked at above");
         self.timers.remove(&(producing.deadline, Timer::Produce(wait.token)));
-        self.reply(wait.token, producing.response());
+        self.answer_produce(wait.token, producing);
+    }
+
+    fn answer_produce(&mut self, token: Token, producing: Producing) {
+        let mut response = producing.response();
+        self.name_leaders(token, &mut response);
+        self.reply(token, Response::Produce(response));
     }
 
     /// The acks did not come in time: the records may yet be committed.
@@ -178,7 +184,7 @@ impl Broker {
                 answer.refuse(ErrorCode::REQUEST_TIMED_OUT);
             }
         }
-        self.reply(token, producing.response());
+        self.answer_produce(token, producing);
     }
 
     /// The connection is gone; the waits find no request any more.
@@ -252,7 +258,7 @@ impl PartitionProduceResponse {
 }
 
 impl Producing {
-    fn response(self) -> Response {
+    fn response(self) -> ProduceResponse {
         let mut answers = self.answers.into_iter();
         let responses = self
             .topics
@@ -265,6 +271,6 @@ impl Producing {
             })
             .collect();
         debug_assert!(self.acks != 0, "acks=0 has no response");
-        Response::Produce(ProduceResponse { responses, ..Default::default() })
+        ProduceResponse { responses, ..Default::default() }
     }
 }

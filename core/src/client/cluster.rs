@@ -9,8 +9,8 @@ use super::io::{Address, Common};
 use super::links::{LinkEffect, Links, Outcome, Peer};
 use super::metadata::Metadata;
 use super::versions::{Api, Versions};
-use super::{Topic, io::Input};
-use crate::id::{BrokerId, ConnId};
+use super::{Topic, TopicPartition, io::Input};
+use crate::id::{BrokerId, ConnId, LeaderEpoch};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -66,6 +66,17 @@ impl<P> Cluster<P> {
 
     pub(super) fn invalidate(&mut self) {
         self.metadata.invalidate();
+    }
+
+    /// A broker that does not lead a partition names who does, and where to find that one (KIP-951). Whether that is news: then it can be asked at once.
+    pub(super) fn told(&mut self, part: &TopicPartition, leader: (BrokerId, LeaderEpoch), address: Option<Address>) -> bool {
+        let is_known = self.metadata.brokers().contains_key(&leader.0);
+        if let Some(address) = address.filter(|_| !is_known) {
+            let lost = self.links.address(Peer::Broker(leader.0), &address);
+            assert!(lost.is_empty(), "who was not known is not connected");
+            self.metadata.add_broker(leader.0, address);
+        }
+        self.metadata.told(part, leader)
     }
 
     pub(super) fn poll(&mut self) -> Option<LinkEffect> {

@@ -79,6 +79,22 @@ impl Metadata {
         Some((leader, info.epoch))
     }
 
+    /// A broker that was not known.
+    pub(super) fn add_broker(&mut self, id: BrokerId, address: Address) {
+        self.brokers.insert(id, address);
+    }
+
+    /// Who leads a partition by the word of a broker that does not. Whether that is news of a broker that is known.
+    pub(super) fn told(&mut self, part: &TopicPartition, (leader, epoch): (BrokerId, LeaderEpoch)) -> bool {
+        let (Some(topic), Ok(number)) = (self.topics.get_mut(&part.topic), usize::try_from(part.partition.0)) else { return false };
+        let Some(known) = topic.partitions.get_mut(number).filter(|known| epoch > known.epoch && self.brokers.contains_key(&leader)) else {
+            return false;
+        };
+        *known = PartitionInfo { leader: Some(leader), epoch };
+        topic.find_available();
+        true
+    }
+
     /// Why the last answer did not tell of a topic. `None` while there is an answer, or none was given yet.
     pub(super) fn trouble(&self, topic: &str) -> Option<ErrorCode> {
         self.wanted.get(topic).copied().flatten()
@@ -184,6 +200,10 @@ impl TopicInfo {
                 probe!("client: metadata tells of an older leader than the one known");
             }
         }
+        self.find_available();
+    }
+
+    fn find_available(&mut self) {
         self.available =
             (0..).map(PartitionIndex).zip(&self.partitions).filter(|(_, info)| info.leader.is_some()).map(|(p, _)| p).collect();
     }

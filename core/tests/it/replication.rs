@@ -340,8 +340,30 @@ fn who_waits_for_a_leader_whose_replica_moves_away_is_told_that_it_leads_no_more
         }
         trio.pass(Duration::from_secs(2));
         let answered = answer!(Produce, trio.answer(asked).expect("the replica is gone"));
-        assert_eq!(answered.responses[0].partition_responses[0].error_code, code);
+        let answer = &answered.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, code);
+        assert_eq!(others(leader).contains(&answer.current_leader.leader_id.0), !is_deleted, "{answer:?}");
     }
+}
+
+/// KIP-951: it can go on there at once, without a question for metadata.
+#[test]
+fn who_asks_a_broker_that_does_not_lead_is_told_who_does_and_where() {
+    let mut trio = with_records(&[], 4);
+    let (leader, follower) = (trio.leader("t"), trio.followers("t")[0]);
+    let expected = (BrokerId(leader), format!("n{leader}"), 9092, Some(format!("r{leader}")));
+    let asked = trio.begin_produce(follower, "t", 1, -1);
+    let produced = answer!(Produce, trio.answer(asked).expect("it is refused at once"));
+    let answer = &produced.responses[0].partition_responses[0];
+    assert_eq!((answer.error_code, answer.current_leader.leader_id), (E::NOT_LEADER_OR_FOLLOWER, BrokerId(leader)));
+    let told: Vec<_> = produced.node_endpoints.iter().map(|node| (node.node_id, node.host.clone(), node.port, node.rack.clone())).collect();
+    assert_eq!(told, std::slice::from_ref(&expected));
+    // Who reads by epochs may read from a follower.
+    let fetched = answer!(Fetch, trio.ask(follower, 10, reading(0, "", 0)));
+    let data = &fetched.responses[0].partitions[0];
+    assert_eq!((data.error_code, data.current_leader.leader_id), (E::NOT_LEADER_OR_FOLLOWER, BrokerId(leader)));
+    let told: Vec<_> = fetched.node_endpoints.iter().map(|node| (node.node_id, node.host.clone(), node.port, node.rack.clone())).collect();
+    assert_eq!(told, [expected]);
 }
 
 /// A replica whose disk is full is offline, and says so once; it comes back when there is room, and has all that the others have.

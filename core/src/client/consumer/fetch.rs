@@ -119,9 +119,15 @@ impl Consumer {
             return self.reset(part);
         }
         if data.error_code != ErrorCode::NONE {
-            // Another leader, or another epoch, or a broker in trouble: look again, after a pause.
+            // Another leader, or another epoch, or a broker in trouble: look again, after a pause, or at once at the leader that is named (KIP-951).
             self.cluster.invalidate();
             self.back_to_leader(part);
+            let leader = (data.current_leader.leader_id, data.current_leader.leader_epoch);
+            let is_led_elsewhere = matches!(data.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+            if is_led_elsewhere && self.cluster.told(part, leader, None) {
+                probe!("consumer: a broker that leads no more names who does");
+                return;
+            }
             return self.rest(now, part);
         }
         if data.preferred_read_replica.0 >= 0 {

@@ -466,6 +466,7 @@ proptest! {
         let mut config = config();
         config.partition_max_bytes = 150;
         let mut world = World::new(vec![Consumer::new(config, seed)], Fake::new(2, &[("t", 3)]), seed);
+        world.cluster.names_leaders = seed % 2 == 0;
         world.faults = Faults { lost_request, lost_answer, slow };
         world.app(assign(&[("t", 0), ("t", 1), ("t", 2)]));
         for i in 0..60_i32 {

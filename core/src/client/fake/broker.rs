@@ -15,7 +15,7 @@ use crate::wire::api::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsRe
 use crate::wire::api::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::wire::api::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
+use crate::wire::api::produce::{self, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
 use crate::wire::batch::{Batch, Compression};
 use crate::wire::record::{BatchBuilder, Identity, Payload};
 use crate::wire::{ApiKey, Records, Request, Response};
@@ -96,6 +96,8 @@ pub(crate) struct Fake {
     pub(crate) ids_given: i64,
     /// Requests are neither acted on nor answered.
     pub(crate) silent: bool,
+    /// Who does not lead a partition names who does (KIP-951), and where to find it.
+    pub(crate) names_leaders: bool,
 }
 
 impl Fake {
@@ -110,7 +112,8 @@ impl Fake {
         }
         let group = Group::new(1);
         let up = (1..=brokers).collect();
-        Self { up, logs, refuse: VecDeque::new(), highest: BTreeMap::new(), group, next_producer: 100, ids_given: 0, silent: false }
+        let (refuse, highest) = (VecDeque::new(), BTreeMap::new());
+        Self { up, logs, refuse, highest, group, next_producer: 100, ids_given: 0, silent: false, names_leaders: false }
     }
 
     pub(crate) fn is_up(&self, broker: i32) -> bool {
@@ -213,8 +216,14 @@ impl Fake {
         }
     }
 
+    /// Who leads, where that is told beside an error.
+    fn named(&self, part: &TopicPartition, error: ErrorCode) -> Option<(BrokerId, LeaderEpoch)> {
+        let is_told = self.names_leaders && matches!(error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+        self.logs.get(part).filter(|_| is_told).map(|log| (BrokerId(log.leader), LeaderEpoch(log.epoch)))
+    }
+
     fn produce(&mut self, broker: i32, request: ProduceRequest) -> Response {
-        let mut responses = Vec::new();
+        let (mut responses, mut node_endpoints) = (Vec::new(), Vec::new());
         for topic in request.topic_data {
             let mut partition_responses = Vec::new();
             for data in topic.partition_data {
@@ -233,11 +242,17 @@ impl Fake {
                         (error_code, base_offset) = (error, Offset(-1));
                     }
                 }
-                partition_responses.push(PartitionProduceResponse { index: data.index, error_code, base_offset, ..Default::default() });
+                let mut answer = PartitionProduceResponse { index: data.index, error_code, base_offset, ..Default::default() };
+                if let Some((leader_id, leader_epoch)) = self.named(&part, error_code) {
+                    answer.current_leader = produce::LeaderIdAndEpoch { leader_id, leader_epoch, ..Default::default() };
+                    let port = 9000 + leader_id.0;
+                    node_endpoints.push(produce::NodeEndpoint { node_id: leader_id, host: "b".into(), port, ..Default::default() });
+                }
+                partition_responses.push(answer);
             }
             responses.push(TopicProduceResponse { name: topic.name, partition_responses, ..Default::default() });
         }
-        Response::Produce(ProduceResponse { responses, ..Default::default() })
+        Response::Produce(ProduceResponse { responses, node_endpoints, ..Default::default() })
     }
 
     fn fetch(&mut self, broker: i32, request: &FetchRequest) -> FetchResponse {
@@ -252,7 +267,11 @@ impl Fake {
                     return PartitionData { partition_index: part.partition, preferred_read_replica: replica, ..Default::default() };
                 }
                 let held = near.filter(|(replica, _)| *replica == broker).map(|(_, batches)| batches);
-                let data = self.fetch_one(broker, &part, asked.fetch_offset, asked.current_leader_epoch, asked.partition_max_bytes, held);
+                let mut data =
+                    self.fetch_one(broker, &part, asked.fetch_offset, asked.current_leader_epoch, asked.partition_max_bytes, held);
+                if let Some((leader, epoch)) = self.named(&part, data.error_code) {
+                    (data.current_leader.leader_id, data.current_leader.leader_epoch) = (leader, epoch);
+                }
                 if data.records.is_some() {
                     *self.logs.get_mut(&part).expect("it has records").read_from.entry(broker).or_default() += 1;
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::queue::{BatchNo, Line, Pending};
 use super::{Acks, Failure, IN_FLIGHT_MAX, Identity, Note, Producer, Why, Written};
 use crate::client::TopicPartition;
+use crate::client::io::Address;
 use crate::client::links::Peer;
 use crate::client::versions::Versions;
 use crate::error::ErrorCode;
@@ -226,10 +227,26 @@ impl Producer {
         }
         for (part, no) in batches {
             match answers.get(&(&*part.topic, part.partition.0)) {
+                Some(answer) if self.hears_of_leader(&part, answer, response) => {
+                    probe!("producer: a broker that leads no more names who does");
+                    self.cluster.invalidate();
+                    self.retry_at(now, &part, no, is_unsure(answer.error_code));
+                }
                 Some(answer) => self.judged(now, &part, no, answer),
                 None => self.retry(now, &part, no, true),
             }
         }
+    }
+
+    /// Whether the answer names a leader that was not known.
+    fn hears_of_leader(&mut self, part: &TopicPartition, answer: &PartitionProduceResponse, response: &ProduceResponse) -> bool {
+        let PartitionProduceResponse { error_code, current_leader, .. } = answer;
+        if *error_code != ErrorCode::NOT_LEADER_OR_FOLLOWER {
+            return false;
+        }
+        let at = response.node_endpoints.iter().find(|node| node.node_id == current_leader.leader_id);
+        let at = at.and_then(|node| Some(Address { host: node.host.clone(), port: u16::try_from(node.port).ok()? }));
+        self.cluster.told(part, (current_leader.leader_id, current_leader.leader_epoch), at)
     }
 
     /// One batch's answer.
@@ -284,10 +301,16 @@ impl Producer {
     }
 
     fn retry(&mut self, now: Instant, part: &TopicPartition, no: BatchNo, unsure: bool) {
-        let Some(queue) = self.queues.get_mut(part) else { return };
+        let Some(queue) = self.queues.get(part) else { return };
         let backoff = self.config.common.retry_backoff;
         let wait = backoff.after(queue.failures(no) + 1, self.cluster.rng());
-        queue.retry(no, now.after(wait), unsure);
+        self.retry_at(now.after(wait), part, no, unsure);
+    }
+
+    fn retry_at(&mut self, at: Instant, part: &TopicPartition, no: BatchNo, unsure: bool) {
+        if let Some(queue) = self.queues.get_mut(part) {
+            queue.retry(no, at, unsure);
+        }
     }
 }
 

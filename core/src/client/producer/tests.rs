@@ -134,6 +134,24 @@ fn a_lost_answer_is_no_duplicate() {
     assert_eq!(told(&world)[&1], Ok((TopicPartition::new("t", 0), Some(Offset(1)))));
 }
 
+/// KIP-951: neither a back-off nor a question for metadata comes before the next attempt.
+#[test]
+fn a_leader_that_is_named_is_asked_at_once() {
+    for names_leaders in [true, false] {
+        let mut world = world(config(3), Fake::new(3, &[("t", 1)]));
+        world.app(record(1, "t", None, "warm"));
+        flush(&mut world, 1000);
+        world.cluster.names_leaders = names_leaders;
+        world.cluster.elect("t", 0, 2);
+        world.app(record(2, "t", None, "a"));
+        world.run(60);
+        let expected = if names_leaders { vec!["warm", "a"] } else { vec!["warm"] };
+        assert_eq!(world.cluster.values("t", 0), expected, "named: {names_leaders}");
+        flush(&mut world, 1000);
+        assert_eq!(world.cluster.values("t", 0), ["warm", "a"]);
+    }
+}
+
 #[test]
 fn a_new_leader_is_found_and_order_kept() {
     let mut world = world(config(3), Fake::new(3, &[("t", 1)]));
@@ -382,12 +400,14 @@ proptest! {
         batch_size in prop::sample::select(vec![1usize, 100, 300, 16_384]),
         elections in prop::collection::vec((0..60u64, 1..4i32), 0..4),
         answers in prop::collection::vec(answer(), 0..60),
+        names_leaders in any::<bool>(),
     ) {
         let mut config = config(3);
         (config.batch_size, config.linger) = (batch_size, Duration::from_millis(2));
         let mut world = World::new(vec![Producer::new(config, seed)], Fake::new(3, &[("t", 2)]), seed);
         world.faults = Faults { lost_request, lost_answer, slow };
         world.cluster.refuse.extend(answers);
+        world.cluster.names_leaders = names_leaders;
         for i in 0..60_u64 {
             world.app(record(i, "t", Some((i % 2) as i32), &i.to_string()));
             world.run(i % 5);
