@@ -16,6 +16,7 @@ use crate::wire::api::describe_configs::{
 };
 use crate::wire::api::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::wire::api::list_config_resources::ListConfigResourcesRequest;
+use std::collections::BTreeMap;
 
 type Described = Vec<DescribeConfigsResourceResult>;
 
@@ -84,11 +85,11 @@ impl Broker {
     fn describe_all_brokers(&self) -> Described {
         let set = self.image().properties(&Resource::all_brokers());
         let entry = |(name, value): (&String, &String)| {
-            let key = broker::key(name)?;
+            let Some(key) = broker::key(name) else { return describe_unneeded(name, value, Source::Cluster) };
             let synonyms = self.layers().synonyms(name, &family(name)).into_iter().filter(|s| s.source == Source::Cluster).collect();
-            Some(describe(key, Some(value.clone()), false, synonyms))
+            describe(key, Some(value.clone()), false, synonyms)
         };
-        set.iter().filter_map(entry).collect()
+        set.iter().map(entry).collect()
     }
 
     fn describe_broker(&self, asked: &str) -> Result<Described, Refusal> {
@@ -101,18 +102,15 @@ impl Broker {
             Ok(_) => {}
         }
         let used = broker::keys().iter().map(|key| self.describe_broker_key(key));
-        // What the file sets and klamm does not need is shown too: it is what the operator wrote.
-        let ignored = self.config.broker.fixed.iter().filter(|(name, _)| known::class(name) == Some(Class::Ignored));
-        let ignored = ignored.map(|(name, value)| DescribeConfigsResourceResult {
-            name: name.clone(),
-            value: Some(value.clone()),
-            read_only: true,
-            config_source: Source::Static.wire(),
-            config_type: Kind::String.wire(),
-            documentation: Some("Known to Kafka, not needed by klamm.".to_owned()),
-            ..Default::default()
-        });
-        Ok(used.chain(ignored).collect())
+        // What is set and klamm does not need is shown too: it is what the operator wrote.
+        let mut unneeded = BTreeMap::new();
+        for (source, properties) in self.layers().each() {
+            for (name, value) in properties.iter().filter(|(name, _)| known::class(name) == Some(Class::Ignored)) {
+                unneeded.entry(name).or_insert((value, source));
+            }
+        }
+        let unneeded = unneeded.into_iter().map(|(name, (value, source))| describe_unneeded(name, value, source));
+        Ok(used.chain(unneeded).collect())
     }
 
     fn describe_broker_key(&self, key: &Key) -> DescribeConfigsResourceResult {
@@ -120,6 +118,19 @@ impl Broker {
         let value = if matches!(key.name, "node.id" | "broker.id") { Some(self.config.broker.id.to_string()) } else { value };
         let synonyms = self.layers().synonyms(key.name, &family(key.name));
         describe(key, value, !dynamic::is_dynamic(key.name), synonyms)
+    }
+}
+
+/// A property that Kafka knows and klamm does not need.
+fn describe_unneeded(name: &str, value: &str, source: Source) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        read_only: !dynamic::is_dynamic(name),
+        config_source: source.wire(),
+        config_type: Kind::String.wire(),
+        documentation: Some("Known to Kafka, not needed by klamm.".to_owned()),
+        ..Default::default()
     }
 }
 

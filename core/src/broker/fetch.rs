@@ -17,7 +17,7 @@ use crate::wire::{Chunk, Records, Response};
 use crate::{mutant, probe};
 use std::time::Duration;
 
-/// Bytes that one answer carries at most, whatever the client asks (`fetch.max.bytes` of the broker).
+/// Bytes that one answer carries at most, whatever is asked: a client's has its own bound (`fetch.max.bytes`).
 const ANSWER_BYTES_MAX: u64 = 55 * 1024 * 1024;
 
 /// A broker or controller that fetches what it replicates.
@@ -79,11 +79,20 @@ enum Found {
 
 impl Broker {
     pub(super) fn fetch(&mut self, token: Token, version: i16, body: FetchRequest) {
+        let is_of_quorum = self.is_of_quorum(token);
+        let is_foreign = body.cluster_id.as_ref().is_some_and(|cluster| *cluster != self.config.broker.cluster);
+        if is_of_quorum && is_foreign {
+            probe!("a fetch comes from a node of another cluster");
+            let error_code = ErrorCode::INCONSISTENT_CLUSTER_ID;
+            return self.reply(token, Response::Fetch(FetchResponse { error_code, ..Default::default() }));
+        }
         let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
         let min_bytes = u64::try_from(body.min_bytes).unwrap_or(0);
-        let max_bytes = u64::try_from(body.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
         let committed = body.isolation_level == 1;
         let replica = Replica::of(version, &body);
+        let of_clients = u64::try_from(self.config.broker.fetch_max_bytes).unwrap_or(0);
+        let bound = if replica.is_some() { ANSWER_BYTES_MAX } else { of_clients.min(ANSWER_BYTES_MAX) };
+        let max_bytes = u64::try_from(body.max_bytes).unwrap_or(0).min(bound);
         let rack = (version >= 11 && replica.is_none()).then(|| body.rack_id.clone());
         let (context, wants) = match self.sessions.open(version, body, replica.is_some(), self.now.at, &mut self.rng) {
             Ok(opened) => opened,
@@ -93,7 +102,6 @@ impl Broker {
             }
         };
         let deadline = self.now.at.after(max_wait);
-        let is_of_quorum = self.is_of_quorum(token);
         let (answers, locating) = (Vec::new(), 0);
         let fetching =
             Fetching { version, context, wants, committed, replica, rack, is_of_quorum, min_bytes, max_bytes, deadline, answers, locating };

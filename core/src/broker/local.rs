@@ -361,8 +361,8 @@ impl Broker {
         if self.phase == Phase::Stopping || self.life.is_leaving {
             return;
         }
-        let has_others = self.image().brokers().len() > 1;
-        if self.phase == Phase::Running && has_others && self.life.epoch.is_some() {
+        let hands_over = self.config.broker.controlled_shutdown && self.image().brokers().len() > 1;
+        if self.phase == Phase::Running && hands_over && self.life.epoch.is_some() {
             self.life.is_leaving = true;
             self.timer(LEAVE_MAX, Timer::Leave);
             return self.beat_now();

@@ -28,8 +28,6 @@ use std::time::Duration;
 pub(super) const ELECTION_FILE: &str = "__cluster_metadata-0/quorum-state";
 /// A fetch of the metadata log waits so long for news (Kafka's `raft.MAX_FETCH_WAIT_MS`).
 const FETCH_WAIT: Duration = Duration::from_millis(500);
-/// And carries so many bytes at most.
-const FETCH_BYTES: i32 = 8 << 20;
 
 impl Broker {
     /// What the metadata log holds.
@@ -201,7 +199,7 @@ impl Broker {
             fetch_offset: follower.log.end(),
             last_fetched_epoch: self.metadata_epoch_of(&follower.log).unwrap_or(LeaderEpoch(-1)),
             log_start_offset: follower.log.start(),
-            partition_max_bytes: FETCH_BYTES,
+            partition_max_bytes: self.config.quorum.fetch_max_bytes,
             replica_directory_id: self.config.quorum.directory,
             high_watermark: follower.high(),
         };
@@ -210,7 +208,7 @@ impl Broker {
             replica_state: ReplicaState { replica_id: self.config.broker.id, replica_epoch: -1 },
             max_wait_ms: i32::try_from(FETCH_WAIT.as_millis()).expect("half a second"),
             min_bytes: 1,
-            max_bytes: FETCH_BYTES,
+            max_bytes: self.config.quorum.fetch_max_bytes,
             session_epoch: -1,
             topics: vec![FetchTopic { topic_id: METADATA.topic, partitions: vec![partition], ..Default::default() }],
             ..Default::default()

@@ -151,8 +151,8 @@ impl Broker {
     /// Where brokers find a broker.
     pub(super) fn replica_peer(&self, id: BrokerId, lane: Lane) -> Option<Peer> {
         let broker = self.image().brokers().get(&id)?;
-        let listener = self.config.broker.fixed.get("inter.broker.listener.name");
-        let endpoint = broker.endpoints.iter().find(|(name, ..)| Some(name) == listener).or(broker.endpoints.first())?;
+        let listener = &self.config.broker.inter_broker;
+        let endpoint = broker.endpoints.iter().find(|(name, ..)| name == listener).or(broker.endpoints.first())?;
         Some(Peer { id, address: Address { host: endpoint.1.clone(), port: endpoint.2 }, lane })
     }
 

@@ -127,8 +127,6 @@ pub struct BrokerConfig {
     pub unclean_election_interval_ms: i64,
     /// `replica.lag.time.max.ms`
     pub replica_lag_max_ms: i64,
-    /// `replica.fetch.backoff.ms`
-    pub replica_fetch_backoff_ms: i32,
     /// `replica.fetch.max.bytes`
     pub replica_fetch_max_bytes: i32,
     /// `replica.fetch.min.bytes`
@@ -199,7 +197,6 @@ impl BrokerConfig {
             leader_imbalance_check_ms: long("leader.imbalance.check.interval.seconds").saturating_mul(1000),
             unclean_election_interval_ms: long("unclean.leader.election.interval.ms"),
             replica_lag_max_ms: long("replica.lag.time.max.ms"),
-            replica_fetch_backoff_ms: int("replica.fetch.backoff.ms"),
             replica_fetch_max_bytes: int("replica.fetch.max.bytes"),
             replica_fetch_min_bytes: int("replica.fetch.min.bytes"),
             replica_fetch_response_max_bytes: int("replica.fetch.response.max.bytes"),

@@ -87,13 +87,6 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key { name: "controller.listener.names", kind: Kind::List, default: None, valid: Valid::Any, doc: "The listeners of the controller." },
     Key {
-        name: "controller.quorum.append.linger.ms",
-        kind: Kind::Int,
-        default: Some("25"),
-        valid: Valid::AtLeast(0),
-        doc: "How long the leader of the quorum waits for more records before it appends.",
-    },
-    Key {
         name: "controller.quorum.auto.join.enable",
         kind: Kind::Boolean,
         default: Some("false"),
@@ -148,13 +141,6 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("2000"),
         valid: Valid::AtLeast(0),
         doc: "How long a request within the quorum may take.",
-    },
-    Key {
-        name: "controller.quorum.retry.backoff.ms",
-        kind: Kind::Int,
-        default: Some("20"),
-        valid: Valid::AtLeast(0),
-        doc: "The wait before a request within the quorum is repeated.",
     },
     Key {
         name: "controller.quorum.voters",
@@ -511,13 +497,6 @@ pub(super) const KEYS: &[Key] = &[
         doc: "After how long the metadata log begins another segment.",
     },
     Key {
-        name: "metadata.max.idle.interval.ms",
-        kind: Kind::Int,
-        default: Some("500"),
-        valid: Valid::AtLeast(0),
-        doc: "How often the controller writes a record when nothing happens, so that followers see its end move; 0 is never.",
-    },
-    Key {
         name: "metadata.max.retention.bytes",
         kind: Kind::Long,
         default: Some("104857600"),
@@ -622,13 +601,6 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("9223372036854775807"),
         valid: Valid::AtLeast(0),
         doc: "The bytes a second that this broker copies of replicas which move between its log directories.",
-    },
-    Key {
-        name: "replica.fetch.backoff.ms",
-        kind: Kind::Int,
-        default: Some("1000"),
-        valid: Valid::AtLeast(0),
-        doc: "How long a follower waits after a fetch that failed.",
     },
     Key {
         name: "replica.fetch.max.bytes",

@@ -1,7 +1,8 @@
 //! Which broker properties may change while the broker runs, and what is said to the others.
 //!
-//! Source: Kafka's `DynamicBrokerConfig` (KIP-226), less what klamm would accept without an effect.
+//! Source: Kafka's `DynamicBrokerConfig` (KIP-226), less what klamm acts on only when it starts.
 
+use super::known::{self, Class};
 use super::topic::keys;
 use super::{Properties, broker};
 
@@ -13,11 +14,27 @@ const OTHERS: &[&str] = &[
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
 
-/// Whether `name` may be set while the broker runs: the broker-wide defaults of topics, and what else klamm reads anew each time.
+/// What may change in Kafka, and means nothing here: tools set it together with what does, and one refusal would refuse it all.
+const WITHOUT_EFFECT: &[&str] = &[
+    "background.threads",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.threads",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers",
+];
+
+/// Whether `name` may be set while the broker runs: the broker-wide defaults of topics, what else klamm reads anew each time, and what it does not need.
 #[must_use]
 pub fn is_dynamic(name: &str) -> bool {
     let is_topic_default = keys().iter().any(|k| k.server.first().is_some_and(|(first, _)| *first == name));
-    (is_topic_default || OTHERS.contains(&name)) && broker::key(name).is_some()
+    let is_used = (is_topic_default || OTHERS.contains(&name)) && broker::key(name).is_some();
+    is_used || (WITHOUT_EFFECT.contains(&name) && known::class(name) == Some(Class::Ignored))
 }
 
 /// Judges the dynamic properties that a broker, or all brokers, would have.
@@ -46,6 +63,13 @@ mod tests {
         assert!(is_dynamic("log.retention.ms") && is_dynamic("message.max.bytes") && is_dynamic("producer.id.expiration.ms"));
         assert!(is_dynamic("leader.replication.throttled.rate"));
         assert!(!is_dynamic("log.retention.hours") && !is_dynamic("num.partitions") && !is_dynamic("foo"));
+    }
+
+    #[test]
+    fn what_has_no_effect_may_be_set_beside_what_has() {
+        assert!(WITHOUT_EFFECT.iter().all(|name| known::class(name) == Some(Class::Ignored)), "what is acted on is told so");
+        let both = [("num.io.threads", "16"), ("log.retention.ms", "1000")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(validate(&Properties::from(both)), Ok(()));
     }
 
     #[test]

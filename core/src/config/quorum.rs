@@ -65,10 +65,6 @@ pub struct QuorumConfig {
     pub fetch_timeout: Duration,
     /// `controller.quorum.request.timeout.ms`
     pub request_timeout: Duration,
-    /// `controller.quorum.retry.backoff.ms`
-    pub retry_backoff: Duration,
-    /// `controller.quorum.append.linger.ms`
-    pub append_linger: Duration,
     /// `controller.quorum.fetch.max.bytes`
     pub fetch_max_bytes: i32,
     /// `controller.quorum.fetch.snapshot.max.bytes`
@@ -149,8 +145,6 @@ impl QuorumConfig {
             election_backoff_max: ms("controller.quorum.election.backoff.max.ms"),
             fetch_timeout: ms("controller.quorum.fetch.timeout.ms"),
             request_timeout: ms("controller.quorum.request.timeout.ms"),
-            retry_backoff: ms("controller.quorum.retry.backoff.ms"),
-            append_linger: ms("controller.quorum.append.linger.ms"),
             fetch_max_bytes: int("controller.quorum.fetch.max.bytes"),
             fetch_snapshot_max_bytes: int("controller.quorum.fetch.snapshot.max.bytes"),
             log: MetadataLog::new(fixed),

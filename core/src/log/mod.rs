@@ -410,6 +410,7 @@ pub(crate) mod tests {
     use crate::config::Properties;
     use crate::config::layers::Layers;
     use crate::id::{ProducerEpoch, ProducerId, Sequence};
+    use crate::log::segments::Segment;
     use crate::wire::batch::{BatchHeader, build};
 
     /// A batch of one record of a producer, with that sequence.
@@ -443,6 +444,26 @@ pub(crate) mod tests {
         log.synced_to(Offset(1));
         log.advance_start(Offset(1), &mut ops);
         log
+    }
+
+    #[test]
+    fn segments_of_one_age_roll_at_different_times() {
+        let none = Properties::new();
+        let rolling = |jitter: &str, age: i64| {
+            let own = [("segment.ms", "1000"), ("segment.jitter.ms", jitter)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let config = TopicConfig::new(&Properties::from(own), Layers { broker: &none, cluster: &none, fixed: &none });
+            let rolls = |base: &i64| {
+                let mut segment = Segment::empty(Offset(*base));
+                segment.append(numbered(0).header());
+                let next = BatchHeader { base_offset: Offset(base + 1), max_timestamp: Timestamp(1000 + age), ..*numbered(1).header() };
+                segment.must_roll(&next, &config, Timestamp(1000 + age))
+            };
+            (0..100).filter(rolls).count()
+        };
+        assert_eq!([rolling("0", 1000), rolling("0", 1001), rolling("1000", 1001)], [0, 100, 100]);
+        assert!((30..70).contains(&rolling("1000", 500)), "about half of them: {}", rolling("1000", 500));
+        assert!((1..20).contains(&rolling("100", 910)), "and none long before: {}", rolling("100", 910));
+        assert_eq!(rolling("100", 900), 0);
     }
 
     fn discard(log: &mut Log, high: i64) -> Ops {

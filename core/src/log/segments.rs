@@ -48,11 +48,25 @@ impl Segment {
         }
         let full = self.bytes + u64::from(header.bytes) > u64::from(config.segment_bytes);
         let newest = if header.max_timestamp == Timestamp::NONE { wall } else { header.max_timestamp };
-        let old = self.first_timestamp != Timestamp::NONE && newest.0.saturating_sub(self.first_timestamp.0) > config.segment_ms;
+        let ages_until = config.segment_ms - self.jitter(config);
+        let old = self.first_timestamp != Timestamp::NONE && newest.0.saturating_sub(self.first_timestamp.0) > ages_until;
         // An index entry takes 8 bytes and is due once in `index_interval_bytes`.
         let index_full = self.bytes / u64::from(config.index_interval_bytes.max(1)) >= u64::from(config.segment_index_bytes / 8);
         let far = header.last_offset().since(self.base) > i64::from(i32::MAX);
         full || old || index_full || far
+    }
+}
+
+impl Segment {
+    /// By how many ms it rolls earlier than its age asks for (`segment.jitter.ms`), so that logs that began at once do not roll at once. Drawn from what
+    /// tells segments apart, so that a log that is opened again rolls where it would have (Kafka draws anew).
+    fn jitter(&self, config: &TopicConfig) -> i64 {
+        let most = config.segment_jitter_ms.min(config.segment_ms);
+        if most <= 0 {
+            return 0;
+        }
+        let told_apart = crc32c::crc32c_append(crc32c::crc32c(&self.base.0.to_be_bytes()), &self.first_timestamp.0.to_be_bytes());
+        i64::from(told_apart) % most
     }
 }
 

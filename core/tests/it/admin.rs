@@ -310,8 +310,12 @@ fn settings_are_told_with_their_sources() {
     };
     assert_eq!(told("log.retention.ms"), Some(("8", 2, false)));
     assert_eq!(told("num.partitions"), Some(("1", 5, true)));
-    assert_eq!(told("num.io.threads"), Some(("8", 4, true)));
+    assert_eq!(told("num.io.threads"), Some(("8", 4, false)));
     assert_eq!(told("node.id"), Some(("1", 5, true)));
+    // What has no effect may be set all the same, and is told.
+    assert_eq!(alter(&mut bench, 4, "1", "num.io.threads", "16"), E::NONE);
+    let threads = describe(&mut bench, 4, "1").configs.into_iter().find(|c| c.name == "num.io.threads").expect("it was set");
+    assert_eq!((threads.value.as_deref(), threads.config_source), (Some("16"), 2));
     assert_eq!(describe(&mut bench, 4, "2").error_code, E::INVALID_REQUEST);
     assert_eq!(describe(&mut bench, 2, "missing").error_code, E::UNKNOWN_TOPIC_OR_PARTITION);
     assert_eq!(describe(&mut bench, 2, "not valid").error_code, E::INVALID_TOPIC_EXCEPTION);

@@ -1,7 +1,7 @@
 //! One broker over a store in memory that does what it is told, when it is told: what the core decides is seen effect by effect.
 
 use bytes::Bytes;
-use klamm_core::broker::io::{Effect, Input};
+use klamm_core::broker::io::{Effect, Input, Peer};
 use klamm_core::broker::{Broker, Config, RecoveredNode};
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
 use klamm_core::error::ErrorCode;
@@ -72,6 +72,8 @@ pub(crate) struct Bench {
     pub(crate) replies: Vec<(ConnId, CorrelationId, Response)>,
     pub(crate) notes: Vec<String>,
     pub(crate) halted: Option<String>,
+    /// Whom it has asked something.
+    pub(crate) called: Vec<Peer>,
     now: Now,
     next: i32,
 }
@@ -132,6 +134,7 @@ impl Bench {
             replies: Vec::new(),
             notes: Vec::new(),
             halted: None,
+            called: Vec::new(),
             now: Now { at: Instant(1), wall: Timestamp(1_000_000) },
             next: 0,
         };
@@ -157,7 +160,8 @@ impl Bench {
                 Effect::Note { text, .. } => self.notes.push(text),
                 Effect::Halt { why } => self.halted = Some(format!("{why:?}")),
                 Effect::Close { why, .. } => self.notes.push(format!("closed: {why}")),
-                Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::Call { .. } | Effect::HangUp { .. } => {}
+                Effect::Call { to, .. } => self.called.push(to),
+                Effect::Done { .. } | Effect::Mute { .. } | Effect::Unmute { .. } | Effect::HangUp { .. } => {}
             }
         }
         self.broker.check();

@@ -40,11 +40,13 @@ struct Pair {
 impl Pair {
     fn new(fixed: &[(&str, &str)]) -> Self {
         let mut pair = Self { bench: Bench::among(fixed, |_| ()), epoch: -1 };
-        pair.register();
+        pair.register(&[("PLAINTEXT", 9092)]);
         pair
     }
 
-    fn register(&mut self) {
+    fn register(&mut self, listeners: &[(&str, u16)]) {
+        let listener =
+            |(name, port): &(&str, u16)| Listener { name: (*name).to_owned(), host: "b2".to_owned(), port: *port, security_protocol: 0 };
         let feature = |(name, min, max): &(&str, i16, i16)| Feature {
             name: (*name).to_owned(),
             min_supported_version: *min,
@@ -54,7 +56,7 @@ impl Pair {
             broker_id: OTHER,
             cluster_id: "the-cluster".to_owned(),
             incarnation_id: Uuid([2; 16]),
-            listeners: vec![Listener { name: "PLAINTEXT".to_owned(), host: "b2".to_owned(), port: 9092, security_protocol: 0 }],
+            listeners: listeners.iter().map(listener).collect(),
             features: SUPPORTED.iter().map(feature).collect(),
             log_dirs: vec![Uuid([20; 16])],
             previous_broker_epoch: -1,
@@ -158,19 +160,43 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const CLIENT: ConnId = ConnId(1);
 
-#[test]
-fn a_replica_of_the_metadata_log_is_told_who_leads_whatever_it_asks() {
-    let mut pair = Pair::new(&[]);
-    let mut metadata = Uuid([0; 16]);
-    metadata.0[15] = 1;
-    let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
-    let request = FetchRequest {
+/// How another node asks for the metadata log.
+fn metadata_fetch(partition: FetchPartition) -> FetchRequest {
+    let mut topic_id = Uuid([0; 16]);
+    topic_id.0[15] = 1;
+    FetchRequest {
         replica_state: ReplicaState { replica_id: OTHER, replica_epoch: -1 },
         max_bytes: 1 << 20,
         session_epoch: -1,
-        topics: vec![FetchTopic { topic_id: metadata, partitions: vec![partition], ..Default::default() }],
+        topics: vec![FetchTopic { topic_id, partitions: vec![partition], ..Default::default() }],
         ..Default::default()
-    };
+    }
+}
+
+/// It may be in a later epoch there, and would depose a controller that is none of its own.
+#[test]
+fn a_node_of_another_cluster_gets_nothing_of_the_metadata_log() {
+    let mut pair = Pair::new(&[]);
+    let partition = FetchPartition { partition_max_bytes: 1 << 20, current_leader_epoch: LeaderEpoch(99), ..Default::default() };
+    let foreign = FetchRequest { cluster_id: Some("another".to_owned()), ..metadata_fetch(partition) };
+    let response = answer!(Fetch, pair.bench.ask_by(NODE, 17, foreign));
+    assert_eq!((response.error_code, response.responses.len()), (E::INCONSISTENT_CLUSTER_ID, 0));
+    pair.create(&[1], &[]);
+}
+
+#[test]
+fn brokers_find_each_other_by_the_listener_that_is_meant_for_it() {
+    let mut pair = Pair { bench: Bench::among(&[], |config| config.broker.inter_broker = "PLAINTEXT".to_owned()), epoch: -1 };
+    pair.register(&[("EXTERNAL", 19092), ("PLAINTEXT", 9092)]);
+    pair.create(&[2, 1], &[]);
+    let asked: Vec<u16> = pair.bench.called.iter().filter(|to| to.id == OTHER).map(|to| to.address.port).collect();
+    assert!(!asked.is_empty() && asked.iter().all(|port| *port == 9092), "{asked:?}");
+}
+
+#[test]
+fn a_replica_of_the_metadata_log_is_told_who_leads_whatever_it_asks() {
+    let mut pair = Pair::new(&[]);
+    let request = metadata_fetch(FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() });
     let response = answer!(Fetch, pair.bench.ask_by(NODE, 17, request));
     let told = &response.responses[0].partitions[0];
     assert_eq!((told.error_code, told.current_leader.leader_id), (E::NONE, BrokerId(1)));

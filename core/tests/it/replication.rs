@@ -716,6 +716,27 @@ fn a_broker_that_stops_need_not_wait_for_the_heartbeats_of_others() {
     assert_eq!(trio.produce("t", 1, 1), E::NONE);
 }
 
+#[test]
+fn a_broker_that_is_told_not_to_hand_over_stops_at_once() {
+    for (enabled, stops) in [("true", false), ("false", true)] {
+        let mut trio = with_records(&[("controlled.shutdown.enable", enabled)], 4);
+        let controller = controller(&trio);
+        let stopping = others(controller)[0];
+        trio.freeze(controller);
+        trio.stop(stopping);
+        trio.pass(Duration::from_millis(100));
+        assert_eq!(says(&trio, stopping, "stopped"), stops, "{:?}", trio.notes);
+    }
+}
+
+#[test]
+fn a_client_gets_no_more_at_once_than_the_broker_allows() {
+    let mut trio = with_records(&[("fetch.max.bytes", "1024")], 40);
+    let leader = trio.leader("t");
+    let got = read(&mut trio, leader, 12, 0, "").records.map_or(0, |records| Records::len(&records));
+    assert!((500..=1024).contains(&got), "{got} bytes");
+}
+
 /// A cluster whose active controller is asked to delete a topic while no other voter moves, until it is active no more; the controller, and the token
 /// of the request.
 fn deletion_in_doubt() -> (Trio, i32, CorrelationId) {
