@@ -134,6 +134,12 @@ impl Oracle {
         seen.incarnations.clear();
     }
 
+    /// The newest metadata that any node has applied.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.newest.1
+    }
+
     /// What is wrong, since the last time.
     pub fn found(&mut self) -> Vec<String> {
         std::mem::take(&mut self.found)
@@ -353,7 +359,10 @@ impl Oracle {
         let gives_up = |member: &&BrokerId| decided.and_then(|decided| decided.directory(**member)) == Some(directory::LOST);
         // And what a leader proposes that is none any more is refused.
         let proposed = isr.proposed().filter(|_| decided.is_some_and(|decided| decided.leader_epoch == leader.epoch));
-        let joining = proposed.into_iter().flatten().filter(|member| !isr.confirmed().contains(member) && !gives_up(member));
+        // Nor can a leader know at once that whom it proposes has come back with less: the controller refuses what names the former life (KIP-903).
+        let is_void = |member: &BrokerId| names_former_life(&self.newest.1, isr, *member);
+        let is_out = |member: &BrokerId| isr.confirmed().contains(member) || gives_up(&member) || is_void(member);
+        let joining = proposed.into_iter().flatten().filter(|member| !is_out(member));
         let all = members.chain(joining).copied();
         let ends: Vec<(BrokerId, Offset)> = all.filter_map(|member| Some((member, self.end_of(member, id)?))).collect();
         invariant::committed_by_all(leader.high(), ends)
@@ -434,6 +443,11 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether a leader proposes a broker by a registration that is not its last one.
+fn names_former_life(image: &Image, isr: &Isr, member: BrokerId) -> bool {
+    image.brokers().get(&member).is_some_and(|broker| (0..broker.epoch).contains(&isr.proposed_epoch(member)))
 }
 
 /// Whether a replica lies in a directory that its broker has, as far as the metadata know.

@@ -6,9 +6,11 @@ use super::settled::Progress;
 use super::truth::Truth;
 use klamm_core::broker::View;
 use klamm_core::config::Durability;
-use klamm_core::controller::Record;
+use klamm_core::controller::{Image, Record};
 use klamm_core::id::{BrokerId, LeaderEpoch, LogId, Offset, Uuid};
 use klamm_core::log::{Log, Recovered};
+use klamm_core::partition::isr::Isr;
+use klamm_core::time::Instant;
 use klamm_core::wire::records::metadata::RegisterBrokerRecord;
 use std::collections::BTreeSet;
 
@@ -151,6 +153,23 @@ fn only_a_process_that_began_since_then_tells_of_a_loss() {
     oracle.seen(2).incarnations.insert(Uuid([3; 16]));
     registers(&mut oracle, 3, 30);
     assert!(!has_lost(&oracle));
+}
+
+/// Seed 104 of three nodes: a machine lost its power as its broker was about to be in sync, and the leader heard of that when it was back.
+#[test]
+fn whom_a_leader_proposes_in_a_former_life_does_not_count() {
+    let [me, other] = [1, 2].map(BrokerId);
+    let mut isr = Isr::new(me, &[me, other], &[me], 0, Instant(0));
+    isr.fetched(Instant(1), other, 10, Offset(0)..Offset(5), Offset(5));
+    isr.propose([me, other].into());
+    let mut image = Image::default();
+    let mut names_former_life = |epoch| {
+        let record = RegisterBrokerRecord { broker_id: other, broker_epoch: epoch, ..Default::default() };
+        image.replay(&Record::RegisterBroker(record)).unwrap();
+        super::names_former_life(&image, &isr, other)
+    };
+    assert!(!names_former_life(10));
+    assert!(names_former_life(20));
 }
 
 /// Seed 530 of three nodes: two replicas were to be filled anew with twenty thousand segments.
