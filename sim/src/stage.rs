@@ -595,9 +595,9 @@ impl Ledger {
         self.halt_is_due = Some(power || self.halt_is_due == Some(true));
     }
 
-    /// The node has another disk, on which nothing has happened.
-    pub(crate) fn another_disk(&mut self) {
-        (self.last_bites, self.full_excused, self.is_filled) = (Bites::default(), 0, false);
+    /// The node has another disk, on which nothing has happened; `left` is what happened on those that it keeps.
+    pub(crate) fn another_disk(&mut self, left: Bites) {
+        (self.last_bites, self.full_excused, self.is_filled) = (left, left.full, false);
     }
 
     /// The node has stopped itself. Says whether the machine must be started anew.

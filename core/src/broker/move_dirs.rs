@@ -318,8 +318,9 @@ impl Broker {
         let Some(log) = &mut copy.log else { return };
         let mut ops = Ops::default();
         let before = log.end();
+        let current = partition.open_log().map(Log::epochs);
         for batch in batches {
-            if batch.header().base_offset == log.end() {
+            if batch.header().base_offset == log.end() && current.is_none_or(|epochs| epochs.explain(batch.header())) {
                 log.take_in(batch, &partition.config, wall, &mut ops);
             }
         }

@@ -289,6 +289,11 @@ impl Broker {
                 return self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
             }
         };
+        let may_follow = |epoch| self.partitions.get(&METADATA)?.follower().map(|f| f.log.epochs().may_be_followed_by(&batches, epoch));
+        if self.asked_who_leads().and_then(may_follow) == Some(false) {
+            probe!("a fetched batch of the metadata log names an epoch that cannot be");
+            return self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
+        }
         for batch in &batches {
             if let Err(why) = self.take_in_batch(METADATA, batch) {
                 return self.halt(Halt::Metadata { why });

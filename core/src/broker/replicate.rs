@@ -346,6 +346,10 @@ impl Broker {
             }
             return self.cut_diverged(id, answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset);
         }
+        if !follower.log.epochs().may_be_followed_by(batches, follower.epoch) {
+            probe!("a fetched batch names an epoch that cannot be");
+            return self.rest(leader, id);
+        }
         if let Some(first) = batches.first().filter(|first| follower.log.begins_within(first)) {
             return self.begin_with(id, first);
         }
@@ -441,16 +445,19 @@ mod tests {
         assert!(tried(&mut broker));
     }
 
-    #[test]
-    fn a_leader_without_room_for_a_session_is_followed_all_the_same() {
-        let (mut broker, [id, _]) = followers();
+    /// A batch of one record, as a leader in `epoch` wrote it.
+    fn batch(base: i64, epoch: i32) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None, None);
+        builder.push(Timestamp(1), &Payload { key: None, value: Some("x".into()), headers: Vec::new() });
+        builder.finish(Identity::NONE).stamp(Offset(base), LeaderEpoch(epoch))
+    }
+
+    /// Asks the leader for a partition from its beginning, and takes in these batches as its answer, without a session.
+    fn answered(broker: &mut Broker, id: PartitionId, batches: Vec<Batch>) {
         broker.fetch_from(LEADER, id);
         let fetcher = broker.fetchers.get_mut(&LEADER).expect("somebody follows");
         (fetcher.is_open, fetcher.retry) = (true, None);
         fetcher.wanted.insert(id, Some((Offset(0), LeaderEpoch(1), LeaderEpoch(-1), Offset(0))));
-        let mut builder = BatchBuilder::new(Compression::None, None);
-        builder.push(Timestamp(1), &Payload { key: None, value: Some("x".into()), headers: Vec::new() });
-        let batch = builder.finish(Identity::NONE).stamp(Offset(0), LeaderEpoch(1));
         let partition = PartitionData {
             partition_index: id.index,
             diverging_epoch: EpochEndOffset { epoch: LeaderEpoch(-1), end_offset: Offset(-1) },
@@ -458,17 +465,35 @@ mod tests {
         };
         let topic = FetchableTopicResponse { topic_id: id.topic, partitions: vec![partition], ..Default::default() };
         let answer = FetchResponse { session_id: 0, responses: vec![topic], ..Default::default() };
-        broker.replicas_fetched(LEADER, Ok(answer.into()), vec![Ok(vec![batch])]);
+        broker.replicas_fetched(LEADER, Ok(answer.into()), vec![Ok(batches)]);
+    }
+
+    #[test]
+    fn a_leader_without_room_for_a_session_is_followed_all_the_same() {
+        let (mut broker, [id, _]) = followers();
+        answered(&mut broker, id, vec![batch(0, 1)]);
         assert_eq!(broker.partitions[&id].open_log().map(Log::end), Some(Offset(1)));
         assert_eq!(broker.fetchers[&LEADER].wanted[&id], None, "all is said again");
+    }
+
+    /// Seed 4909: the bits of an epoch rot unseen by any checksum.
+    #[test]
+    fn a_batch_of_an_epoch_that_is_yet_to_come_or_over_is_not_taken_in() {
+        for epochs in [[0, 4096, 0], [1, 0, 1], [0, 1, 0], [2, 2, 2]] {
+            let (mut broker, [id, _]) = followers();
+            answered(&mut broker, id, (0..).zip(epochs).map(|(base, epoch)| batch(base, epoch)).collect());
+            assert_eq!(broker.partitions[&id].open_log().map(Log::end), Some(Offset(0)), "{epochs:?}");
+            assert!(broker.fetchers[&LEADER].resting.contains(&id), "it is asked for again");
+        }
+        let (mut broker, [id, _]) = followers();
+        answered(&mut broker, id, vec![batch(0, 0), batch(1, 1), batch(2, 1)]);
+        assert_eq!(broker.partitions[&id].open_log().map(Log::end), Some(Offset(3)));
     }
 
     #[test]
     fn whoever_follows_anew_asks_from_its_durable_end() {
         let (mut broker, [id, _]) = followers();
-        let mut builder = BatchBuilder::new(Compression::None, None);
-        builder.push(Timestamp(1), &Payload { key: None, value: Some("x".into()), headers: Vec::new() });
-        broker.replicate(id, &builder.finish(Identity::NONE).stamp(Offset(0), LeaderEpoch(1)));
+        broker.replicate(id, &batch(0, 1));
         broker.fetch_from(LEADER, id);
         assert!(!tried(&mut broker), "nothing of it is on the disk yet");
         broker.wrote(id, Offset(1));

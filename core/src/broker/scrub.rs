@@ -1,5 +1,5 @@
 //! A slow look at everything that lies on the disks: cold segments are read so seldom that rot would be found when the other copies have rotted too.
-//! At most `log.scrub.max.bytes.per.second` are read, log by log and over again, and each batch's checksum is checked.
+//! At most `log.scrub.max.bytes.per.second` are read, log by log and over again, and each batch's checksum is checked, and what none covers.
 
 use super::boot::Phase;
 use super::stored::Pending;
@@ -82,16 +82,20 @@ impl Broker {
         self.partitions.range((from, Bound::Unbounded)).next().map(|(id, _)| (*id, Offset::ZERO))
     }
 
-    /// The first batch that does not go on where the one before ends. No checksum covers a batch's offset, since leaders write it anew. Only compaction
-    /// leaves gaps.
-    fn displaced(&self, id: PartitionId, from: Offset, batches: &[Batch]) -> Option<(Offset, String)> {
-        let may_have_gaps = self.partitions.get(&id)?.config.cleanup.compact;
+    /// The first batch that does not go on where the one before ends, or names another epoch than that in which its offset was written. No checksum covers
+    /// either, since leaders write them anew. Only compaction leaves gaps.
+    fn astray(&self, id: PartitionId, from: Offset, batches: &[Batch]) -> Option<(Offset, String)> {
+        let partition = self.partitions.get(&id)?;
+        let (may_have_gaps, epochs) = (partition.config.cleanup.compact, partition.open_log()?.epochs());
         let mut next = from;
         for (at, header) in batches.iter().map(Batch::header).enumerate() {
             // A read begins within a batch.
             let is_early = header.base_offset < next && (at > 0 || header.next_offset() <= from);
             if is_early || (header.base_offset > next && !may_have_gaps) {
                 return Some((next, format!("a batch that says to begin at {} stands there", header.base_offset)));
+            }
+            if !epochs.explain(header) {
+                return Some((next, format!("a batch that says to be of epoch {} stands there", header.leader_epoch)));
             }
             next = header.next_offset();
         }
@@ -105,9 +109,9 @@ impl Broker {
             Ok(Stored::Loaded(batches)) => {
                 let read: u64 = batches.iter().map(|batch| u64::from(batch.header().bytes)).sum();
                 self.scrub.left = self.scrub.left.saturating_sub(read);
-                let displaced = self.scrub.at.and_then(|(_, from)| self.displaced(id, from, &batches));
-                if let Some((at, why)) = displaced.filter(|_| is_current) {
-                    probe!("a scrub finds a batch with another offset");
+                let astray = self.scrub.at.filter(|_| is_current).and_then(|(_, from)| self.astray(id, from, &batches));
+                if let Some((at, why)) = astray {
+                    probe!("a scrub finds a batch with another offset or epoch");
                     self.found_damaged(id, at, &why);
                 }
                 batches.last().map(|batch| batch.header().next_offset())

@@ -1,6 +1,7 @@
 //! Which leader epoch began where (Kafka's `LeaderEpochFileCache`, KIP-101, KIP-279), and the text of `leader-epoch-checkpoint`.
 
 use crate::id::{LeaderEpoch, Offset};
+use crate::wire::batch::{Batch, BatchHeader};
 use std::fmt::Write as _;
 
 /// Start offsets by epoch: both strictly rising.
@@ -44,6 +45,21 @@ impl Epochs {
     pub fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
         let next = self.0.partition_point(|(_, start)| *start <= offset);
         Some(self.0.get(next.checked_sub(1)?)?.0)
+    }
+
+    /// Whether the batch, read back from this log, was written in the epoch that it names. No checksum covers that, since leaders write it anew.
+    #[must_use]
+    pub fn explain(&self, header: &BatchHeader) -> bool {
+        self.at(header.base_offset).is_none_or(|epoch| epoch == header.leader_epoch)
+    }
+
+    /// Whether all `batches` that a leader in epoch `current` sent may follow: none is of an epoch before the one that stands in front of it, nor of one
+    /// that is yet to come (KAFKA-18723).
+    #[must_use]
+    pub fn may_be_followed_by(&self, batches: &[Batch], current: LeaderEpoch) -> bool {
+        let first = self.latest().unwrap_or(LeaderEpoch(-1));
+        let named = || batches.iter().map(|batch| batch.header().leader_epoch);
+        std::iter::once(first).chain(named()).is_sorted() && named().all(|epoch| epoch <= current)
     }
 
     /// Forgets what began at or behind `end`.

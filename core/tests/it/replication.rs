@@ -191,11 +191,15 @@ fn assert_filled(trio: &Trio, node: i32, records: i64) {
     assert!(isr.is_some_and(|isr| isr.contains(&format!("{node}"))), "in sync: {state}");
 }
 
-fn move_to(trio: &mut Trio, node: i32, path: &str) {
+fn ask_to_move(trio: &mut Trio, node: i32, path: &str) {
     let topic = AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] };
     let request = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: path.to_owned(), topics: vec![topic] }] };
     assert_eq!(answer!(AlterReplicaLogDirs, trio.ask(node, 2, request)).results[0].partitions[0].error_code, E::NONE);
     trio.pass(Duration::from_millis(500));
+}
+
+fn move_to(trio: &mut Trio, node: i32, path: &str) {
+    ask_to_move(trio, node, path);
     assert!(says(trio, node, &format!("t-0 lies in {path} now")), "{:?}", trio.notes);
 }
 
@@ -276,6 +280,18 @@ fn a_batch_whose_offset_rots_is_found_by_the_scrub() {
         assert!(says(&trio, leader, "t-0 is damaged at offset 4"), "{to}: {:?}", trio.notes);
         assert_filled(&trio, leader, 8);
     }
+}
+
+#[test]
+fn a_batch_whose_epoch_rots_is_found_by_the_scrub_and_goes_into_no_copy() {
+    let mut trio = with_records(&[], 8);
+    let leader = trio.leader("t");
+    trio.misname(leader, "t", 4, 16);
+    ask_to_move(&mut trio, leader, "/data-0");
+    assert!(says(&trio, leader, "t-0 stays where it is"), "{:?}", trio.notes);
+    trio.pass(Duration::from_secs(30));
+    assert!(says(&trio, leader, "t-0 is damaged at offset 4: a batch that says to be of epoch 16"), "{:?}", trio.notes);
+    assert_filled(&trio, leader, 8);
 }
 
 #[test]

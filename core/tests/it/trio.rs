@@ -5,7 +5,9 @@ use klamm_core::broker::io::{Effect, Halt, Input, Unreachable, fetched_of};
 use klamm_core::broker::{Broker, Config, RecoveredNode};
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties};
 use klamm_core::error::ErrorCode;
-use klamm_core::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, PartitionIndex, Ticket, Uuid};
+use klamm_core::id::{
+    BrokerId, CallId, ConnId, CorrelationId, DirId, LeaderEpoch, ListenerId, LogId, Offset, PartitionIndex, Ticket, Uuid,
+};
 use klamm_core::log::segments::Segment;
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
 use klamm_core::store::{Located, Region, StoreFault, StoreOp, Stored};
@@ -516,6 +518,13 @@ impl Trio {
         let log = self.member(node).logs.values_mut().find(|log| log.name == format!("{topic}-0")).expect("its log");
         let batch = log.batches.iter_mut().find(|batch| batch.header().base_offset == Offset(at)).expect("the batch");
         *batch = batch.stamp(Offset(to), batch.header().leader_epoch);
+    }
+
+    /// The epoch of a batch of a node's replica rots, which no checksum covers either.
+    pub(crate) fn misname(&mut self, node: i32, topic: &str, at: i64, epoch: i32) {
+        let log = self.member(node).logs.values_mut().find(|log| log.name == format!("{topic}-0")).expect("its log");
+        let batch = log.batches.iter_mut().find(|batch| batch.header().base_offset == Offset(at)).expect("the batch");
+        *batch = batch.stamp(Offset(at), LeaderEpoch(epoch));
     }
 
     /// How many logs of a partition lie on a node's disk.

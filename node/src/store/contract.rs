@@ -173,6 +173,7 @@ pub async fn suite<F: Fs + Clone>(mut fresh: impl FnMut(&str) -> F) {
     a_segment_may_go_before_its_sync(&fresh("early")).await;
     segments_below_the_start_stay_until_they_are_discarded(&fresh("below")).await;
     a_batch_astray_is_not_taken_for_the_next(&fresh("astray")).await;
+    a_batch_that_does_not_fit_is_damage(&fresh("misfit")).await;
     truncation_cuts_to_a_batch(&fresh("truncate")).await;
     a_restart_drops_everything(&fresh("restart")).await;
     a_clean_end_needs_no_scan(&fresh("clean")).await;
@@ -440,6 +441,34 @@ async fn a_batch_astray_is_not_taken_for_the_next<F: Fs + Clone>(fs: &F) {
     let (mut s, found) = Subject::again(fs).await;
     assert_eq!(found.logs[0].state.as_ref().expect("a tail that is cut").end, Offset(8));
     assert_eq!(s.end_by_load(found.logs[0].log).await, 8);
+}
+
+/// What names more than there is would else count as not yet there, and what names less would be passed over.
+async fn a_batch_that_does_not_fit_is_damage<F: Fs + Clone>(fs: &F) {
+    let mut s = Subject::first(fs).await;
+    s.fill(LOG, 0, 30, 3).await;
+    s.done(StoreOp::Roll { log: LOG, at: Offset(30) }).await;
+    s.fill(LOG, 30, 60, 3).await;
+    let size = u64::from(at_offset(0, 3).header().bytes);
+    for (segment, base) in [(0_i64, 12_i64), (30, 42)] {
+        let file = fs.open(&format!("t-0/{segment:020}.log"), Open::Existing).await.expect("its segment");
+        let position = size * (base - segment).unsigned_abs() / 3;
+        // The first offset, to much more and to less; the distance of the last one.
+        for (byte, bit) in [(5, 1), (7, 8), (24, 1)] {
+            let there = file.read_at(position + byte, 1).await.expect("readable");
+            let rotten = Bytes::from(vec![there[0] ^ bit]);
+            file.write_at(position + byte, &[rotten]).await.expect("written");
+            for op in [
+                StoreOp::Locate { log: LOG, from: Offset(base + 1), until: ALL, max_bytes: 1 },
+                StoreOp::Load { log: LOG, from: Offset(base + 1), until: Offset(60), max_bytes: 1 },
+            ] {
+                let found = s.ask(op).await;
+                assert!(matches!(found, Err(StoreFault::Damaged { .. })), "byte {byte} of the batch at {base}: {found:?}");
+            }
+            file.write_at(position + byte, &[there]).await.expect("written");
+        }
+    }
+    assert_eq!(s.end_by_load(LOG).await, 60);
 }
 
 /// Sealed segments are synced beside other work, and no file is kept open here: what is to be synced next may be gone by then.

@@ -179,7 +179,7 @@ pub(crate) async fn position_of<F: Fs>(
     segment: &Segment,
     offset: Offset,
 ) -> Result<u64, StoreFault> {
-    let view = View { segment: *segment, end: offset, active: false };
+    let view = View { segment: *segment, end: Offset(i64::MAX), active: false };
     let find = async {
         let start = floor(shared, log, &view, offset).await?;
         let mut window = open(shared, log, &view).await?;
@@ -192,18 +192,25 @@ pub(crate) async fn position_of<F: Fs>(
     }
 }
 
-/// The first batch at or behind `position` that ends behind `offset`, and where it is.
+/// The first batch at or behind `position` that ends behind `offset`, and where it is. One that says to end behind its segment would else count as yet
+/// to be committed, for ever, and one that says to begin earlier would be passed over.
 async fn first<F: File>(
     window: &mut Window<F>,
     view: &View,
     mut position: u64,
     offset: Offset,
 ) -> Result<Option<(u64, BatchHeader)>, Failed> {
+    let mut least = view.segment.base;
     while position < view.segment.bytes {
         let header = window.header(position).await.map_err(|why| Failed::Unreadable { at: offset, why })?;
+        if header.base_offset < least || header.next_offset() > view.end {
+            let why = Unreadable::Astray { base: header.base_offset, least, end: view.end };
+            return Err(Failed::Unreadable { at: offset, why });
+        }
         if header.next_offset() > offset {
             return Ok(Some((position, header)));
         }
+        least = header.next_offset();
         position += u64::from(header.bytes);
     }
     Ok(None)

@@ -2,6 +2,7 @@
 
 use crate::fs::File;
 use bytes::Bytes;
+use klamm_core::id::Offset;
 use klamm_core::wire::batch::{BadBatch, BatchHeader, CRC_FROM, HEADER_BYTES};
 use std::fmt;
 use std::io;
@@ -18,6 +19,8 @@ pub(crate) enum Unreadable {
     Bad(BadBatch),
     /// The file ends before the batch does.
     Cut,
+    /// A batch cannot stand where it is by the offsets that it names, which no checksum covers, or its last one: its own first, and those that may be.
+    Astray { base: Offset, least: Offset, end: Offset },
 }
 
 impl fmt::Display for Unreadable {
@@ -26,6 +29,9 @@ impl fmt::Display for Unreadable {
             Self::Io(error) => write!(f, "{error}"),
             Self::Bad(bad) => write!(f, "no valid batch: {bad:?}"),
             Self::Cut => write!(f, "the file ends within a batch"),
+            Self::Astray { base, least, end } => {
+                write!(f, "a batch that begins at {base} by what it says stands between {least} and {end}, and does not fit there")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Alarm, Runner, formatted, metadata_directory, with_second};
 use crate::cluster::mesh::Ambush;
+use crate::disk::Bites;
 use crate::plan::Fault;
 use crate::stage::{self, NODE, SECOND};
 use klamm_core::config::Durability;
@@ -168,7 +169,7 @@ impl Runner {
         self.mesh.crash(node, true);
         let station = self.station(node);
         (station.down, station.formats) = (down, station.formats + 1);
-        station.ledger.another_disk();
+        station.ledger.another_disk(Bites::default());
         let formats = station.formats;
         self.mesh.replace(node, formatted(&self.plan, node, formats));
         self.mesh.oracle().formatted(node, metadata_directory(node, formats));
@@ -199,6 +200,8 @@ impl Runner {
         self.mesh.befell(node, "its second disk is lost".to_owned());
         let anew = with_second(&self.plan, node, self.mesh.node(node), formats, seconds);
         self.mesh.replace(node, anew);
+        let left = self.mesh.node(node).bites();
+        self.station(node).ledger.another_disk(left);
     }
 
     /// Nobody reaches anybody but its neighbours in a ring; of three, two do not reach each other.
