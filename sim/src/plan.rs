@@ -223,7 +223,7 @@ impl Plan {
     #[must_use]
     pub fn loses_a_copy(&self) -> bool {
         let is_cached = self.durability == Durability::PageCache;
-        let takes = |fault: &Fault| fault.takes_a_disk() || (is_cached && matches!(fault, Fault::PowerLoss { .. }));
+        let takes = |fault: &Fault| fault.takes_a_disk() || (is_cached && fault.takes_power());
         self.faults.iter().any(|(_, fault)| takes(fault))
     }
 
@@ -245,6 +245,12 @@ impl Plan {
         let is_of_second_disks =
             |fault: &Fault| matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. } | Fault::LoseSecondDisk { .. });
         self.faults.retain(|(_, fault)| !is_of_second_disks(fault) && !matches!(fault, Fault::WipeVoter { .. }));
+        for (_, fault) in &mut self.faults {
+            // Nobody sees there what a leader asks.
+            if let Fault::RebootInProposal { down, .. } = *fault {
+                *fault = Fault::PowerLoss { after: 0, down };
+            }
+        }
         if self.nodes == 1 {
             return self;
         }
@@ -330,6 +336,7 @@ impl Plan {
         if loses_one {
             faults = ambush::losing_one(faults, &mut rng::stream(self.seed, "loss"));
             topics.iter_mut().for_each(TopicKnobs::survive_a_wipe);
+            ambush::as_it_joins(&mut faults, &topics, &mut rng::stream(self.seed, "reboot in proposal"));
         }
         // In page-cache mode a broker that starts without one of its disks may have lost something, and leaves ISR and ELR: there might be nobody left.
         let is_cached = self.durability == Durability::PageCache;

@@ -1,6 +1,7 @@
 //! One run on the mesh: build what the plan says, let faults strike under load, heal, drain, read everything, and judge.
 
 mod failover;
+mod reboot;
 mod strike;
 
 use crate::check::Oracle;
@@ -24,6 +25,7 @@ use klamm_core::id::{BrokerId, Uuid};
 use klamm_core::partition::PartitionId;
 use klamm_core::quorum::Replica as Voter;
 use klamm_core::rng;
+use reboot::Reboot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ enum Alarm {
     Empty(u32),
     Mend(u32),
     Restart(u32, u64),
+    Reboot,
     Look,
 }
 
@@ -59,6 +62,8 @@ struct Runner {
     rng: rng::Rng,
     /// Until when a second disk may be lost with what has just moved there, and for how long its node is down then.
     second_disk_goes: Option<(u64, u64)>,
+    /// A machine is to lose power as its broker is about to be in sync again, or just did.
+    reboot: Option<Reboot>,
     /// Deaths in swaps that were counted.
     swaps: u64,
     /// Ambushes that were counted.
@@ -126,6 +131,7 @@ impl Runner {
             is_stranded: false,
             rng: rng::stream(plan.seed, "runner"),
             second_disk_goes: None,
+            reboot: None,
             swaps: 0,
             ambushes: 0,
             relay: rng::stream(plan.seed, "relay"),
@@ -447,6 +453,7 @@ impl Runner {
             Step::Halted(node, why) => self.halted(node, &why),
         }
         self.lose_second_disk();
+        self.look_for_joiner();
         self.look_at_nodes();
         self.violations.extend(self.mesh.oracle().found());
         self.violations.is_empty()
@@ -489,6 +496,7 @@ impl Runner {
                 }
             }
             Alarm::Restart(node, down) => self.restart(node, down),
+            Alarm::Reboot => self.go_on_to_reboot(),
             Alarm::Look => {
                 let stands: Vec<(u32, String)> = self.plan.nodes().map(|node| (node, self.stands(node))).collect();
                 stands.into_iter().for_each(|(node, text)| self.mesh.befell(node, text));

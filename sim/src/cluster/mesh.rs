@@ -6,10 +6,12 @@ mod clients;
 mod clock;
 mod net;
 mod nodes;
+mod proposals;
 mod swap;
 
 pub use ambush::Ambush;
 pub use net::Weather;
+pub use proposals::Proposal;
 pub use swap::Swaps;
 
 use super::client::{Actor, ClientId};
@@ -129,6 +131,8 @@ pub struct Mesh {
     notes: Vec<(u64, u32, Level, String)>,
     oracle: Oracle,
     swaps: Option<Swaps>,
+    /// What leaders asked of the controller, while somebody wants to know.
+    proposals: Option<Vec<Proposal>>,
 }
 
 impl Mesh {
@@ -147,6 +151,7 @@ impl Mesh {
             notes: Vec::new(),
             oracle,
             swaps: None,
+            proposals: None,
         }
     }
 

@@ -4,8 +4,8 @@
 use super::client::ClientId;
 use super::link::{BackToClient, LinkId, ToNode};
 use super::mesh::{Mesh, Step};
-use klamm_core::broker::io::{Input, Peer, Unreachable, fetched_of};
-use klamm_core::id::{CallId, ConnId};
+use klamm_core::broker::io::{Input, Lane, Peer, Unreachable, fetched_of};
+use klamm_core::id::{BrokerId, CallId, ConnId};
 use klamm_core::wire::{Request, Response};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -40,6 +40,12 @@ pub(super) struct Peers {
 }
 
 impl Peers {
+    /// The connection to a peer for that.
+    pub(super) fn link_to(&self, peer: BrokerId, lane: Lane) -> Option<LinkId> {
+        let is_meant = |connection: &&Connection| connection.peer.id == peer && connection.peer.lane == lane;
+        self.connections.values().find(is_meant).map(|connection| connection.link)
+    }
+
     /// The process is gone, and with it its side of all connections.
     pub(super) fn drain(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.connections).into_values().map(|connection| connection.link).collect()

@@ -87,6 +87,15 @@ impl Disk {
         state.names.iter().filter_map(file).collect()
     }
 
+    /// Whether of the logs in that folder bytes are not durable yet.
+    #[must_use]
+    pub fn has_unsynced(&self, folder: &str) -> bool {
+        let state = self.lock_state();
+        let is_log = |path: &str| path.ends_with(".log") && path.rsplit_once('/').is_some_and(|(of, _)| of == folder);
+        let mut logs = state.names.iter().filter(|(path, _)| is_log(path)).filter_map(|(_, ino)| state.inodes.get(&(*ino)?));
+        logs.any(|log| log.dirty() > 0)
+    }
+
     /// A file's bytes, as the running process sees them.
     #[must_use]
     pub fn content(&self, path: &str) -> Option<Bytes> {

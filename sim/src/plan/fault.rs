@@ -138,6 +138,16 @@ pub enum Fault {
         /// How long each stays down, in ns.
         down: u64,
     },
+    /// A broker stops and starts, and in the moment when a leader asks the controller to take it in again its machine loses power. The controller hears
+    /// of the question only when the broker is there in its next life, and until then that one gets nothing back of what it has lost.
+    RebootInProposal {
+        /// How long the broker that stops stays down, in ns.
+        away: u64,
+        /// How long the machine stays down, in ns.
+        down: u64,
+        /// What was asked is lost, and asked again when the next life has fetched. Else it comes late.
+        is_lost: bool,
+    },
 }
 
 impl Fault {
@@ -173,6 +183,7 @@ impl Fault {
             Self::WipeVoter { .. } => "wipe-voter",
             Self::LoseSecondDisk { .. } => "lose-second-disk",
             Self::Rolling { .. } => "rolling-restart",
+            Self::RebootInProposal { .. } => "reboot-in-proposal",
         }
     }
 }

@@ -110,7 +110,8 @@ impl Runner {
             | Fault::Wipe { .. }
             | Fault::WipeVoter { .. }
             | Fault::LoseSecondDisk { .. }
-            | Fault::Rolling { .. } => self.strike_cluster(fault, node),
+            | Fault::Rolling { .. }
+            | Fault::RebootInProposal { .. } => self.strike_cluster(fault, node),
         }
     }
 
@@ -155,6 +156,7 @@ impl Runner {
                     self.alarm(now + at * (down + ROLLING_PAUSE), Alarm::Restart(victim, down));
                 }
             }
+            Fault::RebootInProposal { away, down, is_lost } => return self.await_joiner(away, down, is_lost),
             other => unreachable!("{other:?} strikes one node"),
         }
         self.station(node).ledger.bit(fault.name());

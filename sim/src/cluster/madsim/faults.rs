@@ -115,7 +115,8 @@ impl Runner {
             | Fault::Wipe { .. }
             | Fault::WipeVoter { .. }
             | Fault::LoseSecondDisk { .. }
-            | Fault::Rolling { .. } => return false,
+            | Fault::Rolling { .. }
+            | Fault::RebootInProposal { .. } => return false,
         }
         true
     }

@@ -207,6 +207,7 @@ impl Mesh {
             }
             Effect::Call { call, to, version, body } => {
                 self.trace.note(now, id, "call", &body);
+                self.look_for_proposal(id, &to, &body);
                 self.call(id, call, to, version, body);
             }
             Effect::HangUp { call } => {
