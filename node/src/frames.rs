@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a frame's length.
 const LENGTH_BYTES: usize = 4;
+/// How much of a frame is looked at before there is room for it: a request begins with its API's key.
+const PEEK_BYTES: usize = 2;
 /// The room that an idle connection keeps.
 const ROOM_MIN: usize = 4 << 10;
 /// A smaller rest of memory is not worth a read.
@@ -40,6 +42,20 @@ impl<'a> Frames<'a> {
             }
         }
         Ok(Some(i32::from_be_bytes(self.buf[..LENGTH_BYTES].try_into().expect("four bytes"))))
+    }
+
+    /// The first two bytes of the frame of `len` bytes that `length` announced; they stay a part of it. `None` where it is shorter.
+    pub(crate) async fn peek(&mut self, len: usize) -> io::Result<Option<[u8; PEEK_BYTES]>> {
+        if len < PEEK_BYTES {
+            return Ok(None);
+        }
+        let begun = LENGTH_BYTES + PEEK_BYTES;
+        while self.buf.len() < begun {
+            if self.fill(begun).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.buf[LENGTH_BYTES..].first_chunk().copied())
     }
 
     /// The frame of `len` bytes that `length` announced, without its length. It shares its memory with frames that came in with it.

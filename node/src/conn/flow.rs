@@ -2,7 +2,11 @@
 //!
 //! Three bounds: requests of one connection (the window), bytes of all connections together (the budget), and the core's own word (mute). A
 //! place is given back when the answer has left, so a peer that does not read stops being read from.
+//!
+//! What is produced waits for its followers while it holds its part of the budget (Kafka gives that back once it is appended). So what followers
+//! ask has a reserve: else all might be held by those who wait for a fetch that is never read.
 
+use klamm_core::wire::ApiKey;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,25 +18,43 @@ const WINDOW: u32 = 64;
 const WIDE: u32 = 16;
 /// What a request costs beyond the bytes of its frame.
 const OVERHEAD_BYTES: usize = 512;
+/// What the questions of followers may hold together where the budget is spent. Clients ask the same, and are not told from followers before they are
+/// read: so it has room for the long waits of some twenty thousand of them, which end by themselves.
+const RESERVE_BYTES: u32 = 16 << 20;
 
 /// Bytes that all requests under way may hold together. A clone shares the bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     bytes: Arc<Semaphore>,
     max: u32,
+    reserve: Arc<Semaphore>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         let max = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Self { bytes: Arc::new(Semaphore::new(max as usize)), max }
+        Self { bytes: Arc::new(Semaphore::new(max as usize)), max, reserve: Arc::new(Semaphore::new(RESERVE_BYTES as usize)) }
     }
 
     /// Waits until there is room for a frame of `len` bytes. One that is larger than the whole budget is let in alone.
-    async fn take(&self, len: usize) -> OwnedSemaphorePermit {
-        let bytes = u32::try_from(len + OVERHEAD_BYTES).unwrap_or(u32::MAX).min(self.max);
-        Arc::clone(&self.bytes).acquire_many_owned(bytes).await.expect("the budget is never closed")
+    async fn take(&self, api: Option<ApiKey>, len: usize) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(len + OVERHEAD_BYTES).unwrap_or(u32::MAX);
+        let (from, most) = if is_of_followers(api) {
+            // While others wait, nothing is left for this: it passes nobody.
+            if let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(bytes) {
+                return permit;
+            }
+            (&self.reserve, RESERVE_BYTES)
+        } else {
+            (&self.bytes, self.max)
+        };
+        Arc::clone(from).acquire_many_owned(bytes.min(most)).await.expect("the budget is never closed")
     }
+}
+
+/// Whether a follower asks this, by a listener that clients come in by as well.
+fn is_of_followers(api: Option<ApiKey>) -> bool {
+    matches!(api, Some(ApiKey::Fetch | ApiKey::ListOffsets))
 }
 
 /// One request's place.
@@ -68,11 +90,11 @@ impl Flow {
     }
 
     /// Waits until a frame of `len` bytes may be read.
-    pub(crate) async fn admit(&self, len: usize) -> OwnedSemaphorePermit {
+    pub(crate) async fn admit(&self, api: Option<ApiKey>, len: usize) -> OwnedSemaphorePermit {
         while self.muted.load(Ordering::Acquire) {
             self.unmuted.notified().await;
         }
-        self.budget.take(len).await
+        self.budget.take(api, len).await
     }
 
     /// Waits until a request may be handed on that is read, and takes its place.

@@ -151,14 +151,18 @@ async fn ask<F: Fs>(shared: &Shared<F>, flow: &Flow, conn: ConnId, mut frames: F
         let Some(len) = usize::try_from(length).ok().filter(|len| *len <= shared.frame_bytes_max) else {
             return End::fault(format!("a frame of {length} bytes; `socket.request.max.bytes` is {}", shared.frame_bytes_max));
         };
-        let bytes = flow.admit(len).await;
+        let api = match frames.peek(len).await {
+            Ok(first) => first.and_then(|first| ApiKey::from_number(i16::from_be_bytes(first))),
+            Err(error) => return error.into(),
+        };
+        let bytes = flow.admit(api, len).await;
         flow.set_within(true);
         let frame = match frames.body(len).await {
             Ok(frame) => frame,
             Err(error) => return error.into(),
         };
         flow.set_within(false);
-        if let Err(end) = hand_on(shared, flow, conn, frame, bytes, aside).await {
+        if let Err(end) = hand_on(shared, flow, conn, api, frame, bytes, aside).await {
             return end;
         }
     }
@@ -168,12 +172,13 @@ async fn hand_on<F: Fs>(
     shared: &Shared<F>,
     flow: &Flow,
     conn: ConnId,
+    api: Option<ApiKey>,
     frame: Bytes,
     bytes: OwnedSemaphorePermit,
     aside: &mpsc::WeakUnboundedSender<Out>,
 ) -> Result<(), End> {
     // Only Produce keeps slices of what was received, and not for long. Whatever else keeps some must not keep the whole buffer with it.
-    let is_produce = frame.starts_with(&[0, 0]);
+    let is_produce = api == Some(ApiKey::Produce);
     let frame = if is_produce { frame } else { Bytes::copy_from_slice(&frame) };
     let (header, body) = match decode_request(frame) {
         Ok(request) => request,

@@ -10,9 +10,14 @@ use klamm::store::{CLEAN_FILE, Identity};
 use klamm::{Node, Stopped, StoreTask, World};
 use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, CorrelationId, DirId};
+use klamm_core::wire::api::api_versions::ApiVersionsRequest;
+use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
+use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use klamm_core::wire::api::list_offsets::ListOffsetsRequest;
+use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use klamm_core::wire::{ApiKey, Request, RequestHeader, Response, decode_response, encode_request};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -95,11 +100,10 @@ async fn launch_in(dirs: &[PathBuf], options: &[&str]) -> Result<Node, String> {
 
 /// Asks one question over a connection of its own.
 pub(crate) async fn ask(address: &str, version: i16, body: Request) -> Response {
-    let header = RequestHeader { api: body.api(), version, correlation: CorrelationId(1), client_id: None };
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all(&encode_request(&header, &body).bytes().expect("in memory")).await.expect("connected");
+    stream.write_all(&question(1, version, &body)).await.expect("connected");
     let answer = frame(&mut stream).await.expect("an answer");
-    decode_response(header.api, version, answer).expect("of that version").1
+    decode_response(body.api(), version, answer).expect("of that version").1
 }
 
 pub(crate) async fn stop(mut node: Node) {
@@ -116,8 +120,12 @@ async fn frame(stream: &mut TcpStream) -> Option<bytes::Bytes> {
 
 /// Any good question.
 fn hello(correlation: i32) -> Vec<u8> {
-    let header = RequestHeader { api: ApiKey::ListOffsets, version: 4, correlation: CorrelationId(correlation), client_id: None };
-    encode_request(&header, &Request::ListOffsets(ListOffsetsRequest::default())).bytes().expect("in memory").to_vec()
+    question(correlation, 4, &ListOffsetsRequest::default().into())
+}
+
+fn question(correlation: i32, version: i16, body: &Request) -> Vec<u8> {
+    let header = RequestHeader { api: body.api(), version, correlation: CorrelationId(correlation), client_id: None };
+    encode_request(&header, body).bytes().expect("in memory").to_vec()
 }
 
 /// A request of version 99, which nobody knows.
@@ -190,6 +198,51 @@ async fn more_connections_than_allowed_are_turned_away() {
     // The write may meet a connection that is closed already.
     drop(second.write_all(&hello(1)).await);
     assert!(frame(&mut second).await.is_none());
+    stop(node).await;
+}
+
+const FETCH: i16 = 11;
+const PRODUCE: i16 = 9;
+
+/// A request of so many bytes and a few more.
+fn produce(bytes: usize) -> Request {
+    let records = bytes::Bytes::from(vec![0; bytes]);
+    let data = PartitionProduceData { records: Some(records.into()), ..PartitionProduceData::default() };
+    let topic = TopicProduceData { name: "t".to_owned(), partition_data: vec![data], ..TopicProduceData::default() };
+    ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() }.into()
+}
+
+/// A fetch from the end of an empty log.
+fn fetch(max_wait_ms: i32) -> Request {
+    let topic = FetchTopic { topic: "t".to_owned(), partitions: vec![FetchPartition::default()], ..FetchTopic::default() };
+    FetchRequest { max_wait_ms, min_bytes: 1, max_bytes: 1, topics: vec![topic], ..FetchRequest::default() }.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn producers_that_hold_all_memory_do_not_keep_out_a_fetch() {
+    let folder = Folder::new("memory");
+    let (node, address) = start(&folder, &["queued.max.request.bytes=65536"]).await;
+    let topic = CreatableTopic { name: "t".to_owned(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let created = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    ask(&address, 4, created.into()).await;
+    let is_served = |answer| matches!(answer, Response::Fetch(told) if told.responses[0].partitions[0].error_code.is_none());
+    while !is_served(ask(&address, FETCH, fetch(0)).await) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    // They wait for what stands before them on the connection, as others do for a follower.
+    let mut producer = TcpStream::connect(&address).await.expect("it listens");
+    producer.write_all(&question(1, FETCH, &fetch(60_000))).await.expect("connected");
+    for _ in 0..2 {
+        producer.write_all(&question(2, PRODUCE, &produce(60_000))).await.expect("connected");
+    }
+    let mut other = TcpStream::connect(&address).await.expect("it listens");
+    other.write_all(&question(1, 0, &ApiVersionsRequest::default().into())).await.expect("connected");
+    let waits = tokio::time::timeout(Duration::from_millis(500), frame(&mut other)).await;
+    assert!(waits.is_err(), "there is room left: this proves nothing");
+
+    let answer = tokio::time::timeout(Duration::from_secs(10), ask(&address, FETCH, fetch(0))).await;
+    assert!(matches!(answer.expect("a follower is heard"), Response::Fetch(_)));
     stop(node).await;
 }
 
