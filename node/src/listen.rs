@@ -20,6 +20,8 @@ const BREATH: Duration = Duration::from_millis(100);
 pub(crate) struct Doors {
     max: usize,
     per_ip_max: usize,
+    /// Whoever comes in here is let in above `max`, but is counted.
+    protected: Option<ListenerId>,
     open: Mutex<BTreeMap<IpAddr, usize>>,
     /// No two connections of a node have the same name, whatever doors they come by.
     next: Arc<AtomicU64>,
@@ -32,19 +34,22 @@ struct Guest<'a> {
 }
 
 impl Doors {
-    pub(crate) fn new(max: usize, per_ip_max: usize) -> Self {
-        Self { max, per_ip_max, open: Mutex::default(), next: Arc::default() }
+    /// Clients must not keep brokers out: `protected` is where those come in, if clients have listeners beside it (Kafka's
+    /// `ConnectionQuotas.protectedListener`). What one address may have holds there as well.
+    pub(crate) fn new(max: usize, per_ip_max: usize, protected: Option<ListenerId>) -> Self {
+        Self { max, per_ip_max, protected, open: Mutex::default(), next: Arc::default() }
     }
 
     /// Other doors of the same node, without bounds.
     pub(crate) fn unbounded(&self) -> Self {
-        Self { next: Arc::clone(&self.next), ..Self::new(usize::MAX, usize::MAX) }
+        Self { next: Arc::clone(&self.next), ..Self::new(usize::MAX, usize::MAX, None) }
     }
 
-    fn enter(&self, ip: IpAddr) -> Option<Guest<'_>> {
+    fn enter(&self, listener: ListenerId, ip: IpAddr) -> Option<Guest<'_>> {
         let mut open = self.open.lock().expect("nobody panics while holding it");
         let from_there = open.get(&ip).copied().unwrap_or(0);
-        if open.values().sum::<usize>() >= self.max || from_there >= self.per_ip_max {
+        let is_full = open.values().sum::<usize>() >= self.max && self.protected != Some(listener);
+        if is_full || from_there >= self.per_ip_max {
             return None;
         }
         open.insert(ip, from_there + 1);
@@ -87,7 +92,7 @@ pub(crate) async fn accept<F: Fs<File: Sendable>>(
         };
         let (shared, doors) = (Arc::clone(&shared), Arc::clone(&doors));
         tokio::spawn(async move {
-            let Some(_guest) = doors.enter(peer.ip()) else {
+            let Some(_guest) = doors.enter(id, peer.ip()) else {
                 debug!(%peer, "turned away: `max.connections` or `max.connections.per.ip` is reached");
                 return;
             };
@@ -103,14 +108,30 @@ mod tests {
 
     #[test]
     fn doors_count_in_all_and_for_each_address() {
-        let doors = Doors::new(3, 2);
+        let doors = Doors::new(3, 2, None);
+        let enter = |ip| doors.enter(ListenerId(0), ip);
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let first = doors.enter(a);
-        let _second = doors.enter(a);
-        assert!(doors.enter(a).is_none(), "two from one address");
-        let _third = doors.enter(b);
-        assert!(doors.enter(b).is_none(), "three in all");
+        let first = enter(a);
+        let _second = enter(a);
+        assert!(enter(a).is_none(), "two from one address");
+        let _third = enter(b);
+        assert!(enter(b).is_none(), "three in all");
         drop(first);
-        assert!(doors.enter(b).is_some());
+        assert!(enter(b).is_some());
+    }
+
+    #[test]
+    fn clients_do_not_keep_brokers_out() {
+        let (clients, brokers) = (ListenerId(0), ListenerId(1));
+        let doors = Doors::new(1, 2, Some(brokers));
+        let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let first = doors.enter(clients, a);
+        assert!(doors.enter(clients, b).is_none(), "one in all");
+        let _second = doors.enter(brokers, b);
+        let _third = doors.enter(brokers, b);
+        assert!(_second.is_some() && _third.is_some());
+        assert!(doors.enter(brokers, b).is_none(), "two from one address");
+        drop(first);
+        assert!(doors.enter(clients, a).is_none(), "brokers count");
     }
 }

@@ -133,7 +133,7 @@ impl Node {
         };
         // The quorum has memory and doors of its own: however many clients come, it must be heard.
         let (of_clients, of_quorum) = (shared(config.held_bytes_max), shared(QUORUM_HELD_BYTES));
-        let doors = Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max));
+        let doors = Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max, config.listeners.protected()));
         let side_doors = Arc::new(doors.unbounded());
         for (index, listener) in listeners.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(index).expect("few listeners"));

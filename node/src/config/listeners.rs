@@ -3,6 +3,7 @@
 //! Source: `kafka.server.KafkaConfig` and `SocketServerConfigs`. Only PLAINTEXT is served yet; any other protocol is refused, never ignored.
 
 use super::given::Given;
+use klamm_core::id::ListenerId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -54,6 +55,15 @@ pub struct Listeners {
     pub advertised_controllers: Vec<Endpoint>,
     /// The listener that brokers use among themselves.
     pub inter_broker: String,
+}
+
+impl Listeners {
+    /// The listener of brokers, if clients have one beside it: `max.connections` does not close it (Kafka's `ConnectionQuotas.protectedListener`).
+    #[must_use]
+    pub fn protected(&self) -> Option<ListenerId> {
+        let at = self.clients.iter().position(|endpoint| endpoint.name == self.inter_broker).filter(|_| self.clients.len() > 1)?;
+        Some(ListenerId(u16::try_from(at).expect("few listeners")))
+    }
 }
 
 /// Where a node listens if nothing says so: on this machine only, since nothing guards it.

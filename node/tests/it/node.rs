@@ -247,6 +247,21 @@ async fn producers_that_hold_all_memory_do_not_keep_out_a_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_do_not_fill_the_listener_of_brokers() {
+    let folder = Folder::new("brokers");
+    let listeners = "listeners=CLIENTS://127.0.0.1:0,BROKERS://127.0.0.1:0";
+    let protocols = "listener.security.protocol.map=CLIENTS:PLAINTEXT,BROKERS:PLAINTEXT";
+    let node = launch(&folder, &[listeners, protocols, "inter.broker.listener.name=brokers", "max.connections=0"]).await;
+    let mut client = TcpStream::connect(at(&node, "CLIENTS")).await.expect("the system takes it");
+    drop(client.write_all(&hello(1)).await);
+    assert!(frame(&mut client).await.is_none(), "turned away");
+    let mut broker = TcpStream::connect(at(&node, "BROKERS")).await.expect("it listens");
+    broker.write_all(&hello(1)).await.expect("connected");
+    assert!(frame(&mut broker).await.is_some());
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clean_stop_leaves_its_mark_and_the_next_start_takes_it() {
     let folder = Folder::new("clean");
     let mark = folder.path().join(CLEAN_FILE);
