@@ -124,7 +124,7 @@ impl Broker {
             broker_id: config.id,
             cluster_id: config.cluster.clone(),
             incarnation_id: self.life.incarnation,
-            listeners: config.endpoints.iter().map(listener).collect(),
+            listeners: config.advertised().map(listener).collect(),
             features: SUPPORTED.iter().map(feature).collect(),
             rack: config.rack.clone(),
             log_dirs: config.dirs().filter(|(dir, _)| self.dir_offline(*dir).is_none()).map(|(_, dir)| dir.id).collect(),

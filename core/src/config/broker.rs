@@ -6,6 +6,7 @@ use super::broker_keys::KEYS;
 use super::key::{Key, Value};
 use super::{Layers, Properties, TopicConfig};
 use crate::id::{BrokerId, DirId, ListenerId, Uuid};
+use std::collections::BTreeSet;
 
 /// The broker property `name`, if klamm acts on it.
 #[must_use]
@@ -65,6 +66,8 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// Where clients and brokers come in, by `ListenerId`. Empty if the node is no broker.
     pub endpoints: Vec<Endpoint>,
+    /// Names in `endpoints` that nobody is told (`advertised.listeners` leaves them out).
+    pub unadvertised: BTreeSet<String>,
     /// Where the metadata quorum comes in; their `ListenerId`s follow those of `endpoints`. Empty if the node is no controller, or the only one.
     pub controllers: Vec<Endpoint>,
     /// The listener that brokers use among themselves, by its name in `endpoints` (`inter.broker.listener.name`).
@@ -166,6 +169,7 @@ impl BrokerConfig {
             id,
             cluster: cluster.to_owned(),
             rack: fixed.get("broker.rack").cloned(),
+            unadvertised: BTreeSet::new(),
             controllers: Vec::new(),
             inter_broker: endpoints.first().map_or_else(String::new, |endpoint| endpoint.name.clone()),
             endpoints,
@@ -221,6 +225,11 @@ impl BrokerConfig {
     pub fn endpoint(&self, listener: ListenerId) -> &Endpoint {
         let mut all = self.endpoints.iter().chain(&self.controllers);
         all.nth(usize::from(listener.0)).expect("connections come in by listeners that the configuration names")
+    }
+
+    /// Where clients and brokers are told to come in.
+    pub fn advertised(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|endpoint| !self.unadvertised.contains(&endpoint.name))
     }
 
     /// Whether the metadata quorum comes in by `listener`, and clients do not.

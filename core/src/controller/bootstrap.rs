@@ -65,7 +65,7 @@ fn registration(config: &BrokerConfig, incarnation: Uuid, epoch: i64) -> Registe
         broker_id: config.id,
         incarnation_id: incarnation,
         broker_epoch: epoch,
-        end_points: config.endpoints.iter().map(endpoint).collect(),
+        end_points: config.advertised().map(endpoint).collect(),
         features: SUPPORTED.iter().map(supported).collect(),
         rack: config.rack.clone(),
         // One node is its own controller: nobody has to hear from it first.

@@ -4,7 +4,7 @@
 
 use super::given::Given;
 use klamm_core::id::ListenerId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A named address: `NAME://host:port`.
@@ -49,9 +49,9 @@ pub struct Listeners {
     pub clients: Vec<Endpoint>,
     /// Where the quorum connects; empty if this node is no controller.
     pub controllers: Vec<Endpoint>,
-    /// What clients and brokers are told to dial: one for each of `clients`, by name.
+    /// What clients and brokers are told to dial: by name one for each of `clients`, but for those that nobody is told.
     pub advertised: Vec<Endpoint>,
-    /// What the quorum is told to dial.
+    /// What the quorum is told to dial: one for each of `controllers`.
     pub advertised_controllers: Vec<Endpoint>,
     /// The listener that brokers use among themselves.
     pub inter_broker: String,
@@ -86,10 +86,17 @@ pub fn read(given: &Given, controller_role: bool, broker_role: bool, problems: &
     if problems.is_empty() {
         problems.extend(misfit(given, &clients, &controllers, controller_role, broker_role));
     }
-    let told = endpoints(given, "advertised.listeners", problems).unwrap_or_default();
-    let advertised = advertise(&clients, &told, given, problems);
-    let advertised_controllers = advertise(&controllers, &told, given, problems);
-    let inter_broker = inter_broker(given, &clients, problems);
+    let told = endpoints(given, "advertised.listeners", problems);
+    if let Some(told) = told.as_ref().filter(|_| broker_role && problems.is_empty()) {
+        check_advertised(given, told, &clients, &controller_names, problems);
+    }
+    // As Kafka: what is not told is not dialled, but a controller's listener is told as it is.
+    let is_told = |endpoint: &&Endpoint| told.as_ref().is_none_or(|told| told.iter().any(|t| t.name == endpoint.name));
+    let open: Vec<Endpoint> = clients.iter().filter(is_told).cloned().collect();
+    let told = told.as_deref().unwrap_or_default();
+    let advertised = advertise(&open, told, given, problems);
+    let advertised_controllers = advertise(&controllers, told, given, problems);
+    let inter_broker = inter_broker(given, &advertised, problems);
     Listeners { clients, controllers, advertised, advertised_controllers, inter_broker }
 }
 
@@ -175,6 +182,22 @@ fn refused(given: &Given, name: &str, protocol: &str) -> String {
     )
 }
 
+/// The names in `advertised.listeners`, beside those of controllers, must be some or all of those in `listeners` (`KafkaConfig.validateValues`).
+fn check_advertised(given: &Given, told: &[Endpoint], clients: &[Endpoint], controllers: &[String], problems: &mut Vec<String>) {
+    let (advertised, listeners) = (given.cite("advertised.listeners"), given.cite("listeners"));
+    let mut seen = BTreeSet::new();
+    for Endpoint { name, .. } in told.iter().filter(|endpoint| !controllers.contains(&endpoint.name)) {
+        if !seen.insert(name) {
+            problems.push(format!("{advertised}: `{name}` is there twice; take one out"));
+        } else if !clients.iter().any(|endpoint| endpoint.name == *name) {
+            problems.push(format!("{advertised}: `{name}` is none of {listeners}; name one of those, or take it out"));
+        }
+    }
+    if seen.is_empty() {
+        problems.push(format!("{advertised} names no listener of clients, so nobody would find this broker: add one of {listeners}"));
+    }
+}
+
 fn advertise(bound: &[Endpoint], told: &[Endpoint], given: &Given, problems: &mut Vec<String>) -> Vec<Endpoint> {
     let told = bound.iter().map(|endpoint| told.iter().find(|t| t.name == endpoint.name).unwrap_or(endpoint).clone()).collect::<Vec<_>>();
     for endpoint in &told {
@@ -191,20 +214,22 @@ fn advertise(bound: &[Endpoint], told: &[Endpoint], given: &Given, problems: &mu
     told
 }
 
-fn inter_broker(given: &Given, clients: &[Endpoint], problems: &mut Vec<String>) -> String {
+fn inter_broker(given: &Given, advertised: &[Endpoint], problems: &mut Vec<String>) -> String {
     for key in ["inter.broker.listener.name", "security.inter.broker.protocol"] {
         let Some(name) = given.get(key) else { continue };
         let name = name.to_ascii_uppercase();
-        if !clients.is_empty() && !clients.iter().any(|e| e.name == name) {
+        if !advertised.is_empty() && !advertised.iter().any(|e| e.name == name) {
+            let among =
+                if given.get("advertised.listeners").is_some_and(|told| !told.is_empty()) { "advertised.listeners" } else { "listeners" };
             problems.push(format!(
                 "{} names no listener of {}: name one of those, or take the key out",
                 given.cite(key),
-                given.cite("listeners")
+                given.cite(among)
             ));
         }
         return name;
     }
-    clients.iter().find(|e| e.name == "PLAINTEXT").or(clients.first()).map_or_else(|| "PLAINTEXT".to_owned(), |e| e.name.clone())
+    advertised.iter().find(|e| e.name == "PLAINTEXT").or(advertised.first()).map_or_else(|| "PLAINTEXT".to_owned(), |e| e.name.clone())
 }
 
 #[cfg(test)]
@@ -265,6 +290,31 @@ mod tests {
         let quorum = "controller.quorum.bootstrap.servers=a:9093";
         assert!(read(&[quorum], true, true).1[0].contains("a controller needs one for the quorum"));
         assert_eq!(read(&[quorum], false, true).1, [""; 0]);
+    }
+
+    #[test]
+    fn some_or_all_listeners_are_advertised_and_no_others() {
+        let with = |more: &[&str]| {
+            let listeners = "listeners=PLAINTEXT://127.0.0.1:9092,OWN://127.0.0.1:9094,CONTROLLER://127.0.0.1:9093";
+            let protocols = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,OWN:PLAINTEXT,CONTROLLER:PLAINTEXT";
+            check(&[&[listeners, protocols], more].concat(), true)
+        };
+        let (listeners, problems) = with(&["advertised.listeners=OWN://h:1"]);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(listeners.advertised, [Endpoint { name: "OWN".into(), host: "h".into(), port: 1 }]);
+        assert_eq!((listeners.clients.len(), listeners.advertised_controllers.len()), (2, 1));
+        assert_eq!(listeners.inter_broker, "OWN");
+
+        let only = |options: &[&str]| {
+            let (_, problems) = with(options);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            problems[0].clone()
+        };
+        assert!(only(&["advertised.listeners=PLAINTEXT://h:1,OUTSIDE://h:2"]).contains("`OUTSIDE` is none of `listeners="));
+        assert!(only(&["advertised.listeners=PLAINTEXT://h:1,PLAINTEXT://h:2"]).contains("twice"));
+        assert!(only(&["advertised.listeners=CONTROLLER://h:1"]).contains("names no listener of clients"));
+        let hidden = only(&["advertised.listeners=OWN://h:1", "inter.broker.listener.name=PLAINTEXT"]);
+        assert!(hidden.contains("names no listener of `advertised.listeners="), "{hidden}");
     }
 
     #[test]

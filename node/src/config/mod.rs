@@ -70,12 +70,18 @@ impl Config {
     /// One line, in Kafka's words: it names key and value.
     pub fn broker(&self, cluster: &str, dirs: &[Uuid], ports: &[u16]) -> Result<BrokerConfig, String> {
         let mut ports = ports.iter();
-        let mut told = |endpoints: &[listeners::Endpoint]| endpoints.iter().zip(ports.by_ref()).map(|(e, port)| told(e, *port)).collect();
-        let (endpoints, controllers) = (told(&self.listeners.advertised), told(&self.listeners.advertised_controllers));
+        let Listeners { clients, controllers, advertised, advertised_controllers, inter_broker } = &self.listeners;
+        let mut told = |bound: &[listeners::Endpoint], advertised: &[listeners::Endpoint]| {
+            let named = |endpoint: &listeners::Endpoint| advertised.iter().find(|told| told.name == endpoint.name).cloned();
+            bound.iter().zip(ports.by_ref()).map(|(e, port)| told(&named(e).unwrap_or(e.clone()), *port)).collect()
+        };
+        let (endpoints, controllers) = (told(clients, advertised), told(controllers, advertised_controllers));
+        let names = clients.iter().map(|endpoint| &endpoint.name);
+        let unadvertised = names.filter(|name| !advertised.iter().any(|told| told.name == **name)).cloned().collect();
         let dirs = self.log_dirs.iter().zip(dirs).map(|(path, id)| LogDir { path: absolute(path), id: *id });
         let fixed: Properties = self.given.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let config = BrokerConfig::new(self.node, cluster, endpoints, dirs.collect(), fixed)?;
-        Ok(BrokerConfig { controllers, inter_broker: self.listeners.inter_broker.clone(), ..config })
+        Ok(BrokerConfig { controllers, unadvertised, inter_broker: inter_broker.clone(), ..config })
     }
 
     /// Where the quorum is told to dial this node.
@@ -259,9 +265,12 @@ mod tests {
 
     #[test]
     fn the_listeners_of_the_quorum_follow_those_of_clients() {
-        let loaded = load(&["listeners=CONTROLLER://127.0.0.1:0,PLAINTEXT://127.0.0.1:0", "advertised.listeners=CONTROLLER://c:5"]);
-        let told = loaded.expect("valid").config.broker("c", &[Uuid::ZERO], &[7, 8]).expect("valid");
-        assert_eq!((told.endpoints[0].name.as_str(), told.endpoints[0].port), ("PLAINTEXT", 7));
+        let listeners = "listeners=CONTROLLER://127.0.0.1:0,OWN://127.0.0.1:0,PLAINTEXT://127.0.0.1:0";
+        let protocols = "listener.security.protocol.map=OWN:PLAINTEXT,PLAINTEXT:PLAINTEXT";
+        let loaded = load(&[listeners, protocols, "advertised.listeners=CONTROLLER://c:5,PLAINTEXT://h:0"]);
+        let told = loaded.expect("valid").config.broker("c", &[Uuid::ZERO], &[7, 8, 9]).expect("valid");
+        assert_eq!((told.endpoints[1].name.as_str(), told.endpoints[1].host.as_str(), told.endpoints[1].port), ("PLAINTEXT", "h", 8));
+        assert_eq!(told.advertised().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>(), ["PLAINTEXT"]);
         assert_eq!((told.controllers[0].host.as_str(), told.controllers[0].port), ("c", 5));
         assert_eq!(told.inter_broker, "PLAINTEXT");
     }

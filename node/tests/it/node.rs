@@ -12,6 +12,7 @@ use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, CorrelationId, DirId};
 use klamm_core::wire::api::api_versions::ApiVersionsRequest;
 use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
+use klamm_core::wire::api::describe_cluster::{DescribeClusterBroker, DescribeClusterRequest};
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use klamm_core::wire::api::list_offsets::ListOffsetsRequest;
 use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -259,6 +260,34 @@ async fn clients_do_not_fill_the_listener_of_brokers() {
     broker.write_all(&hello(1)).await.expect("connected");
     assert!(frame(&mut broker).await.is_some());
     stop(node).await;
+}
+
+/// The brokers that clients of a listener are told.
+async fn brokers(address: &str) -> Vec<DescribeClusterBroker> {
+    let question = DescribeClusterRequest { endpoint_type: 1, ..DescribeClusterRequest::default() };
+    let Response::DescribeCluster(told) = ask(address, 1, question.into()).await else { panic!("another answer") };
+    assert_eq!(told.error_code, ErrorCode::NONE);
+    told.brokers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_is_not_advertised_is_open_and_told_to_nobody() {
+    for of_quorum in ["", ",CONTROLLER://127.0.0.1:0"] {
+        let folder = Folder::new("unadvertised");
+        let listeners = format!("listeners=HIDDEN://127.0.0.1:0,PLAINTEXT://127.0.0.1:0{of_quorum}");
+        let protocols = "listener.security.protocol.map=HIDDEN:PLAINTEXT,PLAINTEXT:PLAINTEXT";
+        let node = launch(&folder, &[&listeners, protocols, "advertised.listeners=PLAINTEXT://localhost:0"]).await;
+        // It is there once it has registered.
+        let port = loop {
+            if let [broker] = &brokers(&at(&node, "PLAINTEXT")).await[..] {
+                break broker.port;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        assert!(at(&node, "PLAINTEXT").ends_with(&format!(":{port}")), "{port}");
+        assert_eq!(brokers(&at(&node, "HIDDEN")).await, []);
+        stop(node).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
