@@ -152,7 +152,8 @@ fn check_distinct(all: &[Endpoint], given: &Given, problems: &mut Vec<String>) {
     }
 }
 
-/// Every listener in use must be PLAINTEXT: to serve one without the TLS or SASL it asks for would open what the operator closed.
+/// Every listener in use must be PLAINTEXT: to serve one without the TLS or SASL it asks for would open what the operator closed. So must those of
+/// controllers elsewhere, which this node dials.
 fn check_protocols(given: &Given, all: &[Endpoint], controllers: &[String], problems: &mut Vec<String>) {
     let key = "listener.security.protocol.map";
     let mut map = BTreeMap::new();
@@ -162,20 +163,27 @@ fn check_protocols(given: &Given, all: &[Endpoint], controllers: &[String], prob
             None => problems.push(format!("{}: `{part}` is not NAME:PROTOCOL, like `PLAINTEXT:PLAINTEXT`", given.cite(key))),
         }
     }
-    for endpoint in all {
-        let name = endpoint.name.as_str();
+    let own = all.iter().map(|endpoint| &endpoint.name);
+    let dialled = controllers.iter().filter(|name| !all.iter().any(|endpoint| endpoint.name == **name));
+    for name in own.chain(dialled).map(String::as_str) {
         match map.get(name).map(String::as_str) {
             Some("PLAINTEXT") => {}
-            Some(protocol @ ("SSL" | "SASL_PLAINTEXT" | "SASL_SSL")) => problems.push(refused(given, name, protocol)),
+            Some(protocol @ ("SSL" | "SASL_PLAINTEXT" | "SASL_SSL")) => problems.push(refused(given, all, name, protocol)),
             Some(other) => problems.push(format!("{}: `{other}` is no protocol; klamm serves PLAINTEXT", given.cite(key))),
+            None if ["SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&name) => problems.push(refused(given, all, name, name)),
             None if name == "PLAINTEXT" || controllers.iter().any(|c| c == name) => {}
-            None if ["SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&name) => problems.push(refused(given, name, name)),
             None => problems.push(format!("listener `{name}` has no protocol: add `{key}={name}:PLAINTEXT`")),
         }
     }
 }
 
-fn refused(given: &Given, name: &str, protocol: &str) -> String {
+fn refused(given: &Given, all: &[Endpoint], name: &str, protocol: &str) -> String {
+    if !all.iter().any(|endpoint| endpoint.name == name) {
+        return format!(
+            "{}: the controllers' `{name}` asks for {protocol}, which klamm does not speak yet; make it PLAINTEXT if the network is trusted",
+            given.cite("controller.listener.names")
+        );
+    }
     format!(
         "{}: listener `{name}` asks for {protocol}, which klamm does not serve yet; take it out, or make it PLAINTEXT if the network is trusted",
         given.cite("listeners")
@@ -332,6 +340,9 @@ mod tests {
             &["listeners=127.0.0.1:9092"],
             &["listeners=PLAINTEXT://127.0.0.1:9092,A://127.0.0.1:9092", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,A:PLAINTEXT"],
             &["inter.broker.listener.name=OTHER"],
+            &["listener.security.protocol.map=CONTROLLER:SSL,PLAINTEXT:PLAINTEXT"],
+            &["controller.listener.names=QUORUM", "listener.security.protocol.map=QUORUM:SASL_SSL,PLAINTEXT:PLAINTEXT"],
+            &["controller.listener.names=SSL"],
         ] {
             let (_, problems) = check(options, false);
             assert_eq!(problems.len(), 1, "{options:?}: {problems:?}");
