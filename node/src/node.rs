@@ -235,7 +235,7 @@ async fn bind(config: &Config) -> Result<(Vec<Listener>, Vec<String>), String> {
         };
         let at = net::resolve(&endpoint.address()).await.map_err(cannot)?;
         let at = at.first().ok_or_else(|| cannot(std::io::ErrorKind::AddrNotAvailable.into()))?;
-        let listener = net::bind(*at).await.map_err(cannot)?;
+        let listener = net::bind(*at, config.sockets).await.map_err(cannot)?;
         addresses.push(format!("{}://{}", endpoint.name, listener.local_addr().map_err(cannot)?));
         listeners.push(listener);
     }

@@ -664,14 +664,14 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "socket.listen.backlog.size",
         kind: Kind::Int,
-        default: Some("50"),
+        default: Some("1024"),
         valid: Valid::AtLeast(1),
         doc: "How many connections may wait to be accepted.",
     },
     Key {
         name: "socket.receive.buffer.bytes",
         kind: Kind::Int,
-        default: Some("102400"),
+        default: Some("-1"),
         valid: Valid::Any,
         doc: "The receive buffer of a socket; -1 leaves it to the system.",
     },
@@ -685,7 +685,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "socket.send.buffer.bytes",
         kind: Kind::Int,
-        default: Some("102400"),
+        default: Some("-1"),
         valid: Valid::Any,
         doc: "The send buffer of a socket; -1 leaves it to the system.",
     },

@@ -10,6 +10,7 @@ pub mod properties;
 mod take;
 
 use crate::identity;
+use crate::net::Sockets;
 use given::Given;
 pub use klamm_core::config::broker::Durability;
 use klamm_core::config::{BrokerConfig, Endpoint, LogDir, Properties, Roles, Valid, broker, quorum};
@@ -38,6 +39,8 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// `queued.max.request.bytes`: what all requests in work may hold together. A single larger one is let in alone.
     pub held_bytes_max: usize,
+    /// `socket.send.buffer.bytes`, `socket.receive.buffer.bytes`, `socket.listen.backlog.size`
+    pub sockets: Sockets,
     /// `max.connections`
     pub connections_max: usize,
     /// `max.connections.per.ip`
@@ -61,6 +64,9 @@ pub struct Loaded {
 
 /// The memory that requests in work may hold together, unless `queued.max.request.bytes` says otherwise.
 const HELD_BYTES_DEFAULT: i64 = 48 << 20;
+
+/// Connections that may wait to be accepted, unless `socket.listen.backlog.size` says otherwise.
+const BACKLOG_DEFAULT: i64 = 1024;
 
 impl Config {
     /// What the core is told: this configuration for a node that was formatted as `cluster` with these directory ids, and whose listeners, those of
@@ -167,6 +173,7 @@ fn take(given: &Given, problems: &mut Vec<String>) -> Config {
         durability: t.choice("log.durability", &[("fsync", Durability::Fsync), ("page-cache", Durability::PageCache)]),
         frame_bytes_max: t.size("socket.request.max.bytes", 104_857_600, 1),
         held_bytes_max: usize::try_from(if held < 1 { HELD_BYTES_DEFAULT } else { held }).unwrap_or(usize::MAX),
+        sockets: sockets(&mut t),
         connections_max: t.size("max.connections", i64::from(i32::MAX), 0),
         connections_per_ip_max: t.size("max.connections.per.ip", i64::from(i32::MAX), 0),
         idle_max: u64::try_from(idle).ok().map(Duration::from_millis),
@@ -175,6 +182,14 @@ fn take(given: &Given, problems: &mut Vec<String>) -> Config {
         log_dirs: dirs.into_iter().map(PathBuf::from).collect(),
         given: Given::default(),
     }
+}
+
+/// `-1` leaves a buffer to the system, which fits it to each connection.
+fn sockets(t: &mut Taker<'_>) -> Sockets {
+    let mut bytes = |key| u32::try_from(t.number(key, -1, -1, i64::from(i32::MAX))).ok();
+    let (send_bytes, receive_bytes) = (bytes("socket.send.buffer.bytes"), bytes("socket.receive.buffer.bytes"));
+    let backlog = t.size("socket.listen.backlog.size", BACKLOG_DEFAULT, 1);
+    Sockets { send_bytes, receive_bytes, backlog: u32::try_from(backlog).expect("an `int` of Kafka's") }
 }
 
 /// The metadata log lies in the first of `log.dirs`, unless the operator chose another.
@@ -273,6 +288,15 @@ mod tests {
         assert_eq!(told.advertised().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>(), ["PLAINTEXT"]);
         assert_eq!((told.controllers[0].host.as_str(), told.controllers[0].port), ("c", 5));
         assert_eq!(told.inter_broker, "PLAINTEXT");
+    }
+
+    #[test]
+    fn what_sockets_hold_is_the_systems_to_say_unless_it_is_set() {
+        let sockets = |options: &[&str]| load(options).expect("valid").config.sockets;
+        assert_eq!(sockets(&[]), Sockets { send_bytes: None, receive_bytes: None, backlog: 1024 });
+        let set = sockets(&["socket.send.buffer.bytes=5", "socket.receive.buffer.bytes=-1", "socket.listen.backlog.size=7"]);
+        assert_eq!(set, Sockets { send_bytes: Some(5), receive_bytes: None, backlog: 7 });
+        assert!(problem(&["socket.send.buffer.bytes=-2"]).contains("from -1"));
     }
 
     #[test]

@@ -30,12 +30,23 @@ pub struct Listener {
     _door: Door,
 }
 
+/// What an operator may set of sockets. The simulator has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// What a connection's system may hold that is not sent (`socket.send.buffer.bytes`); `None`: as much as the system finds right.
+    pub send_bytes: Option<u32>,
+    /// The same of what has come and is not read (`socket.receive.buffer.bytes`).
+    pub receive_bytes: Option<u32>,
+    /// Connections that may wait to be accepted (`socket.listen.backlog.size`); the system may allow fewer.
+    pub backlog: u32,
+}
+
 /// Binds `addr` and listens. Port 0 takes a free one.
 ///
 /// # Errors
 /// As the system says: address in use, not ours, not permitted.
-pub async fn bind(addr: SocketAddr) -> io::Result<Listener> {
-    let listener = TcpListener::bind(addr).await?;
+pub async fn bind(addr: SocketAddr, sockets: Sockets) -> io::Result<Listener> {
+    let listener = system::listen(addr, sockets).await?;
     let door = Door::open(listener.local_addr()?);
     Ok(Listener { listener, _door: door })
 }

@@ -2,6 +2,7 @@
 
 pub mod weather;
 
+use super::Sockets;
 use crate::fs;
 use bytes::BufMut;
 use madsim::plugin;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use weather::Barrier;
 
 /// The receiving half of a connection.
@@ -102,6 +103,10 @@ impl Wire {
         self.owed.store(true, Ordering::Relaxed);
         if self.is_silent() { Ok(()) } else { Err(error) }
     }
+}
+
+pub(super) async fn listen(addr: SocketAddr, _: Sockets) -> io::Result<TcpListener> {
+    TcpListener::bind(addr).await
 }
 
 pub(super) async fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
