@@ -165,7 +165,7 @@ impl Driver {
                 Effect::Close { conn, why } => self.tell(conn, Out::Close { why }),
                 Effect::Store { ticket, op } => self.store.send((ticket, op)).expect("the store outlives the driver"),
                 Effect::Call { call, to, version, body } => self.peers.call(self.clock.now().at, call, to, version, body),
-                Effect::HangUp { call } => self.peers.hang_up(call),
+                Effect::HangUp { call } => self.peers.hang_up(self.clock.now().at, call),
                 Effect::Note { level: Level::Info, text } => info!("{text}"),
                 Effect::Note { level: Level::Warn, text } => warn!("{text}"),
                 Effect::Note { level: Level::Error, text } => error!("{text}"),

@@ -39,8 +39,9 @@ pub(super) struct Way {
 /// What has happened on a connection.
 #[derive(Debug)]
 pub(super) enum What {
+    Made,
     Answer { call: CallId, response: Box<Response>, batches: Fetched, _room: Option<OwnedSemaphorePermit> },
-    Ended { why: Unreachable },
+    Ended { why: Unreachable, words: String },
 }
 
 /// Makes the connection and runs it to its end; says how that came, unless nobody holds the other end of `gone` any more.
@@ -51,55 +52,72 @@ pub(super) async fn run(
     news: mpsc::UnboundedSender<News>,
     room: Arc<Semaphore>,
 ) {
-    let why = tokio::select! {
+    let (why, words) = tokio::select! {
         biased;
         _ = gone => return,
-        why = serve(&way, asks, &news, room) => why,
+        end = serve(&way, asks, &news, room) => end,
     };
-    drop(news.send(News { link: way.link, what: What::Ended { why } }));
+    drop(news.send(News { link: way.link, what: What::Ended { why, words } }));
 }
 
-async fn serve(way: &Way, mut asks: mpsc::UnboundedReceiver<Ask>, news: &mpsc::UnboundedSender<News>, room: Arc<Semaphore>) -> Unreachable {
+/// How a connection came to its end, for the core and in words.
+type End = (Unreachable, String);
+
+async fn serve(way: &Way, mut asks: mpsc::UnboundedReceiver<Ask>, news: &mpsc::UnboundedSender<News>, room: Arc<Semaphore>) -> End {
     if !way.pause.is_zero() {
         tokio::time::sleep(way.pause).await;
     }
     let (reader, writer) = match tokio::time::timeout(CONNECT_MAX, connect(&way.to)).await {
         Ok(Ok(halves)) => halves,
-        Ok(Err(why)) => return why,
-        Err(_) => return Unreachable::TimedOut,
+        Ok(Err(end)) => return end,
+        Err(_) => return (Unreachable::TimedOut, format!("no word within {CONNECT_MAX:?}")),
     };
     debug!(to = %way.to, "connected");
     let (opens, moves) = (Opens::default(), AtomicU64::new(0));
     let tell = |what| drop(news.send(News { link: way.link, what }));
+    tell(What::Made);
     // Both halves in one task: neither outlives the other.
     let broke = tokio::select! {
         biased;
         broke = asks::write(writer, &way.client_id, &mut asks, &opens) => broke,
         broke = read(Frames::new(reader, &moves, Pool::default()), &opens, room, tell) => broke,
-        () = idle(&opens, &moves, LOOK, IDLE_MAX) => return Unreachable::Lost,
+        () = idle(&opens, &moves, LOOK, IDLE_MAX) => return (Unreachable::Lost, "it was idle".to_owned()),
     };
-    match broke {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => warn!(to = %way.to, "closed: {error}"),
-        Err(error) => debug!(to = %way.to, "closed: {error}"),
-        Ok(()) => {}
-    }
-    Unreachable::Lost
+    let words = match broke {
+        Ok(()) => String::new(),
+        Err(error) => {
+            if error.kind() == io::ErrorKind::InvalidData {
+                warn!(to = %way.to, "closed: {error}");
+            } else {
+                debug!(to = %way.to, "closed: {error}");
+            }
+            format!("the connection broke before anything was answered: {error}")
+        }
+    };
+    (Unreachable::Lost, words)
 }
 
 /// Tries every address of the peer's name. It is refused only if every one refuses: one that is not reached may have somebody behind it.
-async fn connect(to: &Address) -> Result<(Reader, Writer), Unreachable> {
-    let addresses = net::resolve(&to.to_string()).await.map_err(|_| Unreachable::Lost)?;
-    let mut failed = None;
+async fn connect(to: &Address) -> Result<(Reader, Writer), End> {
+    let addresses =
+        net::resolve(&to.to_string()).await.map_err(|error| (Unreachable::Lost, format!("its name means nothing here: {error}")))?;
+    let mut failed: Option<End> = None;
     for address in addresses {
-        let why = match net::connect(address).await {
+        let error = match net::connect(address).await {
             Ok(halves) => return Ok(halves),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Unreachable::Refused,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Unreachable::TimedOut,
-            Err(_) => Unreachable::Lost,
+            Err(error) => error,
         };
-        failed = Some(failed.map_or(why, |before| if before == why { why } else { Unreachable::Lost }));
+        let why = if error.kind() == io::ErrorKind::ConnectionRefused {
+            Unreachable::Refused
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            Unreachable::TimedOut
+        } else {
+            Unreachable::Lost
+        };
+        let is_other = failed.is_some_and(|(before, _)| before != why);
+        failed = Some((if is_other { Unreachable::Lost } else { why }, error.to_string()));
     }
-    Err(failed.unwrap_or(Unreachable::Lost))
+    Err(failed.unwrap_or_else(|| (Unreachable::Lost, "its name has no address".to_owned())))
 }
 
 async fn read(mut frames: Frames<'_>, opens: &Opens, room: Arc<Semaphore>, tell: impl Fn(What)) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod tests;
 
 use crate::asks::Ask;
 use klamm_core::broker::io::{Input, Peer, Unreachable};
+use klamm_core::client::io::Address;
 use klamm_core::id::{BrokerId, CallId};
 use klamm_core::time::Instant;
 use klamm_core::wire::Request;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 /// Calls that may wait on one connection; one more, and it is given up: whoever answers so slowly does not answer.
 const CALLS_MAX: usize = 1024;
@@ -47,6 +48,7 @@ struct Link {
     _hold: oneshot::Sender<()>,
     /// Calls that have no answer yet, in their order.
     waiting: VecDeque<CallId>,
+    is_made: bool,
     has_answered: bool,
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct Peers {
     by_peer: BTreeMap<Peer, LinkId>,
     calls: BTreeMap<CallId, LinkId>,
     failures: BTreeMap<Peer, Failures>,
+    /// Where nobody was reached when it was last tried, as the log says once, until somebody answers there, on whatever lane.
+    unreached: BTreeMap<Address, Instant>,
     next_link: u64,
     room: Arc<Semaphore>,
     news: mpsc::UnboundedSender<News>,
@@ -79,6 +83,7 @@ impl Peers {
             by_peer: BTreeMap::new(),
             calls: BTreeMap::new(),
             failures: BTreeMap::new(),
+            unreached: BTreeMap::new(),
             next_link: 0,
             room: Arc::new(Semaphore::new(ANSWERS_BYTES_MAX)),
             news,
@@ -119,9 +124,14 @@ impl Peers {
     }
 
     /// Gives up a call: closes the connection that it waits on. Nothing more is heard of it; the other calls there are lost.
-    pub(crate) fn hang_up(&mut self, call: CallId) {
+    pub(crate) fn hang_up(&mut self, now: Instant, call: CallId) {
         let Some(id) = self.calls.remove(&call) else { return };
-        self.links.get_mut(&id).expect("a call waits on it").waiting.retain(|waiting| *waiting != call);
+        let link = self.links.get_mut(&id).expect("a call waits on it");
+        link.waiting.retain(|waiting| *waiting != call);
+        if !link.is_made {
+            let to = link.to.clone();
+            self.not_reached(now, &to, "no connection was made in time");
+        }
         self.end(id, Unreachable::Lost);
     }
 
@@ -129,19 +139,23 @@ impl Peers {
     pub(crate) fn news(&mut self, now: Instant, News { link: id, what }: News) {
         let Some(link) = self.links.get_mut(&id) else { return };
         match what {
+            What::Made => link.is_made = true,
             What::Answer { call, response, batches, _room: _ } => {
                 let waiting = link.waiting.pop_front();
                 assert_eq!(waiting, Some(call), "answers come in the order of their calls");
                 if !std::mem::replace(&mut link.has_answered, true) {
                     self.failures.remove(&link.to);
+                    if self.unreached.remove(&link.to.address).is_some() {
+                        info!("{} answers", shown(&link.to));
+                    }
                 }
                 self.calls.remove(&call);
                 self.answers.push_back(Input::Answer { call, outcome: Ok(*response), batches });
             }
-            What::Ended { why } => {
+            What::Ended { why, words } => {
                 if !link.has_answered {
                     let to = link.to.clone();
-                    self.failed(now, to);
+                    self.failed(now, to, &words);
                 }
                 self.end(id, why);
             }
@@ -162,7 +176,7 @@ impl Peers {
         let (hold, gone) = oneshot::channel();
         tokio::spawn(link::run(way, asked, gone, self.news.clone(), Arc::clone(&self.room)));
         self.by_peer.insert(to.clone(), id);
-        self.links.insert(id, Link { to, asks, _hold: hold, waiting: VecDeque::new(), has_answered: false });
+        self.links.insert(id, Link { to, asks, _hold: hold, waiting: VecDeque::new(), is_made: false, has_answered: false });
         id
     }
 
@@ -176,10 +190,23 @@ impl Peers {
         }
     }
 
-    fn failed(&mut self, now: Instant, to: Peer) {
+    fn failed(&mut self, now: Instant, to: Peer, words: &str) {
         self.failures.retain(|_, failures| now.since(failures.until) < FORGET);
+        self.not_reached(now, &to, words);
         let failures = self.failures.entry(to).or_insert(Failures { count: 0, until: now });
         failures.until = now.after(PAUSE_FIRST.saturating_mul(1 << failures.count.min(20)).min(PAUSE_MOST));
         failures.count += 1;
     }
+
+    fn not_reached(&mut self, now: Instant, to: &Peer, words: &str) {
+        self.unreached.retain(|_, tried| now.since(*tried) < FORGET);
+        if self.unreached.insert(to.address.clone(), now).is_none() {
+            warn!("cannot reach {}: {words}; it is tried again until it answers", shown(to));
+        }
+    }
+}
+
+/// A peer in words: its id is not known where only the configuration names it.
+fn shown(peer: &Peer) -> String {
+    if peer.id.0 < 0 { peer.address.to_string() } else { format!("node {} at {}", peer.id, peer.address) }
 }

@@ -151,7 +151,7 @@ async fn nobody_there_is_refused_and_tried_again_later() {
     let failures = &caller.peers.failures[&peer];
     assert_eq!((failures.count, failures.until), (1, caller.now.after(PAUSE_FIRST)));
     for _ in 0..9 {
-        caller.peers.failed(caller.now, peer.clone());
+        caller.peers.failed(caller.now, peer.clone(), "");
     }
     assert_eq!(caller.peers.failures[&peer].until, caller.now.after(PAUSE_MOST));
 
@@ -162,6 +162,68 @@ async fn nobody_there_is_refused_and_tried_again_later() {
     reply(&mut stream, &header, voted()).await;
     assert_eq!(caller.answers().await, [(3, Ok(()))]);
     assert!(caller.peers.failures.is_empty(), "who answers begins anew");
+}
+
+/// What the log is told, line by line.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().expect("nobody panics"))).expect("text")
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_once_that_a_peer_is_not_reached_and_once_that_it_answers() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish());
+    let (listener, peer) = listen().await;
+    drop(listener);
+    let mut caller = Caller::new();
+    for (call, lane) in [(1, Lane::Quorum), (2, Lane::Quorum), (3, Lane::Control)] {
+        caller.vote(call, &Peer { lane, ..peer.clone() });
+        assert_eq!(caller.answers().await, [(call, Err(Unreachable::Refused))]);
+    }
+    let said = lines.take();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(&format!("WARN klamm::peer: cannot reach node 2 at {}: Connection refused", peer.address)), "{said}");
+
+    let listener = TcpListener::bind(peer.address.to_string()).await.expect("its old port");
+    caller.vote(4, &peer);
+    let mut stream = accept(&listener).await;
+    let header = request(&mut stream).await;
+    reply(&mut stream, &header, voted()).await;
+    assert_eq!(caller.answers().await, [(4, Ok(()))]);
+    let said = lines.take();
+    assert!(said.lines().count() == 1 && said.contains("INFO klamm::peer: node 2 at 127.0.0.1") && said.contains("answers"), "{said}");
+}
+
+#[tokio::test]
+async fn a_name_that_means_nothing_is_said() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish());
+    let address = Address { host: "no.such.host.invalid".to_owned(), port: 1 };
+    let peer = Peer { id: BrokerId(-2), address, lane: Lane::Quorum };
+    let mut caller = Caller::new();
+    caller.vote(1, &peer);
+    // Some resolvers take longer than a connection may.
+    assert!(matches!(caller.answers().await, [(1, Err(Unreachable::Lost | Unreachable::TimedOut))]));
+    let said = lines.take();
+    assert!(said.contains("cannot reach no.such.host.invalid:1: "), "{said}");
 }
 
 #[tokio::test]
@@ -193,9 +255,9 @@ async fn hanging_up_closes_the_connection_and_loses_the_others() {
     }
     let mut stream = accept(&listener).await;
     let late = request(&mut stream).await;
-    caller.peers.hang_up(CallId(2));
+    caller.peers.hang_up(caller.now, CallId(2));
     assert_eq!(caller.answers().await, [(1, Err(Unreachable::Lost)), (3, Err(Unreachable::Lost))]);
-    caller.peers.hang_up(CallId(2));
+    caller.peers.hang_up(caller.now, CallId(2));
     caller.vote(4, &peer);
     let mut again = accept(&listener).await;
     // What is answered late, on the old connection, is heard by nobody.
@@ -219,7 +281,7 @@ async fn a_peer_that_reads_nothing_can_be_hung_up_on() {
     caller.vote(2, &peer);
     let mut stream = accept(&listener).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    caller.peers.hang_up(CallId(1));
+    caller.peers.hang_up(caller.now, CallId(1));
     assert_eq!(caller.answers().await, [(2, Err(Unreachable::Lost))]);
     let mut rest = Vec::new();
     drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it was closed"));
@@ -293,6 +355,12 @@ async fn whoever_does_not_answer_the_dial_in_time_is_not_refused() {
     caller.vote(1, &peer);
     assert_eq!(caller.answers().await, [(1, Err(Unreachable::TimedOut))]);
     assert_eq!(caller.peers.failures[&peer].count, 1);
+    assert!(caller.peers.unreached.contains_key(&peer.address));
+    // Whoever asks may not wait for so long.
+    caller.peers.unreached.clear();
+    caller.vote(2, &peer);
+    caller.peers.hang_up(caller.now, CallId(2));
+    assert!(caller.peers.unreached.contains_key(&peer.address));
 }
 
 #[tokio::test]
