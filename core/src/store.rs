@@ -158,7 +158,7 @@ pub enum StoreOp {
         /// At most so many bytes.
         max_bytes: u32,
     },
-    /// How many bytes are free on the directory's file system.
+    /// How large the directory's file system is, and how many bytes of it are free.
     Space {
         /// Which.
         dir: DirId,
@@ -197,6 +197,8 @@ pub enum Stored {
     },
     /// `Space`
     Space {
+        /// All its bytes.
+        total: u64,
         /// Free bytes.
         free: u64,
     },

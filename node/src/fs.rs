@@ -19,6 +19,15 @@ pub enum Open {
     Empty,
 }
 
+/// A file system's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of them.
+    pub total: u64,
+    /// Those that can still be written.
+    pub free: u64,
+}
+
 /// One name in a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
@@ -61,8 +70,8 @@ pub trait Fs: Clone + Send + Sync + 'static {
     fn list(&self, path: &str) -> impl Future<Output = io::Result<Vec<Entry>>> + Send;
     /// Makes the names in a folder durable; the root is `""`.
     fn sync_dir(&self, path: &str) -> impl Future<Output = io::Result<()>> + Send;
-    /// Bytes that can still be written to the file system.
-    fn free_space(&self) -> impl Future<Output = io::Result<u64>> + Send;
+    /// How large the file system is.
+    fn space(&self) -> impl Future<Output = io::Result<Space>> + Send;
     /// Makes the file `path` if need be and locks it against other processes, until the last handle of it is dropped. `WouldBlock` if another holds it.
     fn lock(&self, path: &str) -> impl Future<Output = io::Result<Self::File>> + Send;
 }
@@ -100,7 +109,7 @@ pub use real::{Disk, DiskFile};
 
 #[cfg(not(madsim))]
 mod real {
-    use super::{Entry, File, Fs, Open};
+    use super::{Entry, File, Fs, Open, Space};
     use bytes::Bytes;
     use rustix::buffer::spare_capacity;
     use rustix::io::{ReadWriteFlags, pread, preadv2, pwritev};
@@ -262,12 +271,13 @@ mod real {
             self.from.wait(move || fs::File::open(path)?.sync_all()).await
         }
 
-        async fn free_space(&self) -> io::Result<u64> {
+        async fn space(&self) -> io::Result<Space> {
             let root = self.root.clone();
             self.from
                 .wait(move || {
                     let stat = rustix::fs::statvfs(&root)?;
-                    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+                    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+                    Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
                 })
                 .await
         }

@@ -274,8 +274,10 @@ impl Broker {
             topics.entry(topic).or_default().push(described);
         }
         let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name: name.to_owned(), partitions }).collect();
-        let usable_bytes = self.free_bytes(dir).map_or(-1, |free| i64::try_from(free).unwrap_or(i64::MAX));
-        DescribeLogDirsResult { log_dir, topics, usable_bytes, ..Default::default() }
+        // KIP-827; what no `long` holds is its largest, as in Kafka.
+        let told = |bytes: Option<u64>| bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let (total_bytes, usable_bytes) = (told(self.total_bytes(dir)), told(self.free_bytes(dir)));
+        DescribeLogDirsResult { log_dir, topics, total_bytes, usable_bytes, ..Default::default() }
     }
 }
 

@@ -27,7 +27,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Dir {
     /// Why it cannot be used any more.
     pub(super) offline: Option<String>,
-    /// Bytes, when it was last looked at.
+    /// Bytes of its file system, when it was last looked at.
+    total: Option<u64>,
     free: Option<u64>,
     full: bool,
     pub(super) checkpoints: Checkpoints,
@@ -317,6 +318,17 @@ impl Broker {
     /// Free bytes, when the directory was last looked at.
     pub(super) fn free_bytes(&self, dir: DirId) -> Option<u64> {
         self.dirs.get(usize::from(dir.0)).and_then(|d| d.free)
+    }
+
+    /// All bytes of its file system, when the directory was last looked at.
+    pub(super) fn total_bytes(&self, dir: DirId) -> Option<u64> {
+        self.dirs.get(usize::from(dir.0)).and_then(|d| d.total)
+    }
+
+    pub(super) fn sized(&mut self, dir: DirId, total: u64) {
+        if let Some(known) = self.dirs.get_mut(usize::from(dir.0)) {
+            known.total = Some(total);
+        }
     }
 
     pub(super) fn mark_full(&mut self, dir: DirId) {

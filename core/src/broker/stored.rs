@@ -107,7 +107,10 @@ impl Broker {
             (Pending::Voids, outcome) => self.voids_saved(&outcome),
             (Pending::Checkpoint { dir, which }, outcome) => self.checkpoint_saved(dir, which, outcome.is_ok()),
             (Pending::Copy { partition, number, step }, outcome) => self.copied(partition, number, step, outcome),
-            (Pending::Space { dir }, Ok(Stored::Space { free })) => self.space(dir, free),
+            (Pending::Space { dir }, Ok(Stored::Space { total, free })) => {
+                self.sized(dir, total);
+                self.space(dir, free);
+            }
             (
                 Pending::Write { .. }
                 | Pending::Sync { .. }

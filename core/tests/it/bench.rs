@@ -293,7 +293,7 @@ impl Bench {
             StoreOp::Roll { .. } => Stored::Done,
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
-            StoreOp::Space { .. } => Stored::Space { free: 1 << 40 },
+            StoreOp::Space { .. } => Stored::Space { total: 1 << 41, free: 1 << 40 },
             StoreOp::Truncate { log, .. } | StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs[&log].recovered(None))),
         }
     }

@@ -341,6 +341,14 @@ fn a_broker_tells_in_which_directory_a_replica_lies() {
     assert_eq!(lies.count(), 1, "{of_t}");
 }
 
+/// KIP-827.
+#[test]
+fn the_size_of_a_directorys_file_system_is_told_and_what_is_free_of_it() {
+    let mut pair = Pair::new(&[]);
+    let dirs = answer!(DescribeLogDirs, pair.bench.ask(4, DescribeLogDirsRequest { topics: None })).results;
+    assert!(!dirs.is_empty() && dirs.iter().all(|dir| (dir.total_bytes, dir.usable_bytes) == (1 << 41, 1 << 40)), "{dirs:?}");
+}
+
 #[test]
 fn the_size_of_a_replica_is_told_whatever_its_role() {
     let mut pair = Pair::new(&[]);

@@ -673,7 +673,7 @@ impl Member {
                 let (size, from) = (bytes.len(), usize::try_from(from).expect("small").min(bytes.len()));
                 Stored::Read { size: size as u64, bytes: bytes.slice(from..size.min(from + max_bytes as usize)) }
             }
-            StoreOp::Space { .. } => Stored::Space { free: if is_full { 0 } else { 1 << 40 } },
+            StoreOp::Space { .. } => Stored::Space { total: 1 << 41, free: if is_full { 0 } else { 1 << 40 } },
         })
     }
 

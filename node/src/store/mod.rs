@@ -37,7 +37,7 @@ pub use files::Files;
 pub use meta::{Identity, MetaProperties};
 pub use open::{CLEAN_FILE, OpenError, Opened, format, open, properties, put_checkpoint};
 
-use crate::fs::Fs;
+use crate::fs::{Fs, Space};
 use dir::Dir;
 use klamm_core::id::{DirId, LogId, Ticket, Uuid};
 use klamm_core::store::{StoreFault, StoreOp, Stored};
@@ -323,8 +323,8 @@ fn space<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, dir: DirId) {
     let shared = Arc::clone(shared);
     let spawner = shared.spawner.clone();
     spawner.spawn(async move {
-        let free = dir.fs.free_space().await.map_err(|error| dir.take_offline(format!("asking for free space: {error}")));
-        shared.finish(slip, &dir, free.map(|free| Stored::Space { free }));
+        let space = dir.fs.space().await.map_err(|error| dir.take_offline(format!("asking for free space: {error}")));
+        shared.finish(slip, &dir, space.map(|Space { total, free }| Stored::Space { total, free }));
     });
 }
 

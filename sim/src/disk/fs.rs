@@ -3,11 +3,14 @@
 use super::{Bites, Cost, Faults, NameChange, Pace, State, below, folder_of};
 use crate::disk::inode::Inode;
 use bytes::Bytes;
-use klamm::fs::{Entry, File, Fs, Open};
+use klamm::fs::{Entry, File, Fs, Open, Space};
 use klamm_core::rng::Rng;
 use rand::Rng as _;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What a disk without a bound says of its size.
+const UNBOUNDED_BYTES: u64 = 1 << 50;
 
 /// A disk; clones are the same one, and it survives the node that uses it.
 #[derive(Clone)]
@@ -163,7 +166,7 @@ impl State {
     }
 
     fn free(&self) -> u64 {
-        self.faults.capacity.map_or(1 << 50, |capacity| capacity.saturating_sub(self.used))
+        self.faults.capacity.map_or(UNBOUNDED_BYTES, |capacity| capacity.saturating_sub(self.used))
     }
 }
 
@@ -264,9 +267,10 @@ impl Fs for Disk {
         Ok(())
     }
 
-    async fn free_space(&self) -> Result<u64> {
+    async fn space(&self) -> Result<Space> {
         self.pace.pass(Cost::Meta).await;
-        Ok(self.alive()?.free())
+        let state = self.alive()?;
+        Ok(Space { total: state.faults.capacity.unwrap_or(UNBOUNDED_BYTES), free: state.free() })
     }
 
     async fn lock(&self, path: &str) -> Result<Handle> {
