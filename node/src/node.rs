@@ -146,7 +146,7 @@ impl Node {
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {
             let halt = driver.run(inbox).await;
-            if halt == Halt::Stopped {
+            if matches!(halt, Halt::Stopped | Halt::Unregistered { .. }) {
                 let _ = close_cleanly.send(());
             }
             // Lets go of connections and store: each finishes what it has.
@@ -251,16 +251,20 @@ async fn wind_up(
 ) -> Stopped {
     drop(tokio::time::timeout(FAREWELL, all_left.recv()).await);
     match halt {
-        Halt::Stopped => match store_closed.await {
-            Ok(Ok(())) => Stopped::Clean,
-            Ok(Err(why)) => Stopped::Failed(why),
-            Err(_) => Stopped::Failed("the store's task ended: this is a bug".to_owned()),
-        },
+        Halt::Stopped => closed(store_closed).await.map_or_else(Stopped::Failed, |()| Stopped::Clean),
+        Halt::Unregistered { why } => {
+            Stopped::Failed(closed(store_closed).await.err().map_or(why.clone(), |also| format!("{why}; {also}")))
+        }
         Halt::DirsOffline { why } => {
             Stopped::Failed(format!("{why}; nothing can be served without that log directory: mend its disk, then start again"))
         }
         Halt::Metadata { why } => Stopped::Failed(format!("{why}; {remedy}")),
     }
+}
+
+/// Waits until the store is closed.
+async fn closed(store_closed: oneshot::Receiver<Result<(), String>>) -> Result<(), String> {
+    store_closed.await.unwrap_or_else(|_| Err("the store's task ended: this is a bug".to_owned()))
 }
 
 /// What the operator can do where the metadata log cannot be used: mend it, or have others tell what was in it, as where its disk is lost.

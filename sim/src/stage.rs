@@ -87,6 +87,8 @@ pub(crate) fn properties(plan: &Plan, node: u32) -> Vec<(&'static str, String)> 
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ("group.min.session.timeout.ms", "500".to_owned()),
         ("log.retention.check.interval.ms", "1000".to_owned()),
+        // A broker that starts in an outage is to see its end.
+        ("initial.broker.registration.timeout.ms", i32::MAX.to_string()),
         // In a quarter of the runs some members are one too many.
         ("group.max.size", if plan.seed % 4 == 1 { "3" } else { "1000" }.to_owned()),
     ];

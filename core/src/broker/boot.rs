@@ -127,6 +127,7 @@ impl Broker {
         self.timer(Duration::ZERO, Timer::Introduction);
         self.configure_throttles();
         self.withdraw_epoch();
+        self.expect_registration();
         self.beat_now();
     }
 

@@ -218,6 +218,11 @@ pub enum Level {
 pub enum Halt {
     /// It was asked to, and everything is on disk: the store may mark a clean shutdown.
     Stopped,
+    /// It could not register in time. Everything is on disk, as with `Stopped`.
+    Unregistered {
+        /// What kept it from it, and what the operator can do.
+        why: String,
+    },
     /// The log directory with the metadata log, or the last one, is offline.
     DirsOffline {
         /// What happened.

@@ -4,6 +4,7 @@
 use super::boot::Phase;
 use super::calls::Asker;
 use super::io::{Lane, Unreachable};
+use super::refusals::{Refusal, Refusals};
 use super::{Broker, Timer, ms};
 use crate::controller::features::SUPPORTED;
 use crate::error::ErrorCode;
@@ -42,6 +43,7 @@ pub(super) struct Life {
     is_due: bool,
     /// It wants to stop, and the controller has not let it yet.
     pub(super) is_leaving: bool,
+    pub(super) refusals: Refusals,
 }
 
 impl Life {
@@ -97,6 +99,9 @@ impl Broker {
         if known {
             self.life.is_open = true;
         } else {
+            if self.life.epoch.is_none() {
+                self.not_registered(Refusal::NoController);
+            }
             self.beat_soon();
         }
     }
@@ -134,20 +139,23 @@ impl Broker {
     }
 
     pub(super) fn registered(&mut self, outcome: Result<Response, Unreachable>) {
-        match outcome {
+        let refusal = match outcome {
             Ok(Response::BrokerRegistration(response)) if response.error_code == ErrorCode::NONE => {
+                self.has_registered(response.broker_epoch);
                 self.life.epoch = Some(response.broker_epoch);
                 self.life.backoff = Duration::ZERO;
                 (self.life.is_keeping, self.life.is_kept) = (true, false);
                 self.keep_epoch(response.broker_epoch);
                 let leaders: Vec<_> = self.fetchers.keys().copied().collect();
-                leaders.into_iter().for_each(|leader| self.fetch_next(leader));
+                return leaders.into_iter().for_each(|leader| self.fetch_next(leader));
             }
-            Ok(_) | Err(_) => {
-                self.life.is_open = false;
-                self.beat_soon();
-            }
-        }
+            Ok(Response::BrokerRegistration(response)) => Refusal::Code(response.error_code),
+            Ok(_) => Refusal::Code(ErrorCode::UNKNOWN_SERVER_ERROR),
+            Err(why) => Refusal::Unanswered(why),
+        };
+        self.life.is_open = false;
+        self.not_registered(refusal);
+        self.beat_soon();
     }
 
     /// What the next process may present: only where nothing can have been lost by then. Before it is on the disk no heartbeat asks to be unfenced:

@@ -404,7 +404,8 @@ impl Broker {
     pub(super) fn stop_when_quiet(&mut self) {
         let space_only = self.pending.values().all(|pending| matches!(pending, Pending::Space { .. }));
         if space_only {
-            self.halt(Halt::Stopped);
+            let halt = self.life.refusals.gave_up.clone().map_or(Halt::Stopped, |why| Halt::Unregistered { why });
+            self.halt(halt);
         }
     }
 

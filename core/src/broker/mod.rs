@@ -35,6 +35,7 @@ mod produce;
 mod producer_ids;
 mod quorum;
 mod range;
+mod refusals;
 mod replicate;
 mod roles;
 mod scrub;
@@ -159,6 +160,7 @@ enum Timer {
     Unclean,
     Introduction,
     Copies,
+    Registration,
 }
 
 impl Timer {
@@ -190,6 +192,7 @@ impl Timer {
             Self::Unclean => "a look for partitions that may have an unclean leader",
             Self::Introduction => "what is known of a controller",
             Self::Copies => "replicas on their way to another directory",
+            Self::Registration => "the last moment to register",
         }
     }
 }
@@ -568,6 +571,7 @@ impl Broker {
                 Timer::Unclean => self.elect_unclean_leaders(),
                 Timer::Introduction => self.introduce(),
                 Timer::Copies => self.copy_on_all(),
+                Timer::Registration => self.give_up_registration(),
             }
         }
         any

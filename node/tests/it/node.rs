@@ -328,3 +328,14 @@ async fn a_node_that_is_a_controller_only_has_no_listener_for_clients() {
     assert!(address.starts_with("CONTROLLER://"));
     stop(node).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_finds_no_controller_in_time_ends_cleanly_and_says_so() {
+    let folder = Folder::new("unregistered");
+    let quorum = ["process.roles=broker", "controller.listener.names=CONTROLLER", "controller.quorum.voters=2@127.0.0.1:1"];
+    let options = quorum.into_iter().chain(["initial.broker.registration.timeout.ms=300"]);
+    let mut node = launch(&folder, &options.collect::<Vec<_>>()).await;
+    let Stopped::Failed(why) = node.stopped().await else { panic!("it ends as if all were well") };
+    assert!(why.contains("initial.broker.registration.timeout.ms=300: no active controller was found"), "{why}");
+    assert!(folder.path().join(CLEAN_FILE).exists(), "nothing was lost");
+}

@@ -230,7 +230,7 @@ impl Mesh {
                 node.close();
                 None
             }
-            Halt::DirsOffline { why } | Halt::Metadata { why } => {
+            Halt::Unregistered { why } | Halt::DirsOffline { why } | Halt::Metadata { why } => {
                 node.crash(false);
                 Some(Step::Halted(id, why))
             }
