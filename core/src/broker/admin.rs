@@ -132,6 +132,7 @@ impl Broker {
             // Who is fenced is waited for no longer.
             self.look_at_deletions(|_| true);
             self.look_for_myself();
+            self.look_at_fence();
             self.look_at_doubts();
             self.tell_who_leaves();
         }

@@ -128,6 +128,7 @@ impl Broker {
         self.configure_throttles();
         self.withdraw_epoch();
         self.expect_registration();
+        self.expect_controller();
         self.beat_now();
     }
 

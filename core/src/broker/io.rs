@@ -127,6 +127,16 @@ pub enum Unreachable {
     Lost,
 }
 
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refuses connections",
+            Self::TimedOut => "does not answer in time",
+            Self::Lost => "closes its connections",
+        })
+    }
+}
+
 /// Something to do.
 #[derive(Clone, Debug)]
 pub enum Effect {

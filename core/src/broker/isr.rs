@@ -156,6 +156,7 @@ impl Broker {
         let Some(leader) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()) else { return };
         let epoch = leader.epoch;
         let Some(isr) = leader.isr_mut() else { return };
+        let before = isr.confirmed().clone();
         let was_repeated = self.altering.repeated.remove(&id);
         match result.error_code {
             ErrorCode::NONE if result.leader_epoch == epoch => isr.granted(&replicas, &result.isr, result.partition_epoch, now),
@@ -182,6 +183,7 @@ impl Broker {
             // The controller is ahead of us: the metadata will say in what.
             _ => return,
         }
+        self.tell_isr(id, &before);
         if !mutant!(HwStuckAfterShrink) {
             self.advance(id);
         }

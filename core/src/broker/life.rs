@@ -3,7 +3,7 @@
 
 use super::boot::Phase;
 use super::calls::Asker;
-use super::io::{Lane, Unreachable};
+use super::io::{Lane, Level, Unreachable};
 use super::refusals::{Refusal, Refusals};
 use super::{Broker, Timer, ms};
 use crate::controller::features::SUPPORTED;
@@ -206,6 +206,8 @@ impl Broker {
             ErrorCode::NONE => {}
             // The controller knows of no such registration: this process begins anew.
             ErrorCode::STALE_BROKER_EPOCH | ErrorCode::BROKER_ID_NOT_REGISTERED => {
+                let text = format!("the controller knows this broker's registration no more ({}): it registers anew", response.error_code);
+                self.note(Level::Warn, text);
                 self.life.previous = self.life.epoch.take().or(self.life.previous);
                 return self.beat_soon();
             }

@@ -382,6 +382,20 @@ impl Broker {
         self.leave();
     }
 
+    /// The controller has not let this broker go in time.
+    pub(super) fn leave_late(&mut self) {
+        if self.life.is_leaving && self.phase != Phase::Stopping {
+            let led = self.partitions.values().filter(|partition| partition.leader().is_some_and(|leader| leader.isr().is_some())).count();
+            let text = format!(
+                "the controller has not released this broker within {} s, and it stops: {led} partitions that it leads have no leader \
+                 until it is fenced, or started again",
+                LEAVE_MAX.as_secs()
+            );
+            self.note(Level::Warn, text);
+        }
+        self.leave();
+    }
+
     /// Finishes what is outstanding, saves what makes the next start quick, then halts.
     pub(super) fn leave(&mut self) {
         if self.phase == Phase::Stopping {

@@ -30,6 +30,7 @@ mod life;
 mod lists;
 mod local;
 mod move_dirs;
+mod news;
 mod owners;
 mod produce;
 mod producer_ids;
@@ -161,6 +162,7 @@ enum Timer {
     Introduction,
     Copies,
     Registration,
+    Silence,
 }
 
 impl Timer {
@@ -192,6 +194,7 @@ impl Timer {
             Self::Unclean => "a look for partitions that may have an unclean leader",
             Self::Introduction => "what is known of a controller",
             Self::Copies => "replicas on their way to another directory",
+            Self::Silence => "a look for a controller that is silent",
             Self::Registration => "the last moment to register",
         }
     }
@@ -253,6 +256,7 @@ pub struct Broker {
     elections: elections::Elections,
     moves: move_dirs::Moves,
     voids: voids::Voids,
+    news: news::News,
     /// The active controller is told of this one.
     is_introducing: bool,
 }
@@ -316,6 +320,7 @@ impl Broker {
             elections: elections::Elections::default(),
             moves: move_dirs::Moves::default(),
             voids,
+            news: news::News::default(),
             is_introducing: false,
             found: BTreeMap::new(),
             config,
@@ -566,11 +571,12 @@ impl Broker {
                 Timer::Checkpoint => self.checkpoint(),
                 Timer::Forward(token) => self.try_forward(token),
                 Timer::Ids => self.give_producer_ids(),
-                Timer::Leave => self.leave(),
+                Timer::Leave => self.leave_late(),
                 Timer::Balance => self.balance_leaders(),
                 Timer::Unclean => self.elect_unclean_leaders(),
                 Timer::Introduction => self.introduce(),
                 Timer::Copies => self.copy_on_all(),
+                Timer::Silence => self.look_for_silence(),
                 Timer::Registration => self.give_up_registration(),
             }
         }

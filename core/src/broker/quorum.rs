@@ -88,6 +88,7 @@ impl Broker {
 
     fn lead_metadata(&mut self, epoch: LeaderEpoch, granting: Vec<(BrokerId, Uuid)>) {
         probe!("this node leads the metadata quorum");
+        self.is_controller_itself(epoch);
         let Some((log, high)) = self.step_down(METADATA) else { return };
         let partition = self.partitions.get_mut(&METADATA).expect("its log was just taken");
         partition.role = Role::Leader(Box::new(Leader::new(epoch, log, high, Commit::Quorum)));
@@ -233,6 +234,7 @@ impl Broker {
         self.fetch_told(&response, partition);
         let Some(epoch) = self.asked_who_leads() else { return self.tell_quorum(|quorum, _| quorum.fetch_failed(at)) };
         self.tell_quorum(|quorum, _| quorum.fetch_answered(at, epoch));
+        self.heard_controller(epoch);
         if partition.diverging_epoch.epoch.0 >= 0 {
             let (epoch, end) = (partition.diverging_epoch.epoch, partition.diverging_epoch.end_offset);
             return self.cut_diverged(METADATA, epoch, end);

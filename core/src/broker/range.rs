@@ -169,6 +169,7 @@ impl Broker {
     /// Drops a follower's whole log: it begins where the leader's does. Everything below was committed, and then deleted.
     pub(super) fn restart(&mut self, id: PartitionId, at: Offset) {
         let Some(log) = self.partitions.get(&id).map(|p| p.log) else { return };
+        self.tell_restart(id, at);
         if self.step_down(id).is_none() {
             return;
         }

@@ -52,6 +52,7 @@ impl Broker {
 
     pub(super) fn has_registered(&mut self, epoch: i64) {
         self.note(Level::Info, format!("this broker is registered, with broker epoch {epoch}"));
+        self.begins_fenced();
         if let Some(until) = std::mem::take(&mut self.life.refusals).until {
             self.timers.remove(&(until, Timer::Registration));
         }
@@ -91,11 +92,6 @@ impl Broker {
             ),
             Refusal::Code(code) => format!("the controller answers {code}"),
             Refusal::Unanswered(how) => {
-                let how = match how {
-                    Unreachable::Refused => "refuses connections",
-                    Unreachable::TimedOut => "does not answer in time",
-                    Unreachable::Lost => "closed the connection",
-                };
                 let who = controller.map_or_else(String::new, |(id, at)| format!(", node {id} at {}:{},", at.host, at.port));
                 format!("the active controller{who} {how}")
             }

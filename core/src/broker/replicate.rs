@@ -6,6 +6,7 @@
 use super::boot::Phase;
 use super::calls::{Asker, Fetched};
 use super::io::{Lane, Peer, Unreachable};
+use super::news::Trouble;
 use super::range::Lost;
 use super::{Broker, Timer, ms};
 use crate::client::io::Address;
@@ -57,6 +58,7 @@ pub(super) struct Fetcher {
     resting: BTreeSet<PartitionId>,
     /// Partitions whose end the leader does not hold.
     pub(super) lost: Lost,
+    pub(super) trouble: Trouble,
 }
 
 impl Fetcher {
@@ -268,6 +270,8 @@ impl Broker {
             probe!("a follower fetches without a session");
             fetcher.forget_session();
         }
+        let is_whole = self.fetchers.get(&leader).is_some_and(|fetcher| fetcher.resting.is_empty());
+        self.tell_fetched(leader, is_whole);
         // Before the next fetch, which may wait long.
         self.ask_ends(leader);
         self.fetch_next(leader);
@@ -290,6 +294,8 @@ impl Broker {
             }
             _ => {}
         }
+        // What is no answer to a fetch at all is no better than none.
+        self.tell_unreachable(leader, why.unwrap_or(Unreachable::Lost));
         self.fetch_later(leader);
     }
 
@@ -313,6 +319,7 @@ impl Broker {
                     Ok(batches) => batches,
                     Err(_) => {
                         probe!("a fetched batch is damaged");
+                        self.tell_unfetched(leader, id, ErrorCode::CORRUPT_MESSAGE);
                         self.rest(leader, id);
                         continue;
                     }
@@ -334,6 +341,7 @@ impl Broker {
             return self.out_of_range(leader, id);
         }
         if answer.error_code != ErrorCode::NONE {
+            self.tell_unfetched(leader, id, answer.error_code);
             return self.rest(leader, id);
         }
         if answer.diverging_epoch.epoch.0 >= 0 {

@@ -126,7 +126,9 @@ impl Broker {
     fn isr_decided(&mut self, id: PartitionId, decided: &image::Partition) {
         let now = self.now.at;
         let Some(isr) = self.partitions.get_mut(&id).and_then(|p| p.leader_mut()).and_then(Leader::isr_mut) else { return };
+        let before = isr.confirmed().clone();
         isr.decided(&decided.replicas, &decided.isr, decided.partition_epoch, now);
+        self.tell_isr(id, &before);
         // KAFKA-13091: who has left holds the high watermark back no longer, and nobody may fetch again to say so.
         if !mutant!(HwStuckAfterShrink) {
             self.advance(id);
@@ -194,6 +196,7 @@ impl Broker {
         if id == METADATA {
             assert!(to >= self.admin.controller.applied(), "committed metadata would be cut at {to}");
         }
+        self.tell_cut(id, to);
         if self.step_down(id).is_none() {
             return;
         }

@@ -137,6 +137,7 @@ impl Broker {
         }
         let Some(epoch) = self.asked_who_leads() else { return self.snapshot_failed() };
         self.tell_quorum(|quorum, _| quorum.fetch_answered(at, epoch));
+        self.heard_controller(epoch);
         let Some(receiving) = &mut self.snapshots.receiving else { return };
         match receiving.take(piece) {
             Ok(true) => self.snapshot_whole(),

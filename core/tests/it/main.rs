@@ -6,6 +6,7 @@ mod cluster;
 mod frames;
 mod groups;
 mod log;
+mod news;
 mod replication;
 mod snapshots;
 mod trio;
