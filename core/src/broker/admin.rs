@@ -6,6 +6,7 @@ use super::boot::{METADATA, Phase};
 use super::io::{Halt, Level};
 use super::producer_ids::ProducerIds;
 use super::stored::Pending;
+use super::topics::Unmade;
 use super::voids::{Then, Void};
 use super::{Broker, ms};
 use crate::config::{Layers, TopicConfig, broker};
@@ -46,6 +47,7 @@ pub(super) struct Admin {
     pub(super) ids: ProducerIds,
     /// Topics were asked for, and the answer is not back.
     pub(super) wants_topics: bool,
+    pub(super) unmade: Unmade,
 }
 
 impl Admin {
@@ -393,7 +395,12 @@ impl Broker {
                     self.groups_forget(name);
                 }
                 Change::Configured { resource } => self.configured(resource),
-                Change::TopicCreated { .. } | Change::Other => {}
+                Change::TopicCreated { topic } => {
+                    if let Some(name) = self.image().topic_by_id(*topic).map(|topic| topic.name.clone()) {
+                        self.admin.unmade.forget(&name);
+                    }
+                }
+                Change::Other => {}
             }
         }
         self.forget_voids();

@@ -134,7 +134,7 @@ impl Broker {
             Asker::Places => self.places_answered(outcome),
             Asker::Forward(token) => self.forward_answered(token, outcome),
             Asker::ProducerIds => self.producer_ids_answered(outcome),
-            Asker::Topics => self.topics_answered(),
+            Asker::Topics => self.topics_answered(outcome),
             Asker::Introduction => self.introduced(),
             Asker::Suspect(broker) => self.dialled(broker, &outcome),
         }

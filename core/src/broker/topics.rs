@@ -2,14 +2,50 @@
 
 use super::admin::After;
 use super::calls::Asker;
-use super::io::Lane;
+use super::io::{Lane, Level, Unreachable};
 use super::{Broker, Token};
 use crate::controller::{Plan, lists, name};
+use crate::error::ErrorCode;
+use crate::time::Instant;
+use crate::wire::Response;
 use crate::wire::api::create_partitions::CreatePartitionsRequest;
-use crate::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use crate::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreateTopicsRequest};
 use crate::wire::api::delete_topics::DeleteTopicsRequest;
 use crate::wire::api::elect_leaders::ElectLeadersRequest;
 use crate::wire::api::list_partition_reassignments::ListPartitionReassignmentsRequest;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// So many topics that cannot be created are told of; clients make up their names.
+const UNMADE_MAX: usize = 100;
+/// After so long those that filled the list are forgotten.
+const UNMADE_FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// Topics that were wanted and could not be created, and why: told once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unmade {
+    told: BTreeMap<String, ErrorCode>,
+    since: Instant,
+}
+
+impl Unmade {
+    /// Whether it is news that this topic cannot be created for that reason.
+    fn is_news(&mut self, now: Instant, name: &str, why: ErrorCode) -> bool {
+        if self.told.len() >= UNMADE_MAX && now.since(self.since) > UNMADE_FORGOTTEN {
+            self.told.clear();
+        }
+        if self.told.is_empty() {
+            self.since = now;
+        }
+        let has_room = self.told.len() < UNMADE_MAX || self.told.contains_key(name);
+        has_room && self.told.insert(name.to_owned(), why) != Some(why)
+    }
+
+    /// It is there after all.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.told.remove(name);
+    }
+}
 
 impl Broker {
     pub(super) fn create_topics(&mut self, token: Token, body: &CreateTopicsRequest) {
@@ -43,7 +79,8 @@ impl Broker {
         let topics = missing.into_iter().map(|name| self.wanted_topic(name)).collect();
         let request = CreateTopicsRequest { topics, timeout_ms: 30_000, ..Default::default() };
         if self.admin.controller.is_active() {
-            let Plan { records, .. } = self.plan(|planner| planner.create_topics(&request));
+            let Plan { records, response } = self.plan(|planner| planner.create_topics(&request));
+            self.tell_unmade(&response.topics);
             return self.propose(records, After::Nothing);
         }
         // Whoever wants them asks again, and so do we.
@@ -53,8 +90,32 @@ impl Broker {
     }
 
     /// The active controller has answered a wish for topics, or did not.
-    pub(super) fn topics_answered(&mut self) {
+    pub(super) fn topics_answered(&mut self, outcome: Result<Response, Unreachable>) {
         self.admin.wants_topics = false;
+        // That no controller answers is said elsewhere.
+        if let Ok(Response::CreateTopics(response)) = outcome {
+            self.tell_unmade(&response.topics);
+        }
+    }
+
+    /// Says which wanted topics cannot be created: clients learn only that they are not there.
+    fn tell_unmade(&mut self, results: &[CreatableTopicResult]) {
+        for result in results {
+            let (name, code) = (&result.name, result.error_code);
+            // Another broker was quicker, or an election came between: whoever wants it asks again.
+            let passes = [ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS, ErrorCode::NOT_CONTROLLER, ErrorCode::REQUEST_TIMED_OUT];
+            if passes.contains(&code) || !self.admin.unmade.is_news(self.now.at, name, code) {
+                continue;
+            }
+            let why = result.error_message.as_deref().unwrap_or("no reason was given").trim_end_matches('.');
+            let key = if *name == name::CONSUMER_OFFSETS { "offsets.topic.replication.factor" } else { "default.replication.factor" };
+            let hint = if code == ErrorCode::INVALID_REPLICATION_FACTOR {
+                format!(". More brokers must live, or {key} be smaller")
+            } else {
+                String::new()
+            };
+            self.note(Level::Warn, format!("auto topic creation failed for {name} with error {code}: {why}{hint}"));
+        }
     }
 
     /// Kafka's default of three replicas would keep groups from ever working on one node, or on two. Where it is not set, it is bounded by the number of
@@ -90,5 +151,24 @@ impl Broker {
             configs: settings.into_iter().map(setting).collect(),
             ..Default::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_cannot_be_created_are_told_of_within_bounds() {
+        let (mut unmade, start) = (Unmade::default(), Instant::default());
+        let why = ErrorCode::INVALID_REPLICATION_FACTOR;
+        assert!(unmade.is_news(start, "t", why) && !unmade.is_news(start, "t", why));
+        assert!(unmade.is_news(start, "t", ErrorCode::POLICY_VIOLATION), "another reason");
+        unmade.forget("t");
+        assert!(unmade.is_news(start, "t", why), "it was there meanwhile");
+        let told = (0..1000).filter(|n| unmade.is_news(start, &format!("t{n}"), why)).count();
+        assert_eq!(told, UNMADE_MAX - 1);
+        let later = start.after(UNMADE_FORGOTTEN + Duration::from_secs(1));
+        assert!(unmade.is_news(later, "another", why));
     }
 }

@@ -3,6 +3,7 @@
 use crate::trio::Trio;
 use klamm_core::error::ErrorCode as E;
 use klamm_core::wire::ApiKey;
+use klamm_core::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use std::time::Duration;
 
 fn with_records() -> Trio {
@@ -109,4 +110,21 @@ fn a_broker_that_is_not_released_in_time_says_what_it_leaves_behind() {
     trio.pass(Duration::from_secs(2));
     assert_eq!(says(&trio, leader, late), 1, "{:?}", trio.notes);
     assert_eq!(says(&trio, leader, "stopped"), 1, "{:?}", trio.notes);
+}
+
+#[test]
+fn a_topic_that_cannot_be_created_is_told_of_once_for_each_reason() {
+    let mut trio = Trio::new(&[("default.replication.factor", "5")]);
+    let topic = MetadataRequestTopic { name: Some("wanted".to_owned()), ..Default::default() };
+    let wish = MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: true, ..Default::default() };
+    // Among them the active controller, which asks itself.
+    for node in [1, 2, 3] {
+        for _ in 0..3 {
+            trio.ask(node, 12, wish.clone());
+            trio.pass(Duration::from_secs(1));
+        }
+        let told =
+            "auto topic creation failed for wanted with error INVALID_REPLICATION_FACTOR: Unable to replicate the partition 5 time(s)";
+        assert_eq!(says(&trio, node, told), 1, "node {node}: {:?}", trio.notes);
+    }
 }
