@@ -135,7 +135,11 @@ impl Broker {
     fn wanted_topic(&self, name: &str) -> CreatableTopic {
         let config = &self.config.broker;
         if name != name::CONSUMER_OFFSETS {
-            return CreatableTopic { name: name.to_owned(), num_partitions: -1, replication_factor: -1, ..Default::default() };
+            // What this broker's operator has set, else what the controller's has (KAFKA-19655).
+            let is_set = |key| config.fixed.contains_key(key);
+            let num_partitions = if is_set("num.partitions") { config.num_partitions } else { -1 };
+            let replication_factor = if is_set("default.replication.factor") { config.replication_factor } else { -1 };
+            return CreatableTopic { name: name.to_owned(), num_partitions, replication_factor, ..Default::default() };
         }
         let replication_factor = self.offsets_replication();
         let setting = |(name, value): (&str, String)| CreatableTopicConfig { name: name.to_owned(), value: Some(value) };
@@ -157,6 +161,21 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_that_a_client_wants_has_what_the_asked_broker_says() {
+        let mut broker = Broker::for_tests();
+        let topic = broker.wanted_topic("t");
+        assert_eq!((topic.num_partitions, topic.replication_factor), (-1, -1), "the controller knows");
+        for (key, value) in [("num.partitions", "4"), ("default.replication.factor", "2")] {
+            broker.config.broker.fixed.insert(key.to_owned(), value.to_owned());
+        }
+        (broker.config.broker.num_partitions, broker.config.broker.replication_factor) = (4, 2);
+        let topic = broker.wanted_topic("t");
+        assert_eq!((topic.num_partitions, topic.replication_factor), (4, 2));
+        let offsets = broker.wanted_topic(name::CONSUMER_OFFSETS);
+        assert_eq!((offsets.num_partitions, offsets.replication_factor), (50, 3));
+    }
 
     #[test]
     fn topics_that_cannot_be_created_are_told_of_within_bounds() {
