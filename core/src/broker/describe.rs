@@ -144,9 +144,11 @@ impl Broker {
         }
     }
 
-    /// Replicas on brokers that are away, or on a log directory of this one that is offline.
+    /// Replicas on brokers that are away, or in a log directory that failed: each broker's registration names those that it has. Of its own this one
+    /// knows before the controller does.
     pub(super) fn offline_replicas(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> Vec<BrokerId> {
-        let is_away = |id: &&BrokerId| self.image().brokers().get(*id).is_none_or(|b| b.is_fenced);
+        let has = |b: &Registration, id: BrokerId| partition.directory(id).is_none_or(|dir| b.has_directory(dir));
+        let is_away = |id: &&BrokerId| self.image().brokers().get(*id).is_none_or(|b| b.is_fenced || !has(b, **id));
         let here = self.partitions.get(&PartitionId { topic, index });
         let is_dead = here.is_some_and(|p| matches!(p.role, Role::Offline { .. }));
         let me = self.config.broker.id;

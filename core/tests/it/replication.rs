@@ -662,6 +662,11 @@ fn a_disk_that_fails_takes_only_its_own_replicas_offline() {
     trio.pass(Duration::from_secs(5));
     assert!(trio.state(leader, "t").starts_with("offline"), "{}", trio.state(leader, "t"));
     assert_ne!(trio.leader("t"), leader, "another one leads");
+    let topics = Some(vec![MetadataRequestTopic { name: Some("t".to_owned()), ..Default::default() }]);
+    for node in [1, 2, 3] {
+        let told = answer!(Metadata, trio.ask(node, 12, MetadataRequest { topics: topics.clone(), ..Default::default() }));
+        assert_eq!(told.topics[0].partitions[0].offline_replicas, [BrokerId(leader)], "every broker knows: {node}");
+    }
     assert_eq!([trio.ends(1, "u"), trio.ends(2, "u"), trio.ends(3, "u")], of_u, "what lies on the other disk is served on");
     assert_eq!((trio.produce("t", 2, -1), trio.produce("u", 2, -1)), (E::NONE, E::NONE));
     trio.pass(Duration::from_secs(2));
