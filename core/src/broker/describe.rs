@@ -15,6 +15,7 @@ use crate::wire::api::describe_log_dirs::{
 use crate::wire::api::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that may be done to the cluster, as bits of Kafka's `AclOperation`: no authorizer, so all.
@@ -47,6 +48,7 @@ impl Broker {
             Err(topics) => return self.reply(token, MetadataResponse { topics, ..Default::default() }.into()),
         };
         let listener = self.listener_of(token);
+        let controller_id = self.some_broker(&listener);
         let brokers = self.reachable(&listener).map(|(id, broker, host, port)| MetadataResponseBroker {
             node_id: id,
             host,
@@ -56,7 +58,7 @@ impl Broker {
         let mut response = MetadataResponse {
             brokers: brokers.collect(),
             cluster_id: Some(self.config.broker.cluster.clone()),
-            controller_id: self.some_broker(),
+            controller_id,
             topics,
             ..Default::default()
         };
@@ -181,10 +183,15 @@ impl Broker {
         self.reachable(&listener).find(|(id, ..)| *id == broker).map(|(id, _, host, port)| (id, host, port))
     }
 
-    /// A broker that clients may take for the controller: any one forwards what it must (KIP-590).
-    fn some_broker(&self) -> BrokerId {
+    /// A broker that clients of the listener may take for the controller: any one that lives forwards what it must (KIP-590). While this one is fenced or
+    /// stops, that is another one, by chance; Kafka takes one by chance in any case.
+    fn some_broker(&mut self, listener: &str) -> BrokerId {
         let me = self.config.broker.id;
-        if self.image().is_active(me) { me } else { BrokerId(-1) }
+        if self.image().is_active(me) {
+            return me;
+        }
+        let others: Vec<BrokerId> = self.reachable(listener).filter(|(_, broker, ..)| broker.is_active()).map(|(id, ..)| id).collect();
+        if others.is_empty() { BrokerId(-1) } else { others[self.rng.random_range(0..others.len())] }
     }
 
     pub(super) fn describe_cluster(&mut self, token: Token, version: i16, body: &DescribeClusterRequest) {
@@ -205,8 +212,9 @@ impl Broker {
         self.reply(token, DescribeClusterResponse { cluster_authorized_operations, ..response }.into());
     }
 
-    fn describe_brokers(&self, token: Token, with_fenced: bool) -> DescribeClusterResponse {
+    fn describe_brokers(&mut self, token: Token, with_fenced: bool) -> DescribeClusterResponse {
         let listener = self.listener_of(token);
+        let controller_id = self.some_broker(&listener);
         let node = |(id, broker, host, port): (BrokerId, &Registration, String, i32)| DescribeClusterBroker {
             broker_id: id,
             host,
@@ -218,7 +226,7 @@ impl Broker {
         DescribeClusterResponse {
             endpoint_type: ENDPOINT_BROKER,
             cluster_id: self.config.broker.cluster.clone(),
-            controller_id: self.some_broker(),
+            controller_id,
             brokers: brokers.map(node).collect(),
             ..Default::default()
         }

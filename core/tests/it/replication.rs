@@ -9,6 +9,7 @@ use klamm_core::wire::api::alter_replica_log_dirs::{AlterReplicaLogDir, AlterRep
 use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use klamm_core::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use klamm_core::wire::api::delete_topics::DeleteTopicsRequest;
+use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
 use klamm_core::wire::api::describe_quorum::DescribeQuorumRequest;
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
@@ -939,4 +940,22 @@ fn a_leader_goes_by_members_and_minimum_of_the_same_moment() {
     let state = trio.state(leader, "t");
     assert!(state.starts_with(&format!("leads in 1 Some(({{BrokerId({leader})}}, ")), "{state}");
     assert_eq!(trio.ends(leader, "t")[1..], [4, 5, 5], "{state}");
+}
+
+/// A client that is told of no controller does not administer anything.
+#[test]
+fn a_broker_that_is_fenced_names_a_live_one_as_the_controller() {
+    let mut trio = Trio::new(&[]);
+    let asked = |trio: &mut Trio, node: i32| {
+        let told = answer!(Metadata, trio.ask(node, 12, MetadataRequest::default())).controller_id;
+        (told, answer!(DescribeCluster, trio.ask(node, 1, DescribeClusterRequest { endpoint_type: 1, ..Default::default() })).controller_id)
+    };
+    let node = others(controller(&trio))[0];
+    assert_eq!(asked(&mut trio, node), (BrokerId(node), BrokerId(node)));
+    trio.lose(node, ApiKey::BrokerHeartbeat);
+    trio.pass(Duration::from_secs(30));
+    let (one, other) = asked(&mut trio, node);
+    for told in [one, other] {
+        assert!(others(node).contains(&told.0), "{told}");
+    }
 }
