@@ -34,6 +34,15 @@ enum Asked {
     Names(Vec<String>),
 }
 
+/// To whom partitions are described.
+#[derive(Clone, Copy)]
+struct Audience<'a> {
+    /// The listener that they came in by.
+    listener: &'a str,
+    /// Whether they speak a version that tells a missing listener from a missing leader.
+    knows_listeners: bool,
+}
+
 impl Broker {
     pub(super) fn metadata(&mut self, token: Token, version: i16, body: MetadataRequest) {
         let doubted = if self.doubts_any() { self.doubted_of(version, &body) } else { Vec::new() };
@@ -42,12 +51,13 @@ impl Broker {
 
     /// Answers with what is known.
     pub(super) fn tell_metadata(&mut self, token: Token, version: i16, body: &MetadataRequest) {
+        let listener = self.listener_of(token);
+        let view = Audience { listener: &listener, knows_listeners: version >= 6 };
         let topics = match asked(version, body) {
-            Ok(asked) => self.describe_asked(asked, body),
+            Ok(asked) => self.describe_asked(view, asked, body),
             // Kafka then tells nothing of the cluster either.
             Err(topics) => return self.reply(token, MetadataResponse { topics, ..Default::default() }.into()),
         };
-        let listener = self.listener_of(token);
         let controller_id = self.some_broker(&listener);
         let brokers = self.reachable(&listener).map(|(id, broker, host, port)| MetadataResponseBroker {
             node_id: id,
@@ -83,12 +93,12 @@ impl Broker {
         topics.iter().flat_map(|topic| topic.partitions.iter().filter_map(|(index, p)| doubted(topic, index, p))).collect()
     }
 
-    fn describe_asked(&mut self, asked: Asked, body: &MetadataRequest) -> Vec<MetadataResponseTopic> {
+    fn describe_asked(&mut self, view: Audience<'_>, asked: Asked, body: &MetadataRequest) -> Vec<MetadataResponseTopic> {
         let mut topics: Vec<MetadataResponseTopic> = match asked {
-            Asked::All => self.image().topics().map(|t| self.describe_topic(t)).collect(),
-            Asked::Ids(ids) => ids.into_iter().map(|id| self.describe_id(id)).collect(),
+            Asked::All => self.image().topics().map(|t| self.describe_topic(view, t)).collect(),
+            Asked::Ids(ids) => ids.into_iter().map(|id| self.describe_id(view, id)).collect(),
             Asked::Names(names) => {
-                let told = names.iter().map(|name| self.describe_name(name)).collect();
+                let told = names.iter().map(|name| self.describe_name(view, name)).collect();
                 if body.allow_auto_topic_creation && self.config.broker.auto_create_topics {
                     self.want_topics(names.iter().map(String::as_str));
                 }
@@ -101,16 +111,16 @@ impl Broker {
         topics
     }
 
-    fn describe_id(&self, id: Uuid) -> MetadataResponseTopic {
+    fn describe_id(&self, view: Audience<'_>, id: Uuid) -> MetadataResponseTopic {
         match self.image().topic_by_id(id) {
-            Some(topic) => self.describe_topic(topic),
+            Some(topic) => self.describe_topic(view, topic),
             None => MetadataResponseTopic { error_code: ErrorCode::UNKNOWN_TOPIC_ID, name: None, topic_id: id, ..Default::default() },
         }
     }
 
-    fn describe_name(&self, name: &str) -> MetadataResponseTopic {
+    fn describe_name(&self, view: Audience<'_>, name: &str) -> MetadataResponseTopic {
         match self.image().topic(name) {
-            Some(topic) => self.describe_topic(topic),
+            Some(topic) => self.describe_topic(view, topic),
             None => MetadataResponseTopic {
                 error_code: unknown(name),
                 name: Some(name.to_owned()),
@@ -120,8 +130,8 @@ impl Broker {
         }
     }
 
-    fn describe_topic(&self, topic: &Topic) -> MetadataResponseTopic {
-        let partitions = topic.partitions.iter().map(|(index, p)| self.describe_partition(topic.id, *index, p)).collect();
+    fn describe_topic(&self, view: Audience<'_>, topic: &Topic) -> MetadataResponseTopic {
+        let partitions = topic.partitions.iter().map(|(index, p)| self.describe_partition(view, topic.id, *index, p)).collect();
         MetadataResponseTopic {
             error_code: ErrorCode::NONE,
             name: Some(topic.name.to_string()),
@@ -132,33 +142,61 @@ impl Broker {
         }
     }
 
-    fn describe_partition(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> MetadataResponsePartition {
-        let offline_replicas = self.offline_replicas(topic, index, partition);
-        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader) && !self.is_doubted(*leader));
+    fn describe_partition(
+        &self,
+        view: Audience<'_>,
+        topic: Uuid,
+        index: PartitionIndex,
+        partition: &Partition,
+    ) -> MetadataResponsePartition {
+        let id = PartitionId { topic, index };
+        let leader = self.told_leader(view.listener, id, partition);
+        let error_code = match leader {
+            Ok(_) => ErrorCode::NONE,
+            Err(ErrorCode::LISTENER_NOT_FOUND) if !view.knows_listeners => ErrorCode::LEADER_NOT_AVAILABLE,
+            Err(code) => code,
+        };
         MetadataResponsePartition {
-            error_code: if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
+            error_code,
             partition_index: index,
             leader_id: leader.unwrap_or(BrokerId(-1)),
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),
-            offline_replicas,
+            offline_replicas: self.offline_replicas(view.listener, id, partition),
         }
     }
 
-    /// Replicas on brokers that are away, or in a log directory that failed: each broker's registration names those that it has. Of its own this one
-    /// knows before the controller does.
-    pub(super) fn offline_replicas(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> Vec<BrokerId> {
-        let has = |b: &Registration, id: BrokerId| partition.directory(id).is_none_or(|dir| b.has_directory(dir));
-        let is_away = |id: &&BrokerId| self.image().brokers().get(*id).is_none_or(|b| b.is_fenced || !has(b, **id));
-        let here = self.partitions.get(&PartitionId { topic, index });
-        let is_dead = here.is_some_and(|p| matches!(p.role, Role::Offline { .. }));
-        let me = self.config.broker.id;
-        partition.replicas.iter().filter(|id| is_away(id) || (**id == me && is_dead)).copied().collect()
+    /// Who leads, as far as clients of the listener may be told: they reach it by the same listener only.
+    ///
+    /// Source: Kafka's `KRaftMetadataCache.getPartitionMetadata`.
+    pub(super) fn told_leader(&self, listener: &str, id: PartitionId, partition: &Partition) -> Result<BrokerId, ErrorCode> {
+        let may_be_told = |leader: &BrokerId| !self.is_offline(id, partition, *leader) && !self.is_doubted(*leader);
+        let leader = partition.leader.filter(may_be_told).ok_or(ErrorCode::LEADER_NOT_AVAILABLE)?;
+        if self.has_listener(leader, listener) { Ok(leader) } else { Err(ErrorCode::LISTENER_NOT_FOUND) }
+    }
+
+    /// Replicas that clients of the listener cannot read: Kafka's `KRaftMetadataCache.isReplicaOffline`.
+    pub(super) fn offline_replicas(&self, listener: &str, id: PartitionId, partition: &Partition) -> Vec<BrokerId> {
+        let is_away = |broker: &&BrokerId| self.is_offline(id, partition, **broker) || !self.has_listener(**broker, listener);
+        partition.replicas.iter().filter(is_away).copied().collect()
+    }
+
+    fn has_listener(&self, broker: BrokerId, listener: &str) -> bool {
+        self.image().brokers().get(&broker).is_some_and(|broker| broker.endpoints.iter().any(|(name, ..)| name == listener))
+    }
+
+    /// Whether a replica's broker is away, or its log directory has failed: each broker's registration names those that it has. Of its own this one knows
+    /// before the controller does.
+    fn is_offline(&self, id: PartitionId, partition: &Partition, broker: BrokerId) -> bool {
+        let has = |known: &Registration| partition.directory(broker).is_none_or(|dir| known.has_directory(dir));
+        let is_away = self.image().brokers().get(&broker).is_none_or(|known| known.is_fenced || !has(known));
+        let is_dead = |p: &crate::partition::Partition| matches!(p.role, Role::Offline { .. });
+        is_away || (broker == self.config.broker.id && self.partitions.get(&id).is_some_and(is_dead))
     }
 
     /// The name of the listener that a request came in by: its clients are told the addresses of that listener.
-    fn listener_of(&self, token: Token) -> String {
+    pub(super) fn listener_of(&self, token: Token) -> String {
         let listener = self.conns.get(&token.conn).map(|conn| conn.listener);
         listener.map_or_else(String::new, |id| self.config.broker.endpoint(id).name.clone())
     }

@@ -6,6 +6,7 @@ use crate::controller::image::{Partition, Topic};
 use crate::controller::name;
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, PartitionIndex, Uuid};
+use crate::partition::PartitionId;
 use crate::wire::api::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
@@ -14,11 +15,12 @@ use std::collections::BTreeSet;
 
 impl Broker {
     pub(super) fn describe_topic_partitions(&mut self, token: Token, body: &DescribeTopicPartitionsRequest) {
-        let response = if is_sound(body) { self.page(body) } else { refused(body) };
+        let listener = self.listener_of(token);
+        let response = if is_sound(body) { self.page(&listener, body) } else { refused(body) };
         self.reply(token, response.into());
     }
 
-    fn page(&self, body: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    fn page(&self, listener: &str, body: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
         let all = body.topics.is_empty();
         let from = body.cursor.as_ref().map_or("", |c| c.topic_name.as_str());
         let names: BTreeSet<&str> = if all {
@@ -39,7 +41,8 @@ impl Broker {
             };
             let first = body.cursor.as_ref().filter(|c| c.topic_name == name).map_or(PartitionIndex(0), |c| c.partition_index);
             let wanted = usize::try_from(left).expect("positive");
-            let shown: Vec<_> = topic.partitions.range(first..).take(wanted).map(|(i, p)| self.page_partition(topic.id, *i, p)).collect();
+            let shown: Vec<_> =
+                topic.partitions.range(first..).take(wanted).map(|(i, p)| self.page_partition(listener, topic.id, *i, p)).collect();
             let count = i32::try_from(shown.len()).expect("no more than wanted");
             response.topics.push(described(topic, shown));
             let next = PartitionIndex(first.0.saturating_add(count));
@@ -52,19 +55,24 @@ impl Broker {
         response
     }
 
-    fn page_partition(&self, topic: Uuid, index: PartitionIndex, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
-        let offline_replicas = self.offline_replicas(topic, index, partition);
-        let leader = partition.leader.filter(|leader| !offline_replicas.contains(leader) && !self.is_doubted(*leader));
+    fn page_partition(
+        &self,
+        listener: &str,
+        topic: Uuid,
+        index: PartitionIndex,
+        partition: &Partition,
+    ) -> DescribeTopicPartitionsResponsePartition {
+        let id = PartitionId { topic, index };
         DescribeTopicPartitionsResponsePartition {
             error_code: ErrorCode::NONE,
             partition_index: index,
-            leader_id: leader.unwrap_or(BrokerId(-1)),
+            leader_id: self.told_leader(listener, id, partition).unwrap_or(BrokerId(-1)),
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),
             eligible_leader_replicas: Some(partition.elr.clone()),
             last_known_elr: Some(partition.last_known_elr.clone()),
-            offline_replicas,
+            offline_replicas: self.offline_replicas(listener, id, partition),
         }
     }
 }

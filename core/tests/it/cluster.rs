@@ -17,6 +17,7 @@ use klamm_core::wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest
 use klamm_core::wire::api::describe_cluster::DescribeClusterRequest;
 use klamm_core::wire::api::describe_log_dirs::DescribeLogDirsRequest;
 use klamm_core::wire::api::describe_quorum::{DescribeQuorumRequest, PartitionData as QuorumPartition, TopicData as QuorumTopic};
+use klamm_core::wire::api::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
 use klamm_core::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, ReplicaState};
 use klamm_core::wire::api::find_coordinator::FindCoordinatorRequest;
 use klamm_core::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
@@ -733,4 +734,25 @@ fn a_topic_that_is_deleted_takes_its_copy_along() {
     let topics = vec![DeleteTopicState { name: Some("t".to_owned()), ..Default::default() }];
     pair.bench.ask(6, DeleteTopicsRequest { topics, timeout_ms: 1000, ..Default::default() });
     assert_eq!(pair.bench.dirs_with("t-0"), [0; 0]);
+}
+
+/// A leader that is named and not among the brokers is one that no client can find.
+#[test]
+fn a_leader_without_the_listener_of_who_asks_is_not_named() {
+    let mut pair = Pair::new(&[]);
+    pair.create(&[2, 1], &[]);
+    assert_eq!((pair.partition().error_code, pair.partition().leader_id), (E::NONE, OTHER));
+    pair.register(&[("INTERNAL", 9092)]);
+    for (version, code) in [(12, E::LISTENER_NOT_FOUND), (6, E::LISTENER_NOT_FOUND), (5, E::LEADER_NOT_AVAILABLE)] {
+        let topics = Some(vec![MetadataRequestTopic { name: Some("t".to_owned()), ..Default::default() }]);
+        let told = answer!(Metadata, pair.bench.ask(version, MetadataRequest { topics, ..Default::default() }));
+        let partition = &told.topics[0].partitions[0];
+        assert_eq!((partition.error_code, partition.leader_id), (code, BrokerId(-1)), "version {version}");
+        assert_eq!(partition.offline_replicas, [OTHER], "version {version}");
+        assert!(told.brokers.iter().all(|broker| broker.node_id != OTHER), "version {version}");
+    }
+    let topics = vec![TopicRequest { name: "t".to_owned() }];
+    let request = DescribeTopicPartitionsRequest { topics, response_partition_limit: 10, cursor: None };
+    let partition = answer!(DescribeTopicPartitions, pair.bench.ask(0, request)).topics[0].partitions[0].clone();
+    assert_eq!((partition.leader_id, partition.offline_replicas), (BrokerId(-1), vec![OTHER]));
 }
