@@ -48,7 +48,7 @@ impl Broker {
         let can_change = |quorum: &Quorum| quorum.voters().iter().all(|voter| voter.directory != Uuid::ZERO);
         let kraft = self.quorum.as_ref().is_some_and(can_change).then_some((KRAFT_FEATURE, KRAFT_VERSIONS.max_supported_version));
         ApiVersionsResponse {
-            api_keys: ApiKey::ALL.iter().filter(|key| is_open(**key, controllers) && is_served(**key)).map(|key| range(*key)).collect(),
+            api_keys: ApiKey::ALL.iter().filter(|key| is_open(**key, controllers)).map(|key| range(*key)).collect(),
             supported_features: supported.map(feature).collect(),
             finalized_features_epoch: self.metadata_epoch(),
             finalized_features: levels.chain(kraft).map(finalized).collect(),
@@ -98,11 +98,6 @@ pub(super) fn is_open(key: ApiKey, controllers: bool) -> bool {
             | K::RemoveRaftVoter
     );
     is_of_both || is_of_quorum == controllers
-}
-
-/// What can be decoded and is not decided yet.
-fn is_served(key: ApiKey) -> bool {
-    key != ApiKey::FetchSnapshot
 }
 
 fn range(key: ApiKey) -> ApiVersion {

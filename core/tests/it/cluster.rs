@@ -221,10 +221,10 @@ fn each_listener_tells_what_it_serves() {
     let of_nodes = answer!(ApiVersions, bench.ask_by(NODE, 4, named()));
     let has = |response: &klamm_core::wire::api::api_versions::ApiVersionsResponse| {
         let keys: Vec<i16> = response.api_keys.iter().map(|key| key.api_key).collect();
-        [0, 1, 52, 55, 62].map(|key| keys.contains(&key))
+        [0, 1, 52, 55, 59, 62].map(|key| keys.contains(&key))
     };
-    assert_eq!(has(&of_clients), [true, true, false, true, false]);
-    assert_eq!(has(&of_nodes), [false, true, true, true, true]);
+    assert_eq!(has(&of_clients), [true, true, false, true, false, false]);
+    assert_eq!(has(&of_nodes), [false, true, true, true, true, true]);
     let features: Vec<&str> = of_clients.supported_features.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(features, ["eligible.leader.replicas.version", "metadata.version", "kraft.version"]);
     assert!(of_clients.finalized_features.iter().any(|f| f.name == "kraft.version" && f.max_version_level == 1));
