@@ -14,7 +14,8 @@ use crate::wire::{ApiKey, Request, RequestHeader, Response, decode_request, deco
 use bytes::Bytes;
 use std::time::Duration;
 
-/// A request without a time-out of its own is tried for so long (`request.timeout.ms`).
+/// So long a controller is looked for, whatever time-out a request names: that bounds how long it may stand in Kafka's controller before it is decided, and
+/// here it is decided as it comes. Kafka's brokers look for 60 s (`BrokerServer`); by then most clients have hung up.
 const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(50);
 
