@@ -225,11 +225,11 @@ impl Broker {
     /// stops, that is another one, by chance; Kafka takes one by chance in any case.
     fn some_broker(&mut self, listener: &str) -> BrokerId {
         let me = self.config.broker.id;
-        if self.image().is_active(me) {
+        let all: Vec<BrokerId> = self.reachable(listener).filter(|(_, broker, ..)| broker.is_active()).map(|(id, ..)| id).collect();
+        if all.contains(&me) {
             return me;
         }
-        let others: Vec<BrokerId> = self.reachable(listener).filter(|(_, broker, ..)| broker.is_active()).map(|(id, ..)| id).collect();
-        if others.is_empty() { BrokerId(-1) } else { others[self.rng.random_range(0..others.len())] }
+        if all.is_empty() { BrokerId(-1) } else { all[self.rng.random_range(0..all.len())] }
     }
 
     pub(super) fn describe_cluster(&mut self, token: Token, version: i16, body: &DescribeClusterRequest) {

@@ -19,7 +19,9 @@ impl Broker {
         } else {
             self.decided(id).map(|decided| (decided.leader, decided.leader_epoch))?
         };
-        Some((leader.unwrap_or(BrokerId(-1)), epoch))
+        // Whom this broker doubts it names to nobody.
+        let named = leader.filter(|leader| id == METADATA || !self.is_doubted(*leader));
+        Some((named.unwrap_or(BrokerId(-1)), epoch))
     }
 
     /// Names the leader in one partition's answer to a fetch (of the metadata log KIP-595).

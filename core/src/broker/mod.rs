@@ -244,6 +244,8 @@ pub struct Broker {
     metadata_fetch_open: bool,
     /// In which epoch whom.
     metadata_asked: Option<(LeaderEpoch, BrokerId)>,
+    /// From where on what was sent of the metadata log was damaged, as it was last told.
+    bad_metadata: Option<Offset>,
     fetchers: BTreeMap<BrokerId, replicate::Fetcher>,
     life: life::Life,
     duties: Option<active::Duties>,
@@ -308,6 +310,7 @@ impl Broker {
             snapshots: snapshots::Snapshots::default(),
             metadata_fetch_open: false,
             metadata_asked: None,
+            bad_metadata: None,
             fetchers: BTreeMap::new(),
             life,
             duties: None,

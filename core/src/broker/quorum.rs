@@ -5,7 +5,7 @@
 use super::Broker;
 use super::boot::{METADATA, Phase};
 use super::calls::{Asker, Fetched};
-use super::io::{Halt, Unreachable};
+use super::io::{Halt, Level, Unreachable};
 use super::stored::Pending;
 use crate::client::io::Address;
 use crate::error::ErrorCode;
@@ -18,7 +18,7 @@ use crate::quorum::{Action, Quorum, Tail};
 use crate::store::StoreOp;
 use crate::wire::Response;
 use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState, SnapshotId};
-use crate::wire::batch::BatchHeader;
+use crate::wire::batch::{Batch, BatchHeader};
 use crate::wire::records::control::ControlRecord;
 use crate::wire::records::raft::{LeaderChangeMessage, Voter as VoterName};
 use crate::{mutant, probe};
@@ -284,18 +284,17 @@ impl Broker {
 
     fn take_in_metadata(&mut self, high: Offset, fetched: Fetched) {
         let at = self.now.at;
-        let batches = match fetched.into_iter().next().unwrap_or_else(|| Ok(Vec::new())) {
-            Ok(batches) => batches,
-            Err(_) => {
-                probe!("a fetched batch of the metadata log is damaged");
-                return self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
-            }
+        let may_follow = |batches: &Vec<Batch>| {
+            let (epoch, follower) = self.asked_who_leads().zip(self.partitions.get(&METADATA)?.follower())?;
+            Some(follower.log.epochs().may_be_followed_by(batches, epoch))
         };
-        let may_follow = |epoch| self.partitions.get(&METADATA)?.follower().map(|f| f.log.epochs().may_be_followed_by(&batches, epoch));
-        if self.asked_who_leads().and_then(may_follow) == Some(false) {
-            probe!("a fetched batch of the metadata log names an epoch that cannot be");
+        let batches =
+            fetched.into_iter().next().unwrap_or_else(|| Ok(Vec::new())).ok().filter(|batches| may_follow(batches) != Some(false));
+        let Some(batches) = batches else {
+            probe!("a fetched batch of the metadata log is damaged");
+            self.tell_bad_metadata();
             return self.tell_quorum(|quorum, _| quorum.fetch_failed(at));
-        }
+        };
         for batch in &batches {
             if let Err(why) = self.take_in_batch(METADATA, batch) {
                 return self.halt(Halt::Metadata { why });
@@ -309,8 +308,23 @@ impl Broker {
         self.metadata_high(if mutant!(ActBeforeCommit) { end } else { high });
     }
 
+    /// What follows in the leader's metadata log cannot be taken in. It is asked for again, and said once.
+    fn tell_bad_metadata(&mut self) {
+        let (Some(follower), Some((_, leader))) = (self.partitions.get(&METADATA).and_then(|p| p.follower()), self.metadata_asked) else {
+            return;
+        };
+        let end = follower.log.end();
+        if self.bad_metadata.replace(end) != Some(end) {
+            let text = format!(
+                "the metadata log cannot be fetched from offset {end}: what node {leader} sends is damaged. It is asked again; \
+                 if that does not pass, stop node {leader}, so that another controller leads"
+            );
+            self.note(Level::Error, text);
+        }
+    }
+
     /// A batch of the metadata log, as its leader stamped it: goes to the log, and to those who read it.
-    fn take_in_batch(&mut self, id: crate::partition::PartitionId, batch: &crate::wire::batch::Batch) -> Result<(), String> {
+    fn take_in_batch(&mut self, id: crate::partition::PartitionId, batch: &Batch) -> Result<(), String> {
         let (config, wall) = (self.partitions[&id].config.clone(), self.now.wall);
         let partition = self.partitions.get_mut(&id).expect("looked at above");
         let dir = partition.dir;
@@ -325,7 +339,7 @@ impl Broker {
     }
 
     /// Reads a batch of the metadata log that is in the log now.
-    pub(super) fn read_metadata(&mut self, batch: &crate::wire::batch::Batch) -> Result<(), String> {
+    pub(super) fn read_metadata(&mut self, batch: &Batch) -> Result<(), String> {
         let header = batch.header();
         if !header.is_control() {
             return self.admin.controller.take_in(batch);

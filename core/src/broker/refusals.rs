@@ -2,6 +2,7 @@
 //!
 //! Source: Kafka's `BrokerLifecycleManager` (`BrokerRegistrationResponseEvent`, `RegistrationTimeoutEvent`).
 
+use super::boot::Phase;
 use super::io::{Level, Unreachable};
 use super::{Broker, Timer, ms};
 use crate::error::ErrorCode;
@@ -53,13 +54,19 @@ impl Broker {
     pub(super) fn has_registered(&mut self, epoch: i64) {
         self.note(Level::Info, format!("this broker is registered, with broker epoch {epoch}"));
         self.begins_fenced();
+        let gave_up = self.life.refusals.gave_up.take();
         if let Some(until) = std::mem::take(&mut self.life.refusals).until {
             self.timers.remove(&(until, Timer::Registration));
         }
+        // Who is on its way down for that goes on.
+        self.life.refusals.gave_up = gave_up;
     }
 
     /// The time to register is over.
     pub(super) fn give_up_registration(&mut self) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
         let why = self.explain(self.life.refusals.last.unwrap_or(Refusal::NoController));
         let within = self.config.broker.registration_timeout_ms;
         self.life.refusals.until = None;

@@ -265,12 +265,14 @@ impl Broker {
             self.look_at_doubts();
         }
         self.take_in_answer(leader, response, fetched);
+        // What was let to rest is asked for anew, and may not have been asked for at all.
+        let is_whole =
+            self.fetchers.get(&leader).is_some_and(|fetcher| fetcher.resting.is_empty() && fetcher.wanted.values().all(Option::is_some));
         // What was asked tells which answers count; a leader without room for a session is told all of it again.
         if let Some(fetcher) = self.fetchers.get_mut(&leader).filter(|_| !has_session) {
             probe!("a follower fetches without a session");
             fetcher.forget_session();
         }
-        let is_whole = self.fetchers.get(&leader).is_some_and(|fetcher| fetcher.resting.is_empty());
         self.tell_fetched(leader, is_whole);
         // Before the next fetch, which may wait long.
         self.ask_ends(leader);
@@ -356,6 +358,7 @@ impl Broker {
         }
         if !follower.log.epochs().may_be_followed_by(batches, follower.epoch) {
             probe!("a fetched batch names an epoch that cannot be");
+            self.tell_unfetched(leader, id, ErrorCode::CORRUPT_MESSAGE);
             return self.rest(leader, id);
         }
         if let Some(first) = batches.first().filter(|first| follower.log.begins_within(first)) {
@@ -408,6 +411,7 @@ fn next_epoch(epoch: i32) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::io::Effect;
     use super::*;
     use crate::id::PartitionIndex;
     use crate::log::Recovered;
@@ -496,6 +500,25 @@ mod tests {
         let (mut broker, [id, _]) = followers();
         answered(&mut broker, id, vec![batch(0, 0), batch(1, 1), batch(2, 1)]);
         assert_eq!(broker.partitions[&id].open_log().map(Log::end), Some(Offset(3)));
+    }
+
+    /// A long poll that began without it says nothing of it.
+    #[test]
+    fn what_was_not_asked_for_is_not_taken_for_fetched() {
+        let (mut broker, [bad, other]) = followers();
+        answered(&mut broker, bad, vec![batch(0, 4096)]);
+        let said = |broker: &mut Broker, what: &str| {
+            let effects: Vec<Effect> = std::iter::from_fn(|| broker.poll()).collect();
+            effects.iter().filter(|effect| matches!(effect, Effect::Note { text, .. } if text.contains(what))).count()
+        };
+        assert_eq!(said(&mut broker, "t-0 cannot be fetched from its leader, broker 2"), 1);
+        let fetcher = broker.fetchers.get_mut(&LEADER).expect("somebody follows");
+        fetcher.resting.clear();
+        (fetcher.is_open, fetcher.retry) = (true, None);
+        fetcher.wanted.insert(bad, None);
+        fetcher.wanted.insert(other, Some((Offset(0), LeaderEpoch(1), LeaderEpoch(-1), Offset(0))));
+        broker.replicas_fetched(LEADER, Ok(FetchResponse { session_id: 1, ..Default::default() }.into()), Vec::new());
+        assert_eq!(said(&mut broker, "are fetched from broker 2 again"), 0);
     }
 
     #[test]

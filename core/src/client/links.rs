@@ -122,6 +122,11 @@ impl<P> Links<P> {
         }
     }
 
+    /// Whether it was ever told where a peer is to be found.
+    pub(super) fn is_known(&self, peer: Peer) -> bool {
+        self.addresses.contains_key(&peer)
+    }
+
     /// The parent is about to look at everything it has to send: peers that it does not ask for are no longer wanted.
     pub(super) fn begin(&mut self) {
         self.wanted.clear();

@@ -14,7 +14,7 @@ const OTHERS: &[&str] = &[
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
 
-/// What may change in Kafka, and means nothing here: tools set it together with what does, and one refusal would refuse it all.
+/// What may change in Kafka, all of it numbers, and means nothing here: tools set it together with what does, and one refusal would refuse it all.
 const WITHOUT_EFFECT: &[&str] = &[
     "background.threads",
     "log.cleaner.backoff.ms",
@@ -49,6 +49,8 @@ pub fn validate(properties: &Properties) -> Result<(), String> {
     for (name, text) in properties {
         if let Some(key) = broker::key(name) {
             key.parse(text)?;
+        } else if text.trim().parse::<f64>().is_err() {
+            return Err(format!("Invalid value {text} for configuration {name}: Not a number"));
         }
     }
     Ok(())
@@ -70,6 +72,11 @@ mod tests {
         assert!(WITHOUT_EFFECT.iter().all(|name| known::class(name) == Some(Class::Ignored)), "what is acted on is told so");
         let both = [("num.io.threads", "16"), ("log.retention.ms", "1000")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(validate(&Properties::from(both)), Ok(()));
+        let word = [("num.io.threads".to_owned(), "many".to_owned())];
+        assert_eq!(
+            validate(&Properties::from(word)).expect_err("a number"),
+            "Invalid value many for configuration num.io.threads: Not a number"
+        );
     }
 
     #[test]

@@ -78,7 +78,10 @@ pub fn read(given: &Given, controller_role: bool, broker_role: bool, problems: &
     let default = || Endpoint::parse(if broker_role { DEFAULT } else { DEFAULT_CONTROLLER }).into_iter().collect();
     let all = endpoints(given, "listeners", problems).unwrap_or_else(default);
     check_distinct(&all, given, problems);
-    check_protocols(given, &all, &controller_names, problems);
+    // Of controllers elsewhere the first name is dialled, by whoever is told of a quorum.
+    let has_quorum = ["controller.quorum.voters", "controller.quorum.bootstrap.servers"].iter().any(|key| given.get(key).is_some());
+    let dialled = controller_names.first().filter(|_| has_quorum || !controller_role);
+    check_protocols(given, &all, &controller_names, dialled, problems);
     let (controllers, clients): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| controller_names.contains(&e.name));
     if broker_role && clients.is_empty() && problems.is_empty() {
         problems.push(format!("{} leaves no listener for clients: add one, like `{DEFAULT}`", given.cite("listeners")));
@@ -154,7 +157,7 @@ fn check_distinct(all: &[Endpoint], given: &Given, problems: &mut Vec<String>) {
 
 /// Every listener in use must be PLAINTEXT: to serve one without the TLS or SASL it asks for would open what the operator closed. So must those of
 /// controllers elsewhere, which this node dials.
-fn check_protocols(given: &Given, all: &[Endpoint], controllers: &[String], problems: &mut Vec<String>) {
+fn check_protocols(given: &Given, all: &[Endpoint], controllers: &[String], dialled: Option<&String>, problems: &mut Vec<String>) {
     let key = "listener.security.protocol.map";
     let mut map = BTreeMap::new();
     for part in given.get(key).unwrap_or("").split(',').map(str::trim).filter(|p| !p.is_empty()) {
@@ -164,7 +167,7 @@ fn check_protocols(given: &Given, all: &[Endpoint], controllers: &[String], prob
         }
     }
     let own = all.iter().map(|endpoint| &endpoint.name);
-    let dialled = controllers.iter().filter(|name| !all.iter().any(|endpoint| endpoint.name == **name));
+    let dialled = dialled.filter(|name| !all.iter().any(|endpoint| endpoint.name == **name));
     for name in own.chain(dialled).map(String::as_str) {
         match map.get(name).map(String::as_str) {
             Some("PLAINTEXT") => {}

@@ -19,8 +19,10 @@ const WIDE: u32 = 16;
 /// What a request costs beyond the bytes of its frame.
 const OVERHEAD_BYTES: usize = 512;
 /// What the questions of followers may hold together where the budget is spent. Clients ask the same, and are not told from followers before they are
-/// read: so it has room for the long waits of some twenty thousand of them, which end by themselves.
+/// read: so it has room for the long waits of some twenty thousand of them.
 const RESERVE_BYTES: u32 = 16 << 20;
+/// A longer question waits with everything else, so that it holds up no other: that of a follower of all partitions that a broker may have is shorter.
+const QUESTION_BYTES_MAX: u32 = 1 << 20;
 
 /// Bytes that all requests under way may hold together. A clone shares the bound.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ impl Budget {
     /// Waits until there is room for a frame of `len` bytes. One that is larger than the whole budget is let in alone.
     async fn take(&self, api: Option<ApiKey>, len: usize) -> OwnedSemaphorePermit {
         let bytes = u32::try_from(len + OVERHEAD_BYTES).unwrap_or(u32::MAX);
-        let (from, most) = if is_of_followers(api) {
+        let (from, most) = if is_of_followers(api) && bytes <= QUESTION_BYTES_MAX {
             // While others wait, nothing is left for this: it passes nobody.
             if let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(bytes) {
                 return permit;

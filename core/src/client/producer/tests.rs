@@ -152,6 +152,31 @@ fn a_leader_that_is_named_is_asked_at_once() {
     }
 }
 
+/// Metadata leave out a broker that is away, while calls to it are still open.
+#[test]
+fn a_leader_that_is_named_at_another_address_than_known_is_looked_for_in_metadata() {
+    let mut world = world(config(2), Fake::new(2, &[("t", 2)]));
+    for (token, partition) in [(1, 0), (2, 1)] {
+        world.app(record(token, "t", Some(partition), "warm"));
+    }
+    flush(&mut world, 1000);
+    let part = TopicPartition::new("t", 0);
+    let cluster = &mut world.machines[0].cluster;
+    let response = crate::wire::api::metadata::MetadataResponse {
+        brokers: vec![crate::wire::api::metadata::MetadataResponseBroker {
+            node_id: BrokerId(1),
+            host: "b".into(),
+            port: 9001,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    cluster.learn_for_tests(&response);
+    let moved = Address { host: "elsewhere".into(), port: 9002 };
+    assert!(!cluster.told(&part, (BrokerId(2), crate::id::LeaderEpoch(7)), Some(moved)), "an open connection is not given up for it");
+    assert!(!cluster.told(&part, (BrokerId(-1), crate::id::LeaderEpoch(8)), None));
+}
+
 #[test]
 fn a_new_leader_is_found_and_order_kept() {
     let mut world = world(config(3), Fake::new(3, &[("t", 1)]));
