@@ -122,6 +122,8 @@ mutants! {
     ProposalNotTakenBack = "proposal-not-taken-back",
     /// A proposal that is asked for again names the registration under which a member fetched last, not the one under which it had caught up (KIP-903).
     ProposalNamesNewest = "proposal-names-newest",
+    /// KAFKA-18723: what names an epoch that cannot be is read, copied and replicated, since no checksum covers it.
+    RottenEpochTaken = "rotten-epoch-taken",
     /// A follower that begins behind the end of an unclean leader cuts to its own start, again and again.
     DivergedCutToStart = "diverged-cut-to-start",
     /// acks=all is answered when `min.insync.replicas` members have the records, instead of the whole ISR.

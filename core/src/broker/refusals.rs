@@ -54,12 +54,13 @@ impl Broker {
     pub(super) fn has_registered(&mut self, epoch: i64) {
         self.note(Level::Info, format!("this broker is registered, with broker epoch {epoch}"));
         self.begins_fenced();
-        let gave_up = self.life.refusals.gave_up.take();
-        if let Some(until) = std::mem::take(&mut self.life.refusals).until {
+        // Who has given up is on its way down, and goes on.
+        let refusals = &mut self.life.refusals;
+        refusals.said.clear();
+        refusals.last = None;
+        if let Some(until) = refusals.until.take() {
             self.timers.remove(&(until, Timer::Registration));
         }
-        // Who is on its way down for that goes on.
-        self.life.refusals.gave_up = gave_up;
     }
 
     /// The time to register is over.

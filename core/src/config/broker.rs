@@ -144,8 +144,6 @@ pub struct BrokerConfig {
     pub scrub_bytes_per_second: i64,
     /// `replica.high.watermark.checkpoint.interval.ms`
     pub high_watermark_checkpoint_ms: i64,
-    /// `request.timeout.ms`
-    pub request_timeout_ms: i32,
 }
 
 impl BrokerConfig {
@@ -208,7 +206,6 @@ impl BrokerConfig {
             is_rack_aware: fixed.get("replica.selector.class").is_some_and(|class| class.trim() == RACK_AWARE),
             scrub_bytes_per_second: long("log.scrub.max.bytes.per.second"),
             high_watermark_checkpoint_ms: long("replica.high.watermark.checkpoint.interval.ms"),
-            request_timeout_ms: int("request.timeout.ms"),
             fixed,
         };
         if i64::from(config.replica_fetch_wait_max_ms) > config.replica_lag_max_ms {

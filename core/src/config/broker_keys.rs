@@ -87,13 +87,6 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key { name: "controller.listener.names", kind: Kind::List, default: None, valid: Valid::Any, doc: "The listeners of the controller." },
     Key {
-        name: "controller.quorum.auto.join.enable",
-        kind: Kind::Boolean,
-        default: Some("false"),
-        valid: Valid::Any,
-        doc: "Whether a controller that does not vote asks to.",
-    },
-    Key {
         name: "controller.quorum.bootstrap.servers",
         kind: Kind::List,
         default: Some(""),
@@ -653,13 +646,6 @@ pub(super) const KEYS: &[Key] = &[
             "org.apache.kafka.common.replica.RackAwareReplicaSelector",
         ]),
         doc: "Which replica a client is sent to: the leader, or one in its own rack.",
-    },
-    Key {
-        name: "request.timeout.ms",
-        kind: Kind::Int,
-        default: Some("30000"),
-        valid: Valid::Any,
-        doc: "How long a broker waits for another.",
     },
     Key {
         name: "socket.listen.backlog.size",

@@ -55,8 +55,6 @@ pub struct QuorumConfig {
     pub bootstrap: Vec<Address>,
     /// `controller.listener.names`: of a voter's endpoints the one with the first of these names is dialled.
     pub listeners: Vec<String>,
-    /// `controller.quorum.auto.join.enable`
-    pub auto_join: bool,
     /// `controller.quorum.election.timeout.ms`
     pub election_timeout: Duration,
     /// `controller.quorum.election.backoff.max.ms`
@@ -140,7 +138,6 @@ impl QuorumConfig {
             initial,
             bootstrap: if servers.is_empty() { voters.into_iter().map(|(_, address)| address).collect() } else { servers },
             listeners,
-            auto_join: text(fixed, "controller.quorum.auto.join.enable") == "true",
             election_timeout: ms("controller.quorum.election.timeout.ms"),
             election_backoff_max: ms("controller.quorum.election.backoff.max.ms"),
             fetch_timeout: ms("controller.quorum.fetch.timeout.ms"),

@@ -1,6 +1,7 @@
 //! Which leader epoch began where (Kafka's `LeaderEpochFileCache`, KIP-101, KIP-279), and the text of `leader-epoch-checkpoint`.
 
 use crate::id::{LeaderEpoch, Offset};
+use crate::mutant;
 use crate::wire::batch::{Batch, BatchHeader};
 use std::fmt::Write as _;
 
@@ -50,7 +51,7 @@ impl Epochs {
     /// Whether the batch, read back from this log, was written in the epoch that it names. No checksum covers that, since leaders write it anew.
     #[must_use]
     pub fn explain(&self, header: &BatchHeader) -> bool {
-        self.at(header.base_offset).is_none_or(|epoch| epoch == header.leader_epoch)
+        self.at(header.base_offset).is_none_or(|epoch| epoch == header.leader_epoch) || mutant!(RottenEpochTaken)
     }
 
     /// Whether all `batches` that a leader in epoch `current` sent may follow: none is of an epoch before the one that stands in front of it, nor of one
@@ -59,7 +60,8 @@ impl Epochs {
     pub fn may_be_followed_by(&self, batches: &[Batch], current: LeaderEpoch) -> bool {
         let first = self.latest().unwrap_or(LeaderEpoch(-1));
         let named = || batches.iter().map(|batch| batch.header().leader_epoch);
-        std::iter::once(first).chain(named()).is_sorted() && named().all(|epoch| epoch <= current)
+        let is_sound = std::iter::once(first).chain(named()).is_sorted() && named().all(|epoch| epoch <= current);
+        is_sound || mutant!(RottenEpochTaken)
     }
 
     /// Forgets what began at or behind `end`.

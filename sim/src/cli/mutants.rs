@@ -69,7 +69,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         | M::AckMinIsrOnly => 3,
         M::SpanUnbounded => 3,
         M::HwUnderMin | M::ElrClearedUntold | M::GrantedAhead | M::LedForgotten | M::ProposalNotTakenBack | M::ProposalNamesNewest => 3,
-        M::DivergedCutToStart => 3,
+        M::DivergedCutToStart | M::RottenEpochTaken => 3,
         M::AckBeforeHw | M::AckAfterStepdown | M::ElectServesLowHw | M::ReadAboveHw => 3,
         M::HwBeforeTrunc | M::FollowerServesEnd | M::FollowerAnyEpoch | M::PreferredNotInSync => 3,
         M::RenounceNoSnapshot | M::SnapshotAboveHigh | M::SnapshotForgetsIds | M::SnapshotKeepsLog => 3,
