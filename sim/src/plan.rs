@@ -344,6 +344,7 @@ impl Plan {
             faults.retain(|(_, fault)| !matches!(fault, Fault::BreakDisk { .. } | Fault::FillSecondDisk { .. }));
         }
         faults = fault::with_stalls(faults, &mut rng::stream(self.seed, "stalls"));
+        faults = fault::with_late_metadata(faults, &mut rng::stream(self.seed, "late metadata"));
         faults.sort_unstable();
         let metadata = self.metadata.map(|knobs| MetadataKnobs { deadly: knobs.deadly && !loses_one, ..knobs });
         let mut producers = self.producers;

@@ -1,7 +1,7 @@
 //! Connections between clients and nodes: what is sent one way arrives in that order, late, or not at all.
 
 use super::client::ClientId;
-use klamm_core::broker::io::batches_of;
+use klamm_core::broker::io::{Lane, batches_of};
 use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
 use klamm_core::store::Region;
 use klamm_core::wire::batch::{BadBatch, Batch};
@@ -38,6 +38,8 @@ pub(super) struct Link {
     /// The client's own name for it.
     pub(super) local: ConnId,
     pub(super) node: u32,
+    /// For what, where the client is a node.
+    pub(super) lane: Option<Lane>,
     /// Where it comes in.
     pub(super) listener: ListenerId,
     /// Nothing sent earlier may arrive later.

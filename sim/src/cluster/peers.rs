@@ -69,7 +69,7 @@ impl Mesh {
         }
         let conn = ConnId(peers.next);
         peers.next += 1;
-        let link = self.make_link(as_client(node), conn, &peer.address);
+        let link = self.make_link(as_client(node), conn, &peer.address, Some(peer.lane));
         let connection = Connection { peer, link, is_made: false, outstanding: VecDeque::new() };
         self.peers_of(node).connections.insert(conn, connection);
         conn

@@ -69,6 +69,7 @@ impl Fault {
             | Self::Ring(_)
             | Self::SlowLink { .. }
             | Self::Stall(_)
+            | Self::LateMetadata(_)
             | Self::Refuse(_)
             | Self::Drift(_)
             | Self::Rolling { .. } => false,

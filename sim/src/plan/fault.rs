@@ -103,6 +103,8 @@ pub enum Fault {
     },
     /// One connection between two nodes stalls for so long, in ns: nothing is lost on it, and others pass it by.
     Stall(u64),
+    /// What a node fetches of the metadata log comes to it only after so long, in ns; whatever else it is sent comes as ever.
+    LateMetadata(u64),
     /// The node lives, and whoever wants to connect to it is refused for so long, in ns.
     Refuse(u64),
     /// The node's clocks run faster, or slower, by so many millionths.
@@ -176,6 +178,7 @@ impl Fault {
             Self::Ring(_) => "ring",
             Self::SlowLink { .. } => "slow-link",
             Self::Stall(_) => "stall",
+            Self::LateMetadata(_) => "late-metadata",
             Self::Refuse(_) => "refuse",
             Self::Drift(_) => "drift",
             Self::KillMany { .. } => "kill-many",
@@ -271,6 +274,18 @@ pub(super) fn with_stalls(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(
     for _ in 0..rng.random_range(1..=8) {
         let (at, lasts) = (rng.random_range(2 * SECOND..LOAD - 2 * SECOND), rng.random_range(SECOND..16 * SECOND));
         faults.push((at, Fault::Stall(lasts.min(LOAD + 2 * SECOND - at))));
+    }
+    faults
+}
+
+/// In half of the clusters nodes go on for a while by metadata that is no longer true.
+pub(super) fn with_late_metadata(mut faults: Vec<(u64, Fault)>, rng: &mut Rng) -> Vec<(u64, Fault)> {
+    if rng.random_bool(0.5) {
+        return faults;
+    }
+    for _ in 0..rng.random_range(1..=8) {
+        let (at, lasts) = (rng.random_range(2 * SECOND..LOAD - 2 * SECOND), rng.random_range(50 * MS..3 * SECOND));
+        faults.push((at, Fault::LateMetadata(lasts)));
     }
     faults
 }

@@ -104,6 +104,7 @@ impl Runner {
             | Fault::Ring(_)
             | Fault::SlowLink { .. }
             | Fault::Stall(_)
+            | Fault::LateMetadata(_)
             | Fault::Refuse(_)
             | Fault::Drift(_)
             | Fault::KillMany { .. }
@@ -128,6 +129,7 @@ impl Runner {
                     return;
                 }
             }
+            Fault::LateMetadata(lasts) => self.mesh.hold_metadata(node, now + lasts),
             Fault::SlowLink { by, lasts } => self.mesh.slow_link(node, other, now + lasts, by),
             Fault::Refuse(lasts) => self.mesh.refuse(node, now + lasts),
             Fault::Drift(by) => self.mesh.drift(node, by),

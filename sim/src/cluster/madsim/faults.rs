@@ -109,6 +109,7 @@ impl Runner {
             | Fault::Ring(_)
             | Fault::SlowLink { .. }
             | Fault::Stall(_)
+            | Fault::LateMetadata(_)
             | Fault::Refuse(_)
             | Fault::Drift(_)
             | Fault::KillMany { .. }

@@ -95,7 +95,7 @@ impl Mesh {
     }
 
     fn connect(&mut self, client: ClientId, local: ConnId, to: &Address) {
-        let id = self.make_link(client, local, to);
+        let id = self.make_link(client, local, to, None);
         self.guests.get_mut(&client).expect("it has just spoken").links.insert(local, id);
     }
 }

@@ -4,7 +4,7 @@ use super::{Event, Mesh};
 use crate::cluster::client::ClientId;
 use crate::cluster::link::{self, Awaited, BackToClient, Link, LinkId, ToNode};
 use crate::cluster::peers;
-use klamm_core::broker::io::Input;
+use klamm_core::broker::io::{Input, Lane};
 use klamm_core::client::io::Address;
 use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
 use klamm_core::rng::{self, Rng};
@@ -44,13 +44,15 @@ pub(super) struct Net {
     slow: BTreeMap<Way, (u64, u64)>,
     /// Until when a node refuses connections.
     refusing: BTreeMap<u32, u64>,
+    /// Until when what a node fetches of the metadata log does not come.
+    late: BTreeMap<u32, u64>,
 }
 
 impl Net {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
         let rng = rng::stream(seed, "net");
         let doors = rng::stream(seed, "doors");
-        Self { weather, rng, doors, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new() }
+        Self { weather, rng, doors, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new(), late: BTreeMap::new() }
     }
 
     fn delay(&mut self, way: Way, now: u64) -> u64 {
@@ -109,6 +111,11 @@ impl Mesh {
         for way in [(one, other), (other, one)] {
             self.net.slow.insert((peers::as_client(way.0), peers::as_client(way.1)), (until, by));
         }
+    }
+
+    /// What the node fetches of the metadata log comes to it no sooner than then.
+    pub fn hold_metadata(&mut self, node: u32, until: u64) {
+        self.net.late.insert(node, until);
     }
 
     /// A node that lives breaks with the others, and refuses who wants to connect until then.
@@ -181,7 +188,14 @@ impl Mesh {
     pub(super) fn held_until(&self, link: &Link, at_node: bool) -> u64 {
         let cut = self.net.cut_until(if at_node { there(link) } else { back(link) });
         let paused = if at_node { self.hosts[&link.node].paused_until } else { self.client_paused_until(link.client) };
-        cut.max(paused).max(link.stalled_until)
+        let late = if at_node { 0 } else { self.late_until(link) };
+        cut.max(paused).max(link.stalled_until).max(late)
+    }
+
+    /// Until when what comes back on a link is old news.
+    fn late_until(&self, link: &Link) -> u64 {
+        let node = peers::node_of(link.client).filter(|_| link.lane == Some(Lane::Metadata));
+        node.and_then(|node| self.net.late.get(&node)).copied().unwrap_or(0)
     }
 
     fn client_paused_until(&self, client: ClientId) -> u64 {
@@ -194,7 +208,7 @@ impl Mesh {
     // --- connections ----------------------------------------------------------------------------------------------------------------------
 
     /// A connection on its way to the node at that address.
-    pub(in crate::cluster) fn make_link(&mut self, client: ClientId, local: ConnId, to: &Address) -> LinkId {
+    pub(in crate::cluster) fn make_link(&mut self, client: ClientId, local: ConnId, to: &Address, lane: Option<Lane>) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         let node = to.host.strip_prefix("node-").and_then(|number| number.parse().ok()).expect("an address of this mesh");
@@ -203,7 +217,19 @@ impl Mesh {
         let listener = ListenerId(u16::from(to.port != Self::address(node).port));
         self.links.insert(
             id,
-            Link { client, local, node, listener, last_to_node: 0, last_to_client: 0, stalled_until: 0, open: false, awaited, outgoing },
+            Link {
+                client,
+                local,
+                node,
+                lane,
+                listener,
+                last_to_node: 0,
+                last_to_client: 0,
+                stalled_until: 0,
+                open: false,
+                awaited,
+                outgoing,
+            },
         );
         self.send_to_node(id, ToNode::Connect);
         id
