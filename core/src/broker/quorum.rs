@@ -286,7 +286,7 @@ impl Broker {
         let at = self.now.at;
         let may_follow = |batches: &Vec<Batch>| {
             let (epoch, follower) = self.asked_who_leads().zip(self.partitions.get(&METADATA)?.follower())?;
-            Some(follower.log.epochs().may_be_followed_by(batches, epoch))
+            Some(follower.log.epochs().followed_by(batches, epoch) == batches.len())
         };
         let batches =
             fetched.into_iter().next().unwrap_or_else(|| Ok(Vec::new())).ok().filter(|batches| may_follow(batches) != Some(false));

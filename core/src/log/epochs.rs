@@ -54,14 +54,17 @@ impl Epochs {
         self.at(header.base_offset).is_none_or(|epoch| epoch == header.leader_epoch) || mutant!(RottenEpochTaken)
     }
 
-    /// Whether all `batches` that a leader in epoch `current` sent may follow: none is of an epoch before the one that stands in front of it, nor of one
-    /// that is yet to come (KAFKA-18723).
+    /// How many of the `batches` that a leader in epoch `current` sent may follow, from the first one on: none is of an epoch before the one that stands
+    /// in front of it, nor of one that is yet to come (KAFKA-18723).
     #[must_use]
-    pub fn may_be_followed_by(&self, batches: &[Batch], current: LeaderEpoch) -> bool {
-        let first = self.latest().unwrap_or(LeaderEpoch(-1));
-        let named = || batches.iter().map(|batch| batch.header().leader_epoch);
-        let is_sound = std::iter::once(first).chain(named()).is_sorted() && named().all(|epoch| epoch <= current);
-        is_sound || mutant!(RottenEpochTaken)
+    pub fn followed_by(&self, batches: &[Batch], current: LeaderEpoch) -> usize {
+        let mut last = self.latest().unwrap_or(LeaderEpoch(-1));
+        let may_follow = |named: &LeaderEpoch| {
+            let may = (last..=current).contains(named) || mutant!(RottenEpochTaken);
+            last = *named;
+            may
+        };
+        batches.iter().map(|batch| batch.header().leader_epoch).take_while(may_follow).count()
     }
 
     /// Forgets what began at or behind `end`.
