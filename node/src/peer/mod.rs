@@ -27,6 +27,8 @@ const ANSWERS_BYTES_MAX: usize = 64 << 20;
 /// The pause after a connection that brought no answer, and the longest after many.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
+/// A connection that is made within so long is made in time.
+const SOON: Duration = Duration::from_millis(300);
 /// A peer that was not asked for so long begins anew.
 const FORGET: Duration = Duration::from_mins(1);
 
@@ -48,6 +50,8 @@ struct Link {
     _hold: oneshot::Sender<()>,
     /// Calls that have no answer yet, in their order.
     waiting: VecDeque<CallId>,
+    /// Since when.
+    wanted: Instant,
     is_made: bool,
     has_answered: bool,
 }
@@ -128,7 +132,7 @@ impl Peers {
         let Some(id) = self.calls.remove(&call) else { return };
         let link = self.links.get_mut(&id).expect("a call waits on it");
         link.waiting.retain(|waiting| *waiting != call);
-        if !link.is_made {
+        if !link.is_made && now.since(link.wanted) >= SOON {
             let to = link.to.clone();
             self.not_reached(now, &to, "no connection was made in time");
         }
@@ -176,7 +180,7 @@ impl Peers {
         let (hold, gone) = oneshot::channel();
         tokio::spawn(link::run(way, asked, gone, self.news.clone(), Arc::clone(&self.room)));
         self.by_peer.insert(to.clone(), id);
-        self.links.insert(id, Link { to, asks, _hold: hold, waiting: VecDeque::new(), is_made: false, has_answered: false });
+        self.links.insert(id, Link { to, asks, _hold: hold, waiting: VecDeque::new(), wanted: now, is_made: false, has_answered: false });
         id
     }
 

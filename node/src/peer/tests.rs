@@ -211,6 +211,22 @@ async fn the_log_says_once_that_a_peer_is_not_reached_and_once_that_it_answers()
     assert!(said.lines().count() == 1 && said.contains("INFO klamm::peer: node 2 at 127.0.0.1") && said.contains("answers"), "{said}");
 }
 
+/// What a call asked for may be void before a healthy peer can accept.
+#[tokio::test]
+async fn who_had_no_time_to_accept_is_not_said_to_be_out_of_reach() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish());
+    let (_listener, peer) = listen().await;
+    let mut caller = Caller::new();
+    caller.vote(1, &peer);
+    caller.peers.hang_up(caller.now.after(Duration::from_millis(5)), CallId(1));
+    assert_eq!(lines.take(), "");
+    caller.vote(2, &peer);
+    caller.peers.hang_up(caller.now.after(SOON), CallId(2));
+    assert!(lines.take().contains("no connection was made in time"));
+}
+
 #[tokio::test]
 async fn a_name_that_means_nothing_is_said() {
     let lines = Lines::default();
@@ -359,7 +375,7 @@ async fn whoever_does_not_answer_the_dial_in_time_is_not_refused() {
     // Whoever asks may not wait for so long.
     caller.peers.unreached.clear();
     caller.vote(2, &peer);
-    caller.peers.hang_up(caller.now, CallId(2));
+    caller.peers.hang_up(caller.now.after(SOON), CallId(2));
     assert!(caller.peers.unreached.contains_key(&peer.address));
 }
 
