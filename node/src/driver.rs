@@ -135,6 +135,7 @@ impl Driver {
         self.broker.handle(self.clock.now(), input);
         if cfg!(feature = "sim") {
             self.broker.check();
+            self.broker.forget_touched();
         }
     }
 

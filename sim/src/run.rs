@@ -388,7 +388,10 @@ impl Runner {
         let mut all = self.mesh.oracle().unsettled(&brokers);
         all.extend(self.book.borrow().missing.iter().cloned());
         all.extend(self.unsettled_voters());
-        all.extend(brokers.into_iter().flat_map(|node| self.doubles(node)));
+        // That takes long, and is not asked before all else is well.
+        if all.is_empty() {
+            all.extend(brokers.into_iter().flat_map(|node| self.doubles(node)));
+        }
         all
     }
 
@@ -463,6 +466,12 @@ impl Runner {
         self.stations.get_mut(&node).expect("a node of this run")
     }
 
+    /// Injected errors that a node's disks have made are counted, at the latest before they are replaced.
+    fn count_bites(&mut self, node: u32) {
+        let bites = self.mesh.node(node).bites();
+        self.station(node).ledger.count(bites);
+    }
+
     /// Who is down starts again in time; what bit is counted.
     fn look_at_nodes(&mut self) {
         let now = self.mesh.now();
@@ -475,9 +484,8 @@ impl Runner {
             self.station(NODE).ledger.bit("ambush");
         }
         for node in self.plan.nodes() {
-            let (is_down, bites) = (self.mesh.node(node).is_down(), self.mesh.node(node).bites());
+            let is_down = self.mesh.node(node).is_down();
             let station = self.station(node);
-            station.ledger.count(bites);
             if is_down && !std::mem::replace(&mut station.start_is_set, is_down) {
                 let at = now + station.down.max(1_000_000);
                 self.alarm(at, Alarm::Start(node));
@@ -537,7 +545,8 @@ impl Runner {
         format!("{summary}\n  of the quorum's voters {voters:?}")
     }
 
-    fn judge(self) -> Outcome {
+    fn judge(mut self) -> Outcome {
+        self.plan.nodes().for_each(|node| self.count_bites(node));
         let mut notes = self.mesh.notes().to_vec();
         // For `--notes` of a run that went wrong: where the nodes stand.
         for node in self.plan.nodes().filter(|_| !self.violations.is_empty()) {

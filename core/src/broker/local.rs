@@ -423,11 +423,11 @@ impl Broker {
         }
     }
 
-    /// What must hold after every step, of everything.
+    /// What must hold after every step, of everything that it may have changed (see `forget_touched`).
     pub fn check(&self) {
         self.check_metadata();
         self.check_voids();
-        for partition in self.partitions.values() {
+        for partition in self.partitions.touched() {
             if let Some(log) = partition.open_log() {
                 log.check(partition.high());
                 // Only the quorum may commit what this disk has not: a majority has it.
@@ -439,6 +439,19 @@ impl Broker {
                 }
             }
         }
+    }
+}
+
+/// For whoever looks at a broker after each input.
+impl Broker {
+    /// What it has changed so far has been looked at.
+    pub fn forget_touched(&mut self) {
+        self.partitions.forget_touched();
+    }
+
+    /// All replicas are looked at anew, whether they have changed or not.
+    pub fn touch_all(&mut self) {
+        self.partitions.touch_all();
     }
 }
 

@@ -37,6 +37,7 @@ mod producer_ids;
 mod quorum;
 mod range;
 mod refusals;
+mod replicas;
 mod replicate;
 mod roles;
 mod scrub;
@@ -59,7 +60,7 @@ use crate::coordinator::{Coordinator, GroupConfig};
 use crate::id::{BrokerId, CallId, ConnId, CorrelationId, DirId, LeaderEpoch, LogId, Offset, Ticket, Uuid};
 use crate::log::tail::Tails;
 use crate::log::{FoundDir, FoundLog};
-use crate::partition::{Partition, PartitionId};
+use crate::partition::PartitionId;
 use crate::quorum::{Quorum, Voters};
 use crate::request::Token;
 use crate::rng::{self, Rng};
@@ -70,6 +71,7 @@ use bytes::Bytes;
 use conn::{Conn, Undecided};
 use io::{Effect, Halt, Input, Level};
 use rand::Rng as _;
+use replicas::Replicas;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,7 +216,7 @@ pub struct Broker {
     next_ticket: u64,
     next_log: u64,
     pending: BTreeMap<Ticket, Pending>,
-    partitions: BTreeMap<PartitionId, Partition>,
+    partitions: Replicas,
     names: BTreeMap<Arc<str>, Uuid>,
     admin: admin::Admin,
     groups: Coordinator,
@@ -288,7 +290,7 @@ impl Broker {
             next_ticket: 0,
             next_log,
             pending: BTreeMap::new(),
-            partitions: BTreeMap::new(),
+            partitions: Replicas::default(),
             names: BTreeMap::new(),
             admin: admin::Admin::default(),
             groups: Coordinator::new(GroupConfig::of(&config.broker), seed),

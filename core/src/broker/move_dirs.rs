@@ -17,7 +17,7 @@ use crate::error::ErrorCode;
 use crate::id::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex};
 use crate::log::{Log, Ops, Recovered, SmallFile};
 use crate::partition::follower::Follower;
-use crate::partition::{Loss, PartitionId, Role};
+use crate::partition::{Loss, Partition, PartitionId, Role};
 use crate::probe;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::api::alter_replica_log_dirs::{
@@ -459,6 +459,11 @@ impl Broker {
         self.moves.copies.get(&id)?.replaced.as_ref()
     }
 
+    /// The replicas of which a copy is made.
+    pub(super) fn moving(&self) -> impl Iterator<Item = &Partition> {
+        self.moves.copies.keys().filter_map(|id| self.partitions.get(id))
+    }
+
     /// The replicas whose copies there are about to take their logs' places.
     pub(super) fn switching_to(&self, dir: DirId) -> impl Iterator<Item = PartitionId> {
         self.moves.copies.iter().filter(move |(_, copy)| copy.is_switching && copy.to == dir).map(|(id, _)| *id)
@@ -476,7 +481,7 @@ impl Broker {
         if self.voids.is_empty() && self.moves.copies.is_empty() {
             return;
         }
-        for (id, partition) in &self.partitions {
+        for (id, partition) in self.partitions.iter() {
             if self.has_no_log(partition) {
                 continue;
             }

@@ -37,6 +37,14 @@ impl<'a> View<'a> {
         self.broker.partitions.values()
     }
 
+    /// The replicas that may have changed since all that had were looked at (`Broker::forget_touched`), and those that are about to lie elsewhere.
+    #[must_use]
+    pub fn touched(&self) -> Vec<&'a Partition> {
+        let mut all = self.broker.partitions.touched();
+        all.extend(self.broker.moving().filter(|partition| !all.iter().any(|known| known.id == partition.id)).collect::<Vec<_>>());
+        all
+    }
+
     /// The replica whose log has this handle.
     #[must_use]
     pub fn by_log(&self, log: LogId) -> Option<&'a Partition> {

@@ -268,7 +268,7 @@ impl Oracle {
         }
     }
 
-    /// An event of a node is over: what it shows now.
+    /// An event of a node is over: what it shows now, of the replicas that it may have changed.
     pub fn look(&mut self, node: u32, life: u64, view: View<'_>) {
         self.enter(node, life, view);
         // What it leads may follow from metadata that it has just applied.
@@ -277,7 +277,7 @@ impl Oracle {
             let verdict = self.see_image(applied, view.image());
             self.judge(node, verdict);
         }
-        for partition in view.partitions() {
+        for partition in view.touched() {
             let seen = self.seen(node);
             if partition.leader().is_none() {
                 seen.counted.remove(&partition.id);

@@ -90,6 +90,8 @@ struct Host {
     crash_after: Option<(u64, bool)>,
     ambush: Option<Ambush>,
     tick: Option<u64>,
+    /// How often it was looked at.
+    looks: u64,
     /// Its connections to other nodes.
     peers: Peers,
 }
@@ -201,6 +203,7 @@ impl Mesh {
                 crash_after: None,
                 ambush: None,
                 tick: None,
+                looks: 0,
                 peers: Peers::default(),
             },
         );

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use klamm::fs::File as _;
 use klamm::store::{self, Identity, Opened, Options, Store};
 use klamm_core::broker::io::{Effect, Input};
-use klamm_core::broker::{Broker, Config, RecoveredNode};
+use klamm_core::broker::{Broker, Config, RecoveredNode, View};
 use klamm_core::id::{DirId, Ticket};
 use klamm_core::store::{Region, StoreOp};
 use klamm_core::time::Now;
@@ -125,6 +125,18 @@ impl Node {
         match &self.life {
             Life::Up(up) => Some(&up.broker),
             Life::Down | Life::Recovering(_) | Life::Closing(_) => None,
+        }
+    }
+
+    /// What its broker shows: of what may have changed since the last look, or with `all` of everything.
+    pub fn look(&mut self, all: bool, mut with: impl FnMut(View<'_>)) {
+        if let Life::Up(up) = &mut self.life {
+            if all {
+                up.broker.touch_all();
+                up.broker.check();
+            }
+            with(up.broker.view());
+            up.broker.forget_touched();
         }
     }
 

@@ -15,13 +15,15 @@ use std::task::{Context, Poll, Waker};
 pub struct Timeline<E> {
     now: u64,
     made: u64,
-    order: BinaryHeap<Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, E>,
+    /// When, which in the order of their making, and its place.
+    order: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
 }
 
 impl<E> Default for Timeline<E> {
     fn default() -> Self {
-        Self { now: 0, made: 0, order: BinaryHeap::new(), events: BTreeMap::new() }
+        Self { now: 0, made: 0, order: BinaryHeap::new(), events: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -34,8 +36,12 @@ impl<E> Timeline<E> {
 
     /// Lets `event` come at `at`, or at once if that has passed.
     pub fn at(&mut self, at: u64, event: E) {
-        self.order.push(Reverse((at.max(self.now), self.made)));
-        self.events.insert(self.made, event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.order.push(Reverse((at.max(self.now), self.made, place)));
         self.made += 1;
     }
 
@@ -52,13 +58,14 @@ impl<E> Timeline<E> {
 
     /// Goes on to the next event that comes no later than `until`.
     pub fn next(&mut self, until: u64) -> Option<E> {
-        let Reverse((at, made)) = *self.order.peek()?;
+        let Reverse((at, _, place)) = *self.order.peek()?;
         if at > until {
             return None;
         }
         self.order.pop();
         self.now = at;
-        Some(self.events.remove(&made).expect("each event has its place in the order"))
+        self.free.push(place);
+        Some(self.events[place].take().expect("an event that is to come has its place to itself"))
     }
 }
 

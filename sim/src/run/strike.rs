@@ -171,6 +171,7 @@ impl Runner {
         }
         self.has_taken_copies = true;
         self.mesh.crash(node, true);
+        self.count_bites(node);
         let station = self.station(node);
         (station.down, station.formats) = (down, station.formats + 1);
         station.ledger.another_disk(Bites::default());
@@ -197,6 +198,7 @@ impl Runner {
         let lost = self.mesh.node(node).broker().map(|broker| broker.view().held_in(DirId(1)).collect()).unwrap_or_default();
         self.mesh.crash(node, true);
         self.mesh.oracle().lost(node, lost);
+        self.count_bites(node);
         let station = self.station(node);
         (station.down, station.second_disks) = (down, station.second_disks + 1);
         let (formats, seconds) = (station.formats, station.second_disks);

@@ -9,6 +9,9 @@ use klamm_core::id::{CallId, ConnId, CorrelationId};
 use klamm_core::probe;
 use klamm_core::wire::{Chunk, Records, Response};
 
+/// One look at a node in so many is at everything.
+const LOOKS: u64 = 256;
+
 impl Mesh {
     pub(super) fn arrive(&mut self, id: LinkId, what: ToNode) -> Step {
         let Some(link) = self.links.get(&id) else { return Step::Event };
@@ -134,11 +137,12 @@ impl Mesh {
         self.look_at(id);
     }
 
+    /// What has changed is looked at, and everything once in so many looks: what changes and is not told so must not go unseen.
     fn look_at(&mut self, id: u32) {
-        let node = &self.hosts[&id].node;
-        if let Some(broker) = node.broker() {
-            self.oracle.look(id, node.lives(), broker.view());
-        }
+        let host = self.hosts.get_mut(&id).expect("a node of this mesh");
+        host.looks += 1;
+        let (oracle, life) = (&mut self.oracle, host.node.lives());
+        host.node.look(host.looks.is_multiple_of(LOOKS), |view| oracle.look(id, life, view));
     }
 
     fn plan_disk(&mut self, id: u32) {
