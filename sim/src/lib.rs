@@ -1,5 +1,6 @@
 //! Deterministic simulation of whole klamm nodes, from a seed.
 
+pub mod chance;
 pub mod check;
 pub mod cluster;
 pub mod disk;
@@ -7,6 +8,8 @@ pub mod indexes;
 pub mod outcome;
 pub mod plan;
 pub mod run;
+pub mod shrink;
 mod stage;
+pub mod tape;
 pub mod trace;
 pub mod workload;

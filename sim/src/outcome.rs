@@ -92,6 +92,12 @@ impl Outcome {
         Self { seed, violations, trace, events, virtual_ns, failover_ns, counts, acknowledged, faults, probes: probes(), history, notes }
     }
 
+    /// The rule that was broken first.
+    #[must_use]
+    pub fn broken_rule(&self) -> Option<String> {
+        self.violations.first().map(|violation| rule_of(violation))
+    }
+
     /// Whether nothing was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -109,6 +115,19 @@ impl Outcome {
     pub fn is_full_size(&self) -> bool {
         self.virtual_ns >= 30 * SECOND && self.acknowledged >= 200 && self.bites() >= 2
     }
+}
+
+/// The rule that a violation names, without what differs from seed to seed.
+#[must_use]
+pub fn rule_of(violation: &str) -> String {
+    let words: String = violation.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(90).collect();
+    let mut shown = String::new();
+    for c in words.chars() {
+        if c != '#' || !shown.ends_with('#') {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 #[cfg(feature = "sim")]

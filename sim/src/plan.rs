@@ -6,12 +6,15 @@ mod fault;
 mod group;
 mod quorum;
 mod topics;
+mod words;
 
 use crate::workload::gone::Retention;
 use klamm_core::config::Durability;
 use klamm_core::rng::{self, Rng};
 use klamm_core::wire::batch::Compression;
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use fault::{DRIFT_MAX, Fault};
@@ -22,11 +25,12 @@ pub use topics::TopicKnobs;
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 
-/// How long clients are at work before the run heals and drains.
+/// How long clients are at work in general before the run heals and drains.
 pub const LOAD: u64 = 32 * SECOND;
 
 /// A producer client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProducerKnobs {
     /// 0, 1 or −1.
     pub acks: i16,
@@ -35,16 +39,21 @@ pub struct ProducerKnobs {
     /// Processes that share it.
     pub processes: usize,
     /// `linger.ms`
+    #[serde(with = "words::ns")]
     pub linger: Duration,
     /// `batch.size`
     pub batch_size: usize,
     /// `compression.type`
+    #[serde(with = "words::compression")]
     pub compression: Compression,
     /// `request.timeout.ms`
+    #[serde(with = "words::ns")]
     pub request_timeout: Duration,
     /// `delivery.timeout.ms`
+    #[serde(with = "words::ns")]
     pub delivery_timeout: Duration,
     /// Pause between sends, at most.
+    #[serde(with = "words::ns")]
     pub think: Duration,
     /// Records are padded up to this.
     pub record_bytes: usize,
@@ -63,7 +72,8 @@ impl ProducerKnobs {
 }
 
 /// Everything a seed decides.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The seed.
     pub seed: u64,
@@ -100,6 +110,7 @@ pub struct Plan {
     /// How many keys there are; two share a topic.
     pub keys: u32,
     /// When an append counts as done.
+    #[serde(with = "words::durability")]
     pub durability: Durability,
     /// `internal.segment.bytes` of the topics.
     pub segment_bytes: u32,
@@ -133,6 +144,10 @@ pub struct Plan {
     pub fetch_sessions: Option<u32>,
     /// When it is noted where all nodes stand.
     pub look_at: Option<u64>,
+    /// How long clients are at work before the run heals and drains, in ns.
+    pub load: u64,
+    /// Clients, by their numbers, that are not there.
+    pub absent: BTreeSet<u32>,
     /// When which fault strikes, in order.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -199,6 +214,8 @@ impl Plan {
             idles: false,
             fetch_sessions: *pick(&mut rng::stream(seed, "fetch sessions"), &[None, None, None, None, None, None, Some(0), Some(3)]),
             look_at: None,
+            load: LOAD,
+            absent: BTreeSet::new(),
             faults: ambush::with(fault::faults(durability, &mut rng::stream(seed, "faults")), durability, &mut rng::stream(seed, "ambush")),
         }
         .with_topics()
@@ -377,7 +394,8 @@ impl Plan {
 }
 
 /// When the metadata log gets snapshots, and what is kept of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MetadataKnobs {
     /// `metadata.log.max.record.bytes.between.snapshots`
     pub snapshot_bytes: u64,
@@ -410,7 +428,8 @@ fn metadata(rng: &mut Rng) -> Option<MetadataKnobs> {
 }
 
 /// What deletes records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Trim {
     /// The topics' retention.
     pub retention: Option<Retention>,

@@ -4,6 +4,7 @@ mod failover;
 mod reboot;
 mod strike;
 
+use crate::chance::{Chance, Matter};
 use crate::check::Oracle;
 use crate::cluster::client::ClientId;
 use crate::cluster::mesh::{Mesh, Step, Swaps, Weather};
@@ -11,7 +12,7 @@ use crate::cluster::node::{Node, Spec};
 use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
-use crate::plan::{LOAD, Plan};
+use crate::plan::Plan;
 use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, NODE, Patience, READ_LIMIT, REPLICAS_LIMIT, UP_LIMIT};
 use crate::workload::Book;
 use crate::workload::elect::Elect;
@@ -59,6 +60,8 @@ struct Runner {
     healed: bool,
     /// Some partition has nobody left who may lead it, and that by right: what clients want of the healed cluster is not asked for.
     is_stranded: bool,
+    chance: Chance,
+    /// Of the fault that strikes.
     rng: rng::Rng,
     /// Until when a second disk may be lost with what has just moved there, and for how long its node is down then.
     second_disk_goes: Option<(u64, u64)>,
@@ -68,9 +71,6 @@ struct Runner {
     swaps: u64,
     /// Ambushes that were counted.
     ambushes: u64,
-    relay: rng::Rng,
-    /// Which of two disks fails.
-    second: rng::Rng,
     /// How long it took until others led what a dead broker had led.
     failover_ns: Option<u64>,
     /// Copies are gone for good with a disk, or by rot.
@@ -90,10 +90,17 @@ struct Station {
     ledger: Ledger,
 }
 
-/// Runs a plan.
+/// Runs a plan; what chance decides comes from its seed.
 #[must_use]
 pub fn run(plan: Plan) -> Outcome {
-    let mut runner = Runner::new(plan);
+    let chance = Chance::of_seed(plan.seed);
+    run_by(plan, &chance)
+}
+
+/// Runs a plan.
+#[must_use]
+pub fn run_by(plan: Plan, chance: &Chance) -> Outcome {
+    let mut runner = Runner::new(plan, chance.clone());
     runner.load();
     runner.heal();
     runner.drain();
@@ -110,13 +117,13 @@ pub fn run(plan: Plan) -> Outcome {
 }
 
 impl Runner {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: Plan, chance: Chance) -> Self {
         let weather = Weather { delay: plan.delay, bytes: plan.codec, ..Default::default() };
-        let mut mesh = Mesh::new(plan.seed, weather, Oracle::new(first_voters(&plan), plan.durability));
+        let mut mesh = Mesh::new(chance.clone(), weather, Oracle::new(first_voters(&plan), plan.durability));
         let mut stations = BTreeMap::new();
         for node in plan.nodes() {
             mesh.oracle().formatted(node, stage::directory(node));
-            mesh.add_node(node, formatted(&plan, node, 0));
+            mesh.add_node(node, formatted(&plan, &chance, node, 0));
             stations.insert(node, Station::default());
         }
         let mut runner = Self {
@@ -129,20 +136,19 @@ impl Runner {
             violations: Vec::new(),
             healed: false,
             is_stranded: false,
-            rng: rng::stream(plan.seed, "runner"),
+            rng: chance.rng(Matter::Strike { at: 0 }),
             second_disk_goes: None,
             reboot: None,
             swaps: 0,
             ambushes: 0,
-            relay: rng::stream(plan.seed, "relay"),
-            second: rng::stream(plan.seed, "second disk fails"),
             failover_ns: None,
             has_taken_copies: false,
             plan,
+            chance,
         };
         if runner.plan.metadata.is_some_and(|metadata| metadata.deadly) {
             let power = runner.plan.durability == Durability::Fsync;
-            runner.mesh.die_in_swaps(Some(Swaps::new(rng::stream(runner.plan.seed, "swaps"), power)));
+            runner.mesh.die_in_swaps(Some(Swaps::new(runner.chance.clone(), power)));
         }
         runner.plan.nodes().for_each(|node| runner.tell_disk(node, 0));
         runner.plan.nodes().for_each(|node| runner.mesh.start(node));
@@ -158,7 +164,7 @@ impl Runner {
     }
 
     fn add_clients(&mut self) {
-        let cast = stage::cast(&self.plan, &self.addresses(), &self.book, &self.side, &mut self.rng);
+        let cast = stage::cast(&self.plan, &self.addresses(), &self.book, &self.side, &self.chance);
         cast.into_iter().for_each(|(id, actor)| self.mesh.add_client(id, actor));
     }
 
@@ -185,7 +191,8 @@ impl Runner {
     // --- phases ---------------------------------------------------------------------------------------------------------------------------
 
     fn load(&mut self) {
-        while self.mesh.now() < LOAD && self.step(LOAD) {}
+        let until = self.plan.load;
+        while self.mesh.now() < until && self.step(until) {}
     }
 
     fn heal(&mut self) {
@@ -572,11 +579,9 @@ impl Runner {
 }
 
 /// A node on disks that were formatted for the so manieth time.
-fn formatted(plan: &Plan, node: u32, formats: u32) -> Node {
-    let pace = DiskPace::new(rng::stream(plan.seed, &stage::of_node("pace", node)));
-    let names = ["disk", "second disk"].into_iter().take(plan.disks as usize);
-    let disks: Vec<Disk> =
-        names.map(|name| Disk::new(rng::stream(plan.seed, &stage::of_node(name, node)), Arc::new(pace.clone()))).collect();
+fn formatted(plan: &Plan, chance: &Chance, node: u32, formats: u32) -> Node {
+    let pace = DiskPace::new(chance.clone(), node);
+    let disks: Vec<Disk> = (0..plan.disks).map(|disk| Disk::new(chance.clone(), node, disk, Arc::new(pace.clone()))).collect();
     let directories = directories(plan, node, formats, 0);
     // Later it is one that joins the quorum, if it is made a voter.
     let checkpoint = stage::first_checkpoint(plan, node).filter(|_| formats == 0);
@@ -586,10 +591,9 @@ fn formatted(plan: &Plan, node: u32, formats: u32) -> Node {
 }
 
 /// A node that has another second disk, for the so manieth time.
-fn with_second(plan: &Plan, number: u32, node: &Node, formats: u32, seconds: u32) -> Node {
+fn with_second(plan: &Plan, chance: &Chance, number: u32, node: &Node, formats: u32, seconds: u32) -> Node {
     let (pace, directories) = (node.pace().clone(), directories(plan, number, formats, seconds));
-    let name = format!("second disk {seconds}");
-    let second = Disk::new(rng::stream(plan.seed, &stage::of_node(&name, number)), Arc::new(pace.clone()));
+    let second = Disk::new(chance.clone(), number, 1, Arc::new(pace.clone()));
     format(number, directories[1], &second, &pace);
     Node::new(spec(plan, number, &directories), vec![node.disks()[0].clone(), second], pace)
 }

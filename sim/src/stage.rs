@@ -1,8 +1,9 @@
 //! What both tiers put on stage from a plan: the node's settings, its clients, and the ledger of the faults that struck.
 
+use crate::chance::{Chance, Matter};
 use crate::cluster::client::{Actor, ClientId};
 use crate::disk::Bites;
-use crate::plan::{DRIFT_MAX, Fault, GroupKnobs, LOAD, Plan, ProducerKnobs, TopicKnobs};
+use crate::plan::{DRIFT_MAX, Fault, GroupKnobs, Plan, ProducerKnobs, TopicKnobs};
 use crate::workload::admin::{AdminActor, NewTopic};
 use crate::workload::dir_moves::DirMoves;
 use crate::workload::ends::Ends;
@@ -36,7 +37,7 @@ use klamm_core::time::{Instant, Timestamp};
 use klamm_core::wire::records::control::first_checkpoint as first_checkpoint_of;
 use klamm_jepsen::history::Key;
 use rand::Rng as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The node's number.
@@ -141,11 +142,6 @@ pub(crate) fn directory(node: u32) -> Uuid {
     Uuid([6u8.wrapping_add(node as u8); 16])
 }
 
-/// The stream of a concern of one node; the first one's name is the concern's.
-pub(crate) fn of_node(concern: &str, node: u32) -> String {
-    if node == NODE { concern.to_owned() } else { format!("{concern} {node}") }
-}
-
 /// What feeds a node's own chance.
 pub(crate) fn seed_of(plan: &Plan, node: u32) -> u64 {
     plan.seed ^ (u64::from(node - NODE) << 32)
@@ -192,7 +188,7 @@ fn side_keys(plan: &Plan) -> Vec<Key> {
 }
 
 /// The clients of a run, who find the nodes `at` those addresses. What producers do that are not idempotent is written into `side`.
-pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &mut Rng) -> Vec<(ClientId, Player)> {
+pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, chance: &Chance) -> Vec<(ClientId, Player)> {
     for book in [book, side] {
         let book = &mut *book.borrow_mut();
         (book.gone, book.misdates, book.rots) = (gone(plan), is_misdating(plan), plan.rots());
@@ -207,6 +203,7 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         cast.push((ClientId(200 + number as u32), Box::new(actor)));
     }
     for number in 0..plan.readers {
+        let mut rng = chance.rng(Matter::Reader { number });
         let max_wait = Duration::from_millis(rng.random_range(0..1_000));
         let think = Duration::from_millis(rng.random_range(1..300));
         for (part, keys) in reading(plan, keys(plan)).into_iter().enumerate() {
@@ -247,7 +244,15 @@ pub(crate) fn cast(plan: &Plan, at: &[Address], book: &Book, side: &Book, rng: &
         let ledger = book.groups.entry(group_name(number)).or_default();
         (ledger.may_be_behind, ledger.may_begin_anew) = (plan.nodes > 1, plan.idles);
     }
+    cast.retain(|(id, _)| !plan.absent.contains(&id.0));
     cast
+}
+
+/// The numbers of those who are on stage from the beginning.
+pub(crate) fn players(plan: &Plan) -> BTreeSet<u32> {
+    let (book, side) = (Book::default(), Book::default());
+    let at: Vec<Address> = plan.brokers().map(crate::cluster::mesh::Mesh::address).collect();
+    cast(plan, &at, &book, &side, &Chance::of_seed(plan.seed)).into_iter().map(|(id, _)| id.0).collect()
 }
 
 /// Who reads every key from the nearest replica, with these pauses and waits, where somebody stands in a rack.
@@ -313,7 +318,7 @@ fn is_misdating(plan: &Plan) -> bool {
 fn gone(plan: &Plan) -> Gone {
     // A jump that was planned may not strike, so only those count that go forward.
     let drifts = plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Drift(by) if *by > 0));
-    let drifted = if drifts { (LOAD / 1_000_000) as i64 * DRIFT_MAX / 1_000_000 } else { 0 };
+    let drifted = if drifts { (plan.load / 1_000_000) as i64 * DRIFT_MAX / 1_000_000 } else { 0 };
     let skew_ms = jumps(plan).map(|by| by.max(0)).sum::<i64>() + drifted;
     Gone::new(plan.trim.and_then(|trim| trim.retention), skew_ms)
 }

@@ -3,12 +3,14 @@
 mod coverage;
 mod mutants;
 mod sweep;
+mod tapes;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use klamm_core::probe::{self, Mutant};
 use klamm_sim::outcome::Outcome;
 use klamm_sim::plan::Plan;
 use klamm_sim::run;
+use klamm_sim::tape::Tape;
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 #[command(
     name = "cargo sim",
     version,
-    after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim mutants"
+    after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim shrink --seed 7 --nodes 3 --mutant trunc-to-hw --out small.json\n  cargo sim replay small.json\n  cargo sim mutants"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -45,6 +47,28 @@ enum Command {
         /// Note where all nodes stand after so many virtual seconds, for `--notes`. On the mesh.
         #[arg(long, value_name = "SECONDS")]
         look_at: Option<f64>,
+        /// Write the plan and all that chance decided there, for `replay`. On the mesh.
+        #[arg(long, value_name = "FILE")]
+        tape: Option<PathBuf>,
+    },
+    /// Replay a tape: as `run`, of what is written there. What it lacks is drawn from its seed, and counted.
+    Replay {
+        /// The tape.
+        file: PathBuf,
+        /// Put no bug back, even if the tape names one.
+        #[arg(long)]
+        clean: bool,
+    },
+    /// Make a failing run smaller: fewer faults, clients and nodes, simpler knobs, nobody late – as long as the same rule is broken.
+    Shrink {
+        #[command(flatten)]
+        what: tapes::What,
+        /// Where the tape of the smallest run goes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Runs to try, at most.
+        #[arg(long, default_value_t = 400)]
+        tries: u32,
     },
     /// Run many seeds on all cores. The last line is a summary; exit 1 on any violation.
     Sweep {
@@ -153,19 +177,30 @@ impl Ran {
 }
 
 /// Runs one seed in this thread.
-#[expect(clippy::disallowed_methods, reason = "the wall time of a run is measured from outside")]
 fn run_one(seed: u64, how: How) -> Ran {
-    let (before, cpu_before) = (Instant::now(), cpu_time());
-    switch(how.mutant);
-    let outcome = std::panic::catch_unwind(|| run_tier(seed, how));
+    let cpu_before = cpu_time();
+    let (outcome, wall) = timed(|| caught(how.mutant, || run_tier(seed, how)));
+    let cpu = cpu_time().zip(cpu_before).map_or(wall, |(after, before)| after.saturating_sub(before));
+    Ran { outcome, wall, cpu }
+}
+
+/// Does something, and says how long that took by the wall's clock.
+#[expect(clippy::disallowed_methods, reason = "the wall time of a run is measured from outside")]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = Instant::now();
+    let done = work();
+    (done, before.elapsed())
+}
+
+/// Does something with a guard taken away, in this thread; a panic in words.
+fn caught<T>(mutant: Option<Mutant>, work: impl FnOnce() -> T) -> Result<T, String> {
+    switch(mutant);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     switch(None);
-    let text = |panic: Box<dyn std::any::Any + Send>| {
+    outcome.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-    };
-    let wall = before.elapsed();
-    let cpu = cpu_time().zip(cpu_before).map_or(wall, |(after, before)| after.saturating_sub(before));
-    Ran { outcome: outcome.map_err(text), wall, cpu }
+    })
 }
 
 /// How long this thread has been on a CPU, where the system tells.
@@ -210,9 +245,11 @@ pub(super) fn main() -> ExitCode {
     // Panics are verdicts here; the report names them.
     std::panic::set_hook(Box::new(|_| {}));
     match Cli::parse().command {
-        Command::Run { seed, how, history, notes, look_at } => {
-            run_and_tell(seed, How { look_at: look_at.map(|seconds| (seconds * 1e9) as u64), ..how }, history, notes)
+        Command::Run { seed, how, history, notes, look_at, tape } => {
+            run_and_tell(seed, How { look_at: look_at.map(|seconds| (seconds * 1e9) as u64), ..how }, history, notes, tape)
         }
+        Command::Replay { file, clean } => tapes::replay_and_tell(&file, clean),
+        Command::Shrink { what, out, tries } => tapes::shrink_and_write(what, &out, tries),
         Command::Sweep { seeds, how, jobs, all } => sweep::sweep(seeds, how, jobs, all),
         // What only a cluster can pass is passed nowhere else.
         Command::Coverage { seeds, how, jobs } => {
@@ -222,9 +259,23 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
-fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool) -> ExitCode {
+fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool, tape: Option<PathBuf>) -> ExitCode {
+    if let Some(file) = tape {
+        if how.tier != Tier::Mesh {
+            eprintln!("only runs on the mesh have tapes; leave out --tier, or --tape");
+            return ExitCode::from(2);
+        }
+        let tape = tapes::of_seed(seed, how);
+        let (replayed, wall) = timed(|| tapes::replay(&tape, how.mutant));
+        if let Ok(replayed) = &replayed
+            && let Err(why) = tapes::write(&Tape { breaks: replayed.outcome.broken_rule(), ..tape.with(replayed.decisions.clone()) }, &file)
+        {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+        return tell(seed, how.tier, replayed.map(|replayed| replayed.outcome).as_ref(), wall);
+    }
     let ran = run_one(seed, how);
-    let violations = ran.violations();
     if let Ok(outcome) = &ran.outcome {
         if notes {
             println!("{:?}", Plan::general(seed).on(how.nodes));
@@ -239,14 +290,20 @@ fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool) -> E
             return ExitCode::from(2);
         }
     }
+    tell(seed, how.tier, ran.outcome.as_ref(), ran.wall)
+}
+
+/// Tells what a run came to; the last line is the verdict.
+fn tell(seed: u64, tier: Tier, outcome: Result<&Outcome, &String>, wall: Duration) -> ExitCode {
+    let violations = outcome.map_or_else(|panic| vec![format!("panic: {panic}")], |outcome| outcome.violations.clone());
     violations.iter().for_each(|violation| println!("violation: {violation}"));
-    let (trace, events, virtual_ns) = ran.outcome.as_ref().map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
+    let (trace, events, virtual_ns) = outcome.map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
     println!(
         "seed {seed} tier {} verdict {} trace {trace:016x} events {events} virtual {:.1}s wall {:.1}s",
-        how.tier.name(),
+        tier.name(),
         if violations.is_empty() { "clean" } else { "violation" },
         virtual_ns as f64 / 1e9,
-        ran.wall.as_secs_f64(),
+        wall.as_secs_f64(),
     );
     ExitCode::from(u8::from(!violations.is_empty()))
 }

@@ -3,6 +3,7 @@
 use super::sweep::run_all;
 use super::{How, Tier};
 use klamm_core::probe::Mutant;
+use klamm_sim::outcome::rule_of;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -85,7 +86,7 @@ fn try_once(mutant: Mutant, first: u64, seeds: u64, jobs: Option<usize>) -> Tria
         if let Some(what) = ran.violations().first()
             && trial.found.as_ref().is_none_or(|(at, _)| count < *at)
         {
-            trial.found = Some((count, check_of(what)));
+            trial.found = Some((count, rule_of(what)));
         }
         trial.found.is_none()
     });
@@ -96,18 +97,6 @@ fn try_once(mutant: Mutant, first: u64, seeds: u64, jobs: Option<usize>) -> Tria
 fn quantile(sorted: &[u64], percent: usize) -> String {
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).map_or_else(|| "-".to_owned(), u64::to_string)
-}
-
-/// The check that a violation names, without what differs from seed to seed.
-fn check_of(violation: &str) -> String {
-    let words: String = violation.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(90).collect();
-    let mut shown = String::new();
-    for c in words.chars() {
-        if c != '#' || !shown.ends_with('#') {
-            shown.push(c);
-        }
-    }
-    shown
 }
 
 /// As what the bug was found, and how often.

@@ -1,6 +1,7 @@
 //! Connections between clients and nodes: what is sent one way arrives in that order, late, or not at all.
 
 use super::client::ClientId;
+use crate::chance::Message;
 use klamm_core::broker::io::{Lane, batches_of};
 use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
 use klamm_core::store::Region;
@@ -59,6 +60,17 @@ pub(super) enum ToNode {
     Connect,
     Request { header: RequestHeader, body: Box<Request>, batches: Vec<Result<Batch, BadBatch>> },
     Close,
+}
+
+impl ToNode {
+    /// What it is, as far as its way is concerned.
+    pub(super) fn message(&self) -> Message {
+        match self {
+            Self::Connect => Message::Connect,
+            Self::Request { header, .. } => Message::Api(header.api),
+            Self::Close => Message::Close,
+        }
+    }
 }
 
 /// What travels to a client.

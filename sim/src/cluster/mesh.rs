@@ -19,6 +19,7 @@ use super::link::{BackToClient, Link, LinkId, ToNode};
 use super::node::Node;
 use super::pace::Timeline;
 use super::peers::Peers;
+use crate::chance::Chance;
 use crate::check::Oracle;
 use crate::trace::Trace;
 use clock::Clock;
@@ -138,16 +139,16 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// An empty cluster; network chance comes from `seed`.
+    /// An empty cluster.
     #[must_use]
-    pub fn new(seed: u64, weather: Weather, oracle: Oracle) -> Self {
+    pub fn new(chance: Chance, weather: Weather, oracle: Oracle) -> Self {
         Self {
             timeline: Timeline::default(),
             hosts: BTreeMap::new(),
             guests: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 0,
-            net: Net::new(seed, weather),
+            net: Net::new(chance, weather),
             trace: Trace::default(),
             counts: Counts::default(),
             notes: Vec::new(),
@@ -283,7 +284,7 @@ impl Mesh {
             self.oracle.without_power(id);
         }
         self.trace.note(self.timeline.now(), id, "crash", &power);
-        self.hosts.get_mut(&id).expect("a node of this mesh").ajar_until = self.timeline.now() + self.net.ajar();
+        self.hosts.get_mut(&id).expect("a node of this mesh").ajar_until = self.timeline.now() + self.net.ajar(id);
         self.end_links_of(id);
         self.end_calls_of(id, !power);
     }

@@ -7,4 +7,4 @@ pub mod madsim;
 pub mod mesh;
 pub mod node;
 pub mod pace;
-mod peers;
+pub(crate) mod peers;

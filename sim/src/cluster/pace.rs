@@ -1,7 +1,7 @@
 //! Virtual time for the mesh: one queue of what is to come, and disks whose operations end there.
 
+use crate::chance::{Chance, Matter};
 use crate::disk::{Cost, Pace};
-use klamm_core::rng::Rng;
 use rand::Rng as _;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -88,14 +88,15 @@ pub struct DiskPace {
 /// How long a disk takes for what it does.
 #[derive(Debug)]
 pub(super) struct Speed {
-    rng: Rng,
+    chance: Chance,
+    node: u32,
     factor: f64,
 }
 
 impl Speed {
-    /// Latencies drawn from `rng`.
-    pub(super) fn new(rng: Rng) -> Self {
-        Self { rng, factor: 1.0 }
+    /// Of the disks of a node.
+    pub(super) fn new(chance: Chance, node: u32) -> Self {
+        Self { chance, node, factor: 1.0 }
     }
 
     /// Makes every operation `factor` times as slow as usual.
@@ -104,26 +105,28 @@ impl Speed {
     }
 
     /// How long the next operation takes, in ns.
-    pub(super) fn duration(&mut self, cost: Cost) -> u64 {
-        let (base, bytes_per_us) = match cost {
-            Cost::Meta => (5_000, None),
-            Cost::Read(bytes) => (20_000, Some((bytes, 500))),
-            Cost::Write(bytes) => (5_000, Some((bytes, 1_000))),
-            Cost::Sync(bytes) => (600_000, Some((bytes, 200))),
+    pub(super) fn duration(&self, cost: Cost) -> u64 {
+        let (operation, base, bytes_per_us) = match cost {
+            Cost::Meta => ("look", 5_000, None),
+            Cost::Read(bytes) => ("read", 20_000, Some((bytes, 500))),
+            Cost::Write(bytes) => ("write", 5_000, Some((bytes, 1_000))),
+            Cost::Sync(bytes) => ("sync", 600_000, Some((bytes, 200))),
         };
         let transfer = bytes_per_us.map_or(0, |(bytes, rate)| bytes * 1_000 / rate);
-        let jitter = self.rng.random_range(0.5..2.0);
-        // One in a hundred hits a bad moment.
-        let hiccup = if self.rng.random_ratio(1, 100) { 20.0 } else { 1.0 };
-        ((base + transfer) as f64 * jitter * hiccup * self.factor) as u64
+        let millionths = self.chance.decide(Matter::Pace { node: self.node, operation }, |rng| {
+            let jitter = rng.random_range(500_000..2_000_000);
+            // One in a hundred hits a bad moment.
+            if rng.random_ratio(1, 100) { 20 * jitter } else { jitter }
+        });
+        ((base + transfer) as f64 * millionths as f64 / 1e6 * self.factor) as u64
     }
 }
 
 impl DiskPace {
-    /// A disk whose latencies are drawn from `rng`.
+    /// A disk of a node.
     #[must_use]
-    pub fn new(rng: Rng) -> Self {
-        Self { shared: Arc::default(), speed: Arc::new(Mutex::new(Speed::new(rng))) }
+    pub fn new(chance: Chance, node: u32) -> Self {
+        Self { shared: Arc::default(), speed: Arc::new(Mutex::new(Speed::new(chance, node))) }
     }
 
     /// Makes every operation `factor` times as slow as usual.

@@ -18,7 +18,7 @@ pub(super) fn as_client(node: u32) -> ClientId {
 }
 
 /// The node behind a client's number, if it is one.
-pub(super) fn node_of(client: ClientId) -> Option<u32> {
+pub(crate) fn node_of(client: ClientId) -> Option<u32> {
     client.0.checked_sub(FIRST)
 }
 

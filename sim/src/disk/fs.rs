@@ -1,11 +1,10 @@
 //! The `Fs` over the faulty state: each operation takes its time, then happens at once.
 
 use super::{Bites, Cost, Faults, NameChange, Pace, State, below, folder_of};
+use crate::chance::{Chance, Matter};
 use crate::disk::inode::Inode;
 use bytes::Bytes;
 use klamm::fs::{Entry, File, Fs, Open, Space};
-use klamm_core::rng::Rng;
-use rand::Rng as _;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -51,9 +50,10 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    /// An empty disk, whose crashes draw from `rng`.
-    pub fn new(rng: Rng, pace: Arc<dyn Pace>) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(rng))), pace, life: 0 }
+    /// The empty disk of that number of a node.
+    pub fn new(chance: Chance, node: u32, disk: u32, pace: Arc<dyn Pace>) -> Self {
+        let (loss, torn) = (chance.about(Matter::Loss { node, disk }), chance.about(Matter::Torn { node, disk }));
+        Self { state: Arc::new(Mutex::new(State::new(loss, torn))), pace, life: 0 }
     }
 
     pub(super) fn lock_state(&self) -> MutexGuard<'_, State> {
@@ -315,7 +315,7 @@ impl File for Handle {
             return Err(ErrorKind::StorageFull.into());
         }
         if state.bites(|faults| &mut faults.failing_writes) {
-            let kept = state.rng.random_range(0..=bytes.len());
+            let kept = state.torn.part_of(bytes.len());
             bytes.truncate(kept);
             self.change(&mut state, |inode| inode.write(at, bytes))?;
             return Err(io_error());

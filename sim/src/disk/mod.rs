@@ -12,8 +12,9 @@ mod inode;
 
 pub use fs::{Disk, Handle};
 
+use crate::chance::Lot;
 use inode::Inode;
-use klamm_core::rng::Rng;
+use klamm_core::rng;
 use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -104,7 +105,10 @@ enum NameChange {
 /// Everything on the disk.
 #[derive(Debug)]
 struct State {
-    rng: Rng,
+    /// What a loss of power leaves.
+    loss: Lot,
+    /// What a write leaves that fails.
+    torn: Lot,
     /// Grows with each crash: handles of before it are dead.
     life: u64,
     next_ino: Ino,
@@ -154,9 +158,10 @@ fn rename_in(names: &mut BTreeMap<String, Option<Ino>>, from: &str, to: &str) {
 }
 
 impl State {
-    fn new(rng: Rng) -> Self {
+    fn new(loss: Lot, torn: Lot) -> Self {
         Self {
-            rng,
+            loss,
+            torn,
             life: 0,
             next_ino: 0,
             inodes: BTreeMap::new(),
@@ -247,16 +252,20 @@ impl State {
             // The page cache outlives the process; nothing becomes durable by its death either.
             return;
         }
+        // What becomes of one file or folder does not shift what becomes of another.
+        let salt = self.loss.rng().random();
+        let paths: BTreeMap<Ino, String> =
+            self.durable.iter().chain(&self.names).filter_map(|(path, ino)| Some(((*ino)?, path.clone()))).collect();
         let folders: Vec<String> = self.changes.keys().cloned().collect();
         for folder in folders {
             let mut changes = self.changes.remove(&folder).expect("listed above");
-            let kept = self.rng.random_range(0..=changes.len());
+            let kept = rng::stream(salt, &format!("{folder}/")).random_range(0..=changes.len());
             self.bites.lost_names += (changes.len() - kept) as u64;
             changes.truncate(kept);
             changes.into_iter().for_each(|change| self.settle(change));
         }
-        for inode in self.inodes.values_mut() {
-            let lost = inode.crash(&mut self.rng);
+        for (ino, inode) in &mut self.inodes {
+            let lost = inode.crash(&mut rng::stream(salt, paths.get(ino).map_or("", String::as_str)));
             self.bites.lost_writes += u64::from(lost.writes > 0);
             self.bites.torn_writes += lost.torn;
         }
@@ -294,9 +303,9 @@ fn rename_in_keys(changes: &mut BTreeMap<String, Vec<NameChange>>, from: &str, t
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Chance;
     use bytes::Bytes;
     use klamm::fs::{File as _, Fs as _, Open};
-    use klamm_core::rng;
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
@@ -316,7 +325,7 @@ mod tests {
     }
 
     fn disk(seed: u64) -> Disk {
-        Disk::new(rng::stream(seed, "disk"), Arc::new(AtOnce))
+        Disk::new(Chance::of_seed(seed), 1, 0, Arc::new(AtOnce))
     }
 
     /// A file `a` with `synced` durable, then `unsynced` written behind.

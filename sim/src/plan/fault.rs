@@ -5,12 +5,14 @@ use klamm_core::config::Durability;
 use klamm_core::rng::Rng;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
+use serde::{Deserialize, Serialize};
 
 /// A clock is off by so many millionths at most.
 pub const DRIFT_MAX: i64 = 50_000;
 
 /// A fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// The process dies after so many more effects; it starts again after `down`.
     Kill {

@@ -1,13 +1,15 @@
 //! The groups of a run, and how their members live.
 
-use super::pick;
+use super::{pick, words};
 use klamm_core::client::assign::Assignor;
 use klamm_core::rng::Rng;
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A consumer group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GroupKnobs {
     /// How many members it has, at most.
     pub members: u32,
@@ -16,18 +18,24 @@ pub struct GroupKnobs {
     /// One more has the instance of the first: they fence each other.
     pub rival: bool,
     /// `partition.assignment.strategy`
+    #[serde(with = "words::assignors")]
     pub assignors: Vec<Assignor>,
     /// `session.timeout.ms`
+    #[serde(with = "words::ns")]
     pub session: Duration,
     /// `max.poll.interval.ms`
+    #[serde(with = "words::ns")]
     pub max_poll_interval: Duration,
     /// `auto.commit.interval.ms`
+    #[serde(with = "words::maybe_ns")]
     pub auto_commit: Option<Duration>,
     /// `max.poll.records`
     pub max_records: usize,
     /// An application works up to so long on what it was given.
+    #[serde(with = "words::ns")]
     pub think: Duration,
     /// About so often a member does something odd.
+    #[serde(with = "words::ns")]
     pub mood: Duration,
 }
 

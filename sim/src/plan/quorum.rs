@@ -3,9 +3,11 @@
 use super::{Fault, LOAD, MS, SECOND, pick};
 use klamm_core::rng::Rng;
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
 
 /// A quorum whose voters are named with their directories, and so can change (KIP-853). Without it they are those of `controller.quorum.voters`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QuorumKnobs {
     /// So many of the controllers vote at first; the others may be added.
     pub first: u32,

@@ -3,9 +3,11 @@
 use super::pick;
 use klamm_core::rng::Rng;
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
 
 /// One topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TopicKnobs {
     /// Replicas of each partition.
     pub replication: i16,

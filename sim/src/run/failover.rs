@@ -2,12 +2,12 @@
 //! Looks at the nodes from within; never produces.
 
 use super::Runner;
+use crate::chance::Matter;
 use crate::stage::SECOND;
 use klamm_core::id::BrokerId;
 use klamm_core::partition::isr::Isr;
 use klamm_core::partition::leader::Leader;
 use klamm_core::partition::{Partition, PartitionId};
-use klamm_core::rng;
 use rand::Rng as _;
 
 /// Whoever is in sync must lead within this, and know everything to be committed. Who dies is known by its connections, and the controller may have to be
@@ -26,8 +26,9 @@ impl Runner {
         if !self.violations.is_empty() || victims.is_empty() {
             return;
         }
-        let victim = victims[self.rng.random_range(0..victims.len())];
-        let is_joining = rng::stream(self.plan.seed, "dies as it joins").random_bool(0.5);
+        let mut rng = self.chance.rng(Matter::FailOver);
+        let victim = victims[rng.random_range(0..victims.len())];
+        let is_joining = rng.random_bool(0.5);
         if is_joining && !self.come_back(victim) {
             return;
         }

@@ -15,7 +15,6 @@ use klamm_core::id::{BrokerId, Offset};
 use klamm_core::partition::PartitionId;
 use klamm_core::partition::isr::Isr;
 use klamm_core::partition::leader::Leader;
-use klamm_core::rng;
 use klamm_core::wire::api::alter_partition::PartitionData;
 use rand::Rng as _;
 
@@ -36,7 +35,7 @@ const APART: u64 = SECOND / 2;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reboot {
     /// Nobody was asked for yet.
-    Awaited { away: u64, down: u64, is_lost: bool, tries: u32 },
+    Awaited { away: u64, down: u64, is_lost: bool, first: u32, tries: u32 },
     /// The question is held, and the broker not in its next life.
     Held { joiner: Joiner, until: u64, is_lost: bool },
 }
@@ -58,16 +57,16 @@ impl Runner {
     /// A machine is to lose power as its broker joins: brokers stop and start, so that one will.
     pub(super) fn await_joiner(&mut self, away: u64, down: u64, is_lost: bool) {
         self.mesh.watch_proposals(true);
-        self.reboot = Some(Reboot::Awaited { away, down, is_lost, tries: 0 });
+        self.reboot = Some(Reboot::Awaited { away, down, is_lost, first: self.rng.random_range(0..self.plan.nodes), tries: 0 });
         self.go_on_to_reboot();
     }
 
     /// Has another broker join, or holds what was asked for longer.
     pub(super) fn go_on_to_reboot(&mut self) {
         match self.reboot {
-            Some(Reboot::Awaited { away, down, is_lost, tries }) if tries < TRIES => {
-                self.reboot = Some(Reboot::Awaited { away, down, is_lost, tries: tries + 1 });
-                self.have_one_join(tries, away);
+            Some(Reboot::Awaited { away, down, is_lost, first, tries }) if tries < TRIES => {
+                self.reboot = Some(Reboot::Awaited { away, down, is_lost, first, tries: tries + 1 });
+                self.have_one_join(first + tries, away);
                 self.alarm(self.mesh.now() + away + TRY_EVERY, Alarm::Reboot);
             }
             Some(Reboot::Held { joiner, until, is_lost }) => self.hold_proposal(joiner, until, is_lost),
@@ -76,11 +75,10 @@ impl Runner {
     }
 
     /// A broker on another node than the active controller's stops and starts: each time another one, since who leads what it joins may be that node.
-    fn have_one_join(&mut self, tries: u32, away: u64) {
+    fn have_one_join(&mut self, number: u32, away: u64) {
         let controller = self.active_controller();
         let others: Vec<u32> = self.plan.brokers().filter(|node| Some(*node) != controller).collect();
-        let first: usize = rng::stream(self.plan.seed, "who is to join").random_range(0..others.len());
-        self.restart(others[(first + tries as usize) % others.len()], away);
+        self.restart(others[number as usize % others.len()], away);
     }
 
     fn active_controller(&self) -> Option<u32> {

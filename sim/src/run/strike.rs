@@ -1,6 +1,7 @@
 //! Faults strike: what each of them does to the mesh. Whether it bit is written into the ledger of the node it struck.
 
 use super::{Alarm, Runner, formatted, metadata_directory, with_second};
+use crate::chance::Matter;
 use crate::cluster::mesh::Ambush;
 use crate::disk::Bites;
 use crate::plan::Fault;
@@ -15,7 +16,8 @@ const ROLLING_PAUSE: u64 = 500_000_000;
 
 impl Runner {
     pub(super) fn strike(&mut self, at: usize) {
-        let (_, fault) = self.plan.faults[at];
+        let (time, fault) = self.plan.faults[at];
+        self.rng = self.chance.rng(Matter::Strike { at: time });
         let now = self.mesh.now();
         let node = if let Fault::Rot { node, .. } = fault { node } else { self.some_node() };
         self.station(node).ledger.planned(fault.name());
@@ -60,7 +62,7 @@ impl Runner {
             }
             Fault::Reset(count) => {
                 let before = self.mesh.counts().resets;
-                (0..count).for_each(|_| self.mesh.reset_one());
+                (0..count).for_each(|_| self.mesh.reset_one(&mut self.rng));
                 if self.mesh.counts().resets > before {
                     self.station(node).ledger.bit(fault.name());
                 }
@@ -125,7 +127,7 @@ impl Runner {
             Fault::OneWay(lasts) => self.mesh.cut_one_way(node, other, now + lasts),
             Fault::Ring(lasts) => self.cut_ring(node, now + lasts),
             Fault::Stall(lasts) => {
-                if !self.mesh.stall_one(now + lasts) {
+                if !self.mesh.stall_one(now + lasts, &mut self.rng) {
                     return;
                 }
             }
@@ -176,7 +178,7 @@ impl Runner {
         (station.down, station.formats) = (down, station.formats + 1);
         station.ledger.another_disk(Bites::default());
         let formats = station.formats;
-        self.mesh.replace(node, formatted(&self.plan, node, formats));
+        self.mesh.replace(node, formatted(&self.plan, &self.chance, node, formats));
         self.mesh.oracle().formatted(node, metadata_directory(node, formats));
         self.tell_disk(node, formats);
         self.station(node).ledger.bit(name);
@@ -204,7 +206,7 @@ impl Runner {
         let (formats, seconds) = (station.formats, station.second_disks);
         station.ledger.bit(Fault::LoseSecondDisk { within: 0, down }.name());
         self.mesh.befell(node, "its second disk is lost".to_owned());
-        let anew = with_second(&self.plan, node, self.mesh.node(node), formats, seconds);
+        let anew = with_second(&self.plan, &self.chance, node, self.mesh.node(node), formats, seconds);
         self.mesh.replace(node, anew);
         let left = self.mesh.node(node).bites();
         self.station(node).ledger.another_disk(left);
@@ -278,15 +280,19 @@ impl Runner {
     /// A node is back, and has not learned yet what it missed: another one dies meanwhile.
     pub(super) fn pass_on(&mut self, node: u32) {
         let now = self.mesh.now();
-        if self.healed || now < SECOND || !self.relay.random_ratio(self.plan.relay, 100) {
+        if self.healed || now < SECOND || self.plan.relay == 0 {
+            return;
+        }
+        let mut rng = self.chance.rng(Matter::Relay { node });
+        if !rng.random_ratio(self.plan.relay, 100) {
             return;
         }
         let others: Vec<u32> = self.plan.nodes().filter(|other| *other != node).collect();
-        let other = others[self.relay.random_range(0..others.len())];
-        let within: u32 = self.relay.random_range(0..11);
-        let after = self.relay.random_range(0..1 << within);
-        let power = self.plan.durability == Durability::Fsync && self.relay.random_bool(0.5);
-        self.station(other).down = self.relay.random_range(10_000_000..2 * SECOND);
+        let other = others[rng.random_range(0..others.len())];
+        let within: u32 = rng.random_range(0..11);
+        let after = rng.random_range(0..1 << within);
+        let power = self.plan.durability == Durability::Fsync && rng.random_bool(0.5);
+        self.station(other).down = rng.random_range(10_000_000..2 * SECOND);
         self.station(other).ledger.planned("relay");
         if self.mesh.node(other).broker().is_some() {
             self.station(other).ledger.bit("relay");
@@ -336,7 +342,7 @@ impl Runner {
 
     /// A disk of a node fails. Without the one of its metadata it stops; without another one it goes on, until it is started anew.
     fn fail(&mut self, node: u32, anew: bool, change: impl FnOnce(&mut crate::disk::Faults)) {
-        let second = self.plan.disks > 1 && self.second.random_bool(0.5);
+        let second = self.plan.disks > 1 && self.rng.random_bool(0.5);
         // Else it would start without that disk.
         if second && self.has_taken_copies && self.loses_by_starting() && self.mesh.node(node).broker().is_none() {
             return;

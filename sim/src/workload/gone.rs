@@ -2,10 +2,12 @@
 
 use klamm_core::time::Timestamp;
 use klamm_jepsen::history::Key;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What the topics' retention allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Retention {
     /// `retention.ms`
     Ms(i64),

@@ -87,6 +87,23 @@ fn kept_seeds_of_the_mesh_are_clean() {
     }
 }
 
+/// A tape is kept for a bug that was found once: it must still show it, and nothing where the guard is in its place.
+#[test]
+fn kept_tapes_show_their_bugs_and_nothing_else() {
+    let binary = build();
+    let files = std::fs::read_dir(root().join("sim/tests/tapes")).expect("tapes are kept").map(|file| file.expect("readable").path());
+    let mut files: Vec<PathBuf> = files.collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let file = file.to_str().expect("a name of ours");
+        let (output, clean) = sim(&binary, &["replay", "--clean", file]);
+        assert!(clean, "{file}:\n{output}");
+        let (output, clean) = sim(&binary, &["replay", file]);
+        assert!(!clean && output.contains("it breaks the rule that it is kept for"), "{file}:\n{output}");
+    }
+}
+
 #[test]
 fn clusters_of_whole_nodes_are_clean_and_the_same_in_another_process() {
     let binary = build();

@@ -11,14 +11,16 @@ use full::Full;
 use klamm::store::contract;
 use klamm_core::id::{LogId, Offset};
 use klamm_core::store::{StoreFault, StoreOp, Stored};
+use klamm_sim::chance::Chance;
 use klamm_sim::disk::Disk;
 use pace::Slow;
+use rand::Rng as _;
 
 #[test]
 fn the_contract_holds_on_the_faulty_disk() {
     for seed in 0..8 {
         let slow = Slow::new(seed);
-        slow.block_on(contract::suite(|name| Disk::new(klamm_core::rng::stream(seed, name), slow.pace())));
+        slow.block_on(contract::suite(|name| Disk::new(Chance::of_seed(klamm_core::rng::stream(seed, name).random()), 1, 0, slow.pace())));
     }
 }
 

@@ -11,9 +11,10 @@ mod pace;
 
 use super::client::ClientId;
 use super::mesh::Counts;
+use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
-use crate::plan::{LOAD, Plan};
+use crate::plan::Plan;
 use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, Patience, READ_LIMIT, REPLICAS_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
@@ -154,7 +155,7 @@ impl Runner {
             runner.stations.insert(node, station);
             runner.note(node, "start", 1);
         }
-        let cast = stage::cast(&runner.plan, &runner.addresses(), &runner.book, &runner.side, &mut runner.rng);
+        let cast = stage::cast(&runner.plan, &runner.addresses(), &runner.book, &runner.side, &Chance::of_seed(runner.plan.seed));
         cast.into_iter().for_each(|(id, actor)| runner.add_client(id, actor));
         for at in 0..runner.plan.faults.len() {
             runner.alarm(runner.plan.faults[at].0, Alarm::Strike(at));
@@ -164,9 +165,9 @@ impl Runner {
 
     /// Makes a node on a disk that was just formatted, and starts it.
     async fn station_of(&self, node: u32, tell: &mpsc::UnboundedSender<News>) -> Station {
-        let stream = |concern| rng::stream(self.plan.seed, &stage::of_node(concern, node));
-        let pace = Arc::new(Pace::new(node, stream("pace"), self.clock.clone(), self.log.clone(), tell.clone()));
-        let disk = Disk::new(stream("disk"), pace.clone());
+        let chance = Chance::of_seed(self.plan.seed);
+        let pace = Arc::new(Pace::new(node, chance.clone(), self.clock.clone(), self.log.clone(), tell.clone()));
+        let disk = Disk::new(chance, node, 0, pace.clone());
         klamm::store::format(&disk, &stage::meta(node)).await.expect("an empty disk without faults");
         let host = Arc::new(Host::new(&self.plan, node, disk, pace, tell.clone()));
         let machine = host::build(&self.madsim, &host);
@@ -203,7 +204,8 @@ impl Runner {
     // --- phases ---------------------------------------------------------------------------------------------------------------------------
 
     async fn load(&mut self) {
-        while self.step(LOAD).await {}
+        let until = self.plan.load;
+        while self.step(until).await {}
     }
 
     async fn calm(&mut self) {

@@ -2,11 +2,11 @@
 
 use super::SharedTrace;
 use super::host::{self, News};
+use crate::chance::Chance;
 use crate::cluster::pace::Speed;
 use crate::disk::{self, Cost};
 use klamm::clock::Clock;
 use klamm::net::weather;
-use klamm_core::rng::Rng;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use std::future::Future;
@@ -36,8 +36,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(number: u32, rng: Rng, clock: Clock, log: SharedTrace, tell: mpsc::UnboundedSender<News>) -> Self {
-        Self { number, speed: Mutex::new(Speed::new(rng)), crash: Mutex::default(), clock, log, tell }
+    pub(super) fn new(number: u32, chance: Chance, clock: Clock, log: SharedTrace, tell: mpsc::UnboundedSender<News>) -> Self {
+        Self { number, speed: Mutex::new(Speed::new(chance, number)), crash: Mutex::default(), clock, log, tell }
     }
 
     /// Makes every operation `factor` times as slow as usual.

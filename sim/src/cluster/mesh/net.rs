@@ -1,13 +1,14 @@
 //! The network of a mesh: how long a message takes, what is cut, slow, refused or reset.
 
 use super::{Event, Mesh};
+use crate::chance::{Chance, Matter, Message};
 use crate::cluster::client::ClientId;
 use crate::cluster::link::{self, Awaited, BackToClient, Link, LinkId, ToNode};
 use crate::cluster::peers;
 use klamm_core::broker::io::{Input, Lane};
 use klamm_core::client::io::Address;
 use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
-use klamm_core::rng::{self, Rng};
+use klamm_core::rng::Rng;
 use klamm_core::wire::{Request, RequestHeader};
 use rand::Rng as _;
 use std::collections::BTreeMap;
@@ -36,8 +37,7 @@ type Way = (ClientId, ClientId);
 #[derive(Debug)]
 pub(super) struct Net {
     pub(super) weather: Weather,
-    rng: Rng,
-    doors: Rng,
+    chance: Chance,
     /// Nothing passes this way before.
     cuts: BTreeMap<Way, u64>,
     /// Until when, and by how much at most, it takes longer.
@@ -49,20 +49,21 @@ pub(super) struct Net {
 }
 
 impl Net {
-    pub(super) fn new(seed: u64, weather: Weather) -> Self {
-        let rng = rng::stream(seed, "net");
-        let doors = rng::stream(seed, "doors");
-        Self { weather, rng, doors, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new(), late: BTreeMap::new() }
+    pub(super) fn new(chance: Chance, weather: Weather) -> Self {
+        Self { weather, chance, cuts: BTreeMap::new(), slow: BTreeMap::new(), refusing: BTreeMap::new(), late: BTreeMap::new() }
     }
 
-    fn delay(&mut self, way: Way, now: u64) -> u64 {
-        let (least, most) = self.weather.delay;
-        let retransmitted = self.weather.lost_one_in > 0 && self.rng.random_ratio(1, self.weather.lost_one_in);
-        let longer = match self.slow.get(&way) {
-            Some((until, by)) if *until > now => self.rng.random_range(0..=*by),
+    fn delay(&self, (from, to): Way, what: Message, now: u64) -> u64 {
+        let ((least, most), lost_one_in) = (self.weather.delay, self.weather.lost_one_in);
+        let usual = self.chance.decide(Matter::Delay { from, to, what }, |rng| {
+            let retransmitted = lost_one_in > 0 && rng.random_ratio(1, lost_one_in);
+            rng.random_range(least..=most) + if retransmitted { 200_000_000 } else { 0 }
+        });
+        let longer = match self.slow.get(&(from, to)) {
+            Some((until, by)) if *until > now => self.chance.decide(Matter::Slow { from, to }, |rng| rng.random_range(0..=*by)),
             Some(_) | None => 0,
         };
-        self.rng.random_range(least..=most) + longer + if retransmitted { 200_000_000 } else { 0 }
+        usual.saturating_add(longer)
     }
 
     /// Until when nothing passes this way.
@@ -71,8 +72,8 @@ impl Net {
     }
 
     /// For how long, in ns, a process that dies is still connected to: half of them some ms.
-    pub(in crate::cluster) fn ajar(&mut self) -> u64 {
-        if self.doors.random_bool(0.5) { self.doors.random_range(0..20_000_000) } else { 0 }
+    pub(in crate::cluster) fn ajar(&self, node: u32) -> u64 {
+        self.chance.decide(Matter::Door { node }, |rng| if rng.random_bool(0.5) { rng.random_range(0..20_000_000) } else { 0 })
     }
 
     /// Whether a node refuses who wants to connect.
@@ -141,26 +142,26 @@ impl Mesh {
 
     /// Stalls one connection between two nodes until then, chosen by chance, most often one to the controllers' listener: whoever gives it up and makes
     /// another one is heard by that first, and what was sent before comes late. Says whether there was one.
-    pub fn stall_one(&mut self, until: u64) -> bool {
-        let to_controllers = self.net.rng.random_bool(0.75);
+    pub fn stall_one(&mut self, until: u64, rng: &mut Rng) -> bool {
+        let to_controllers = rng.random_bool(0.75);
         let is_meant = |link: &Link| link.open && peers::node_of(link.client).is_some() && (link.listener.0 > 0) == to_controllers;
         let all: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_meant(link)).map(|(id, _)| *id).collect();
         if all.is_empty() {
             return false;
         }
-        let id = all[self.net.rng.random_range(0..all.len())];
+        let id = all[rng.random_range(0..all.len())];
         self.trace.note(self.timeline.now(), 0, "stall", &id);
         self.links.get_mut(&id).expect("chosen of them").stalled_until = until;
         true
     }
 
     /// Resets one connection of those that are open, chosen by chance; what is under way on it is lost.
-    pub fn reset_one(&mut self) {
+    pub fn reset_one(&mut self, rng: &mut Rng) {
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.open).map(|(id, _)| *id).collect();
         if open.is_empty() {
             return;
         }
-        let link = open[self.net.rng.random_range(0..open.len())];
+        let link = open[rng.random_range(0..open.len())];
         self.counts.resets += 1;
         self.trace.note(self.timeline.now(), 0, "reset", &link);
         self.end_link(link, true);
@@ -171,7 +172,7 @@ impl Mesh {
     pub(in crate::cluster) fn send_to_node(&mut self, id: LinkId, what: ToNode) {
         let now = self.timeline.now();
         let Some(link) = self.links.get_mut(&id) else { return };
-        let delay = self.net.delay(there(link), now);
+        let delay = self.net.delay(there(link), what.message(), now);
         link.last_to_node = link.last_to_node.max(now + delay);
         self.timeline.at(link.last_to_node, Event::ToNode { link: id, what });
     }
@@ -179,7 +180,14 @@ impl Mesh {
     pub(super) fn send_to_client(&mut self, id: LinkId, what: BackToClient) {
         let now = self.timeline.now();
         let Some(link) = self.links.get_mut(&id) else { return };
-        let delay = self.net.delay(back(link), now);
+        let message = match &what {
+            BackToClient::Connected => Message::Connect,
+            BackToClient::Closed => Message::Close,
+            BackToClient::Response { correlation, .. } => {
+                link.awaited.get(correlation).map_or(Message::Close, |awaited| Message::Api(awaited.api))
+            }
+        };
+        let delay = self.net.delay(back(link), message, now);
         link.last_to_client = link.last_to_client.max(now + delay);
         self.timeline.at(link.last_to_client, Event::ToClient { link: id, what });
     }
@@ -257,7 +265,7 @@ impl Mesh {
 
     /// The process behind them is gone. What it had sent may still arrive: then clients hear of acknowledgements that were its last words.
     pub(super) fn end_links_of(&mut self, node: u32) {
-        let arrives = self.net.rng.random_bool(0.5);
+        let arrives = self.net.chance.decide(Matter::LastWords { node }, |rng| u64::from(rng.random_bool(0.5))) > 0;
         let all: Vec<(LinkId, bool)> = self.links.iter().filter(|(_, link)| link.node == node).map(|(id, link)| (*id, link.open)).collect();
         for (id, open) in all {
             if open && arrives { self.close_link(id) } else { self.end_link(id, false) }

@@ -191,7 +191,7 @@ impl Mesh {
             Effect::Store { ticket, op } => {
                 self.trace.note(now, id, "store", &op);
                 let host = self.hosts.get_mut(&id).expect("a node of this mesh");
-                if let Some(death) = self.swaps.as_mut().and_then(|swaps| swaps.strikes(&op)) {
+                if let Some(death) = self.swaps.as_ref().and_then(|swaps| swaps.strikes(id, &op)) {
                     host.crash_after = Some(death);
                     self.counts.swaps += 1;
                 }

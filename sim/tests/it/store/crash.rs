@@ -13,6 +13,7 @@ use klamm_core::store::{StoreFault, StoreOp, Stored};
 use klamm_core::time::Timestamp;
 use klamm_core::wire::batch::{Batch, Compression};
 use klamm_core::wire::record::{BatchBuilder, Identity as Producer, Payload, Records};
+use klamm_sim::chance::Chance;
 use klamm_sim::disk::Disk;
 use rand::Rng as _;
 use std::collections::BTreeMap;
@@ -104,7 +105,7 @@ struct World {
 /// Runs a seed; the first thing that is wrong, if any is.
 pub(crate) fn run(seed: u64) -> Result<Seen, String> {
     let slow = Slow::new(seed);
-    let disk = Disk::new(stream(seed, "disk"), slow.pace());
+    let disk = Disk::new(Chance::of_seed(seed), 1, 0, slow.pace());
     let mut world = World {
         rng: stream(seed, "world"),
         disk,

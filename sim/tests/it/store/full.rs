@@ -4,8 +4,8 @@ use super::pace::Slow;
 use klamm::store::{Identity, MetaProperties, Opened, Options, Store, contract, format, open};
 use klamm_core::id::{BrokerId, DirId, LogId, Offset, Ticket, Uuid};
 use klamm_core::log::FoundLog;
-use klamm_core::rng::stream;
 use klamm_core::store::{StoreFault, StoreOp, Stored};
+use klamm_sim::chance::Chance;
 use klamm_sim::disk::Disk;
 
 const DIR: DirId = DirId(0);
@@ -30,7 +30,7 @@ fn identity() -> Identity {
 impl Full {
     pub(crate) fn new(seed: u64) -> Self {
         let slow = Slow::new(seed);
-        let disk = Disk::new(stream(seed, "disk"), slow.pace());
+        let disk = Disk::new(Chance::of_seed(seed), 1, 0, slow.pace());
         slow.block_on(format(&disk, &MetaProperties { owner: identity(), directory: Uuid([1; 16]) })).expect("a fresh disk");
         let Opened { store, .. } = slow.block_on(open(vec![(DIR, disk.clone())], &identity(), Options::default()));
         Self { slow, disk, store, next: 0 }

@@ -3,14 +3,14 @@
 use super::pace::Slow;
 use klamm::store::{Identity, MetaProperties, Opened, Options, format, open};
 use klamm_core::id::{BrokerId, DirId, LogId, Ticket, Uuid};
-use klamm_core::rng::stream;
 use klamm_core::store::{StoreOp, Stored};
+use klamm_sim::chance::Chance;
 use klamm_sim::disk::Disk;
 
 #[test]
 fn numbers_of_logs_in_a_directory_that_fails_at_the_start_are_given_anew() {
     let slow = Slow::new(7);
-    let disks = ["one", "two"].map(|name| Disk::new(stream(7, name), slow.pace()));
+    let disks = [0, 1].map(|disk| Disk::new(Chance::of_seed(7), 1, disk, slow.pace()));
     let identity = Identity { cluster: "cluster".to_owned(), node: BrokerId(1) };
     for disk in &disks {
         slow.block_on(format(disk, &MetaProperties { owner: identity.clone(), directory: Uuid([1; 16]) })).expect("a fresh disk");

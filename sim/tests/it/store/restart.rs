@@ -3,8 +3,8 @@
 use super::pace::Slow;
 use klamm::store::{Identity, MetaProperties, Opened, Options, format, open};
 use klamm_core::id::{BrokerId, DirId, LogId, Offset, Ticket, Uuid};
-use klamm_core::rng::stream;
 use klamm_core::store::{StoreOp, Stored};
+use klamm_sim::chance::Chance;
 use klamm_sim::disk::Disk;
 
 const DIR: DirId = DirId(0);
@@ -28,7 +28,7 @@ pub(crate) enum Left {
 /// Crashes after so many completions of the disk; `None` where the restart was acknowledged before.
 pub(crate) fn run(seed: u64, completions: u64, power: bool) -> (Left, bool) {
     let slow = Slow::new(seed);
-    let disk = Disk::new(stream(seed, "disk"), slow.pace());
+    let disk = Disk::new(Chance::of_seed(seed), 1, 0, slow.pace());
     let identity = Identity { cluster: "cluster".to_owned(), node: BrokerId(1) };
     slow.block_on(format(&disk, &MetaProperties { owner: identity.clone(), directory: Uuid([1; 16]) })).expect("a fresh disk");
     let Opened { mut store, .. } = slow.block_on(open(vec![(DIR, disk.clone())], &identity, Options::default()));
