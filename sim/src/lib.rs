@@ -7,6 +7,7 @@ pub mod disk;
 pub mod indexes;
 pub mod outcome;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod shrink;
 mod stage;

@@ -1,6 +1,7 @@
 //! What a run came to, on either tier, and the verdict over what its clients saw.
 
 use crate::cluster::mesh::Counts;
+use crate::report::Witness;
 use crate::stage::SECOND;
 use crate::trace::Trace;
 use crate::workload::Shared;
@@ -17,6 +18,8 @@ pub struct Outcome {
     pub seed: u64,
     /// What no run may show; empty if it is clean.
     pub violations: Vec<String>,
+    /// What shows the first of them, where only the whole history of the clients does.
+    pub witness: Option<Witness>,
     /// The trace's hash.
     pub trace: u64,
     /// How many events the trace holds.
@@ -81,15 +84,19 @@ impl Outcome {
         let history = book.recorder.finish();
         violations.extend(book.violations);
         violations.extend(side.violations);
+        let mut witness = None;
         if violations.is_empty() {
             let mut allow: BTreeSet<check::Kind> = is_unread.then_some(check::Kind::Unseen).into_iter().collect();
             // Nor does anybody say then how much of a log is deleted.
             allow.extend(Some(check::Kind::LostWrite).filter(|_| is_unread && book.gone.may_delete()));
-            violations.extend(judge(&without_gone(&history, &book.gone), &book.group_processes, allow));
-            violations.extend(judge_reads(&side.recorder.finish(), may_lose_unsynced));
+            let mut found = judge(&without_gone(&history, &book.gone), &book.group_processes, allow);
+            found.extend(judge_reads(&side.recorder.finish(), may_lose_unsynced));
+            witness = found.first().map(|(_, witness)| witness.clone());
+            violations.extend(found.into_iter().map(|(what, _)| what));
         }
         let (acknowledged, trace, events) = (book.acknowledged, trace.digest(), trace.events());
-        Self { seed, violations, trace, events, virtual_ns, failover_ns, counts, acknowledged, faults, probes: probes(), history, notes }
+        let probes = probes();
+        Self { seed, violations, witness, trace, events, virtual_ns, failover_ns, counts, acknowledged, faults, probes, history, notes }
     }
 
     /// The rule that was broken first.
@@ -172,32 +179,36 @@ fn number(process: Process) -> Option<u32> {
     }
 }
 
+/// What is wrong, and what shows it.
+type Found = (String, Witness);
+
 /// The clients that belong to no group are judged by themselves: a rebalance excuses nothing of what they saw.
-fn judge(history: &History, members: &BTreeSet<Process>, allow: BTreeSet<check::Kind>) -> Vec<String> {
+fn judge(history: &History, members: &BTreeSet<Process>, allow: BTreeSet<check::Kind>) -> Vec<Found> {
     let options = check::Options { allow, ..Default::default() };
     let ops = history.ops();
     let is_member = |op: &&Op| members.contains(&op.process);
     if !ops.iter().any(|op| is_member(&op)) {
-        return words(&check::check(history, &options));
+        return words(history, &check::check(history, &options));
     }
     let others = ops.iter().filter(|op| !is_member(op)).zip(0..).map(|(op, index)| Op { index, ..op.clone() }).collect();
     let others = History::new(others).expect("what is left of a history is one");
-    let mut found = words(&check::check(&others, &options));
+    let mut found = words(&others, &check::check(&others, &options));
     let options = check::Options { rebalances_logged: true, ..options };
-    found.extend(words(&check::check(history, &options)));
+    found.extend(words(history, &check::check(history, &options)));
     found
 }
 
 /// Of records that may be lost or doubled on their way in: once they were read, all see the same. Where they `may_be_lost` after they
 /// were acknowledged, their offsets are given anew: then only what was read counts.
-fn judge_reads(history: &History, may_be_lost: bool) -> Vec<String> {
+fn judge_reads(history: &History, may_be_lost: bool) -> Vec<Found> {
     let report = if may_be_lost {
         check::check(&without_places(history), &check::Options::default())
     } else {
         check::check(history, &check::Options::default())
     };
     let bad = report.bad().filter(|kind| *kind == check::Kind::InconsistentOffsets);
-    bad.map(|kind| format!("without acks=all: {}: {}", kind.name(), first_of(&report, kind))).collect()
+    let found = bad.map(|kind| (kind, first_of(history, &report, kind)));
+    found.map(|(kind, (what, witness))| (format!("without acks=all: {}: {what}", kind.name()), witness)).collect()
 }
 
 /// The same, and no send knows where its record went.
@@ -214,15 +225,19 @@ fn without_places(history: &History) -> History {
     History::new(ops).expect("what is left of a history is one")
 }
 
-fn first_of(report: &Report, kind: check::Kind) -> String {
-    report.found[&kind].cases.first().map(|case| case.what.clone()).unwrap_or_default()
+/// The first case of an anomaly, with the entries of the history that show it.
+fn first_of(history: &History, report: &Report, kind: check::Kind) -> Found {
+    let Some(case) = report.found[&kind].cases.first() else { return Found::default() };
+    let ops = case.ops.iter().filter_map(|index| history.ops().get(usize::try_from(*index).ok()?)).cloned().collect();
+    (case.what.clone(), Witness { key: case.key, offsets: case.offsets.clone(), values: case.values.clone(), ops })
 }
 
-fn words(report: &Report) -> Vec<String> {
+fn words(history: &History, report: &Report) -> Vec<Found> {
     if report.verdict == Judgement::Undecided {
-        return vec!["undecided: no send and no poll ended well".to_owned()];
+        return vec![("undecided: no send and no poll ended well".to_owned(), Witness::default())];
     }
-    report.bad().map(|kind| format!("{}: {}", kind.name(), first_of(report, kind))).collect()
+    let found = report.bad().map(|kind| (kind, first_of(history, report, kind)));
+    found.map(|(kind, (what, witness))| (format!("{}: {what}", kind.name()), witness)).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::cluster::pace::DiskPace;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::Plan;
+use crate::report::Recorder;
 use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, NODE, Patience, READ_LIMIT, REPLICAS_LIMIT, UP_LIMIT};
 use crate::workload::Book;
 use crate::workload::elect::Elect;
@@ -75,6 +76,8 @@ struct Runner {
     failover_ns: Option<u64>,
     /// Copies are gone for good with a disk, or by rot.
     has_taken_copies: bool,
+    /// Keeps what happens, if anybody wants a report.
+    recorder: Recorder,
 }
 
 /// What the runner keeps of one node.
@@ -94,13 +97,13 @@ struct Station {
 #[must_use]
 pub fn run(plan: Plan) -> Outcome {
     let chance = Chance::of_seed(plan.seed);
-    run_by(plan, &chance)
+    run_by(plan, &chance, &Recorder::default())
 }
 
-/// Runs a plan.
+/// Runs a plan as chance decides, and keeps what happens. Nothing happens otherwise because it is kept.
 #[must_use]
-pub fn run_by(plan: Plan, chance: &Chance) -> Outcome {
-    let mut runner = Runner::new(plan, chance.clone());
+pub fn run_by(plan: Plan, chance: &Chance, recorder: &Recorder) -> Outcome {
+    let mut runner = Runner::new(plan, chance.clone(), recorder);
     runner.load();
     runner.heal();
     runner.drain();
@@ -117,7 +120,7 @@ pub fn run_by(plan: Plan, chance: &Chance) -> Outcome {
 }
 
 impl Runner {
-    fn new(plan: Plan, chance: Chance) -> Self {
+    fn new(plan: Plan, chance: Chance, recorder: &Recorder) -> Self {
         let weather = Weather { delay: plan.delay, bytes: plan.codec, ..Default::default() };
         let mut mesh = Mesh::new(chance.clone(), weather, Oracle::new(first_voters(&plan), plan.durability));
         let mut stations = BTreeMap::new();
@@ -143,9 +146,12 @@ impl Runner {
             ambushes: 0,
             failover_ns: None,
             has_taken_copies: false,
+            recorder: recorder.clone(),
             plan,
             chance,
         };
+        runner.mesh.record(recorder.clone());
+        recorder.keep(|recording| recording.open_books([&runner.book, &runner.side]));
         if runner.plan.metadata.is_some_and(|metadata| metadata.deadly) {
             let power = runner.plan.durability == Durability::Fsync;
             runner.mesh.die_in_swaps(Some(Swaps::new(runner.chance.clone(), power)));
@@ -559,6 +565,7 @@ impl Runner {
         for node in self.plan.nodes().filter(|_| !self.violations.is_empty()) {
             notes.push((self.mesh.now(), node, Level::Info, self.stands(node)));
         }
+        self.recorder.keep(crate::report::Recording::keep_histories);
         let book = std::mem::take(&mut *self.book.borrow_mut());
         let side = std::mem::take(&mut *self.side.borrow_mut());
         Outcome::of(Ending {

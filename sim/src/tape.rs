@@ -2,9 +2,7 @@
 //! what it does not say is drawn from the seed, and counted.
 
 use crate::chance::{Chance, Decisions};
-use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::run;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -32,17 +30,6 @@ pub struct Tape {
     pub decisions: Decisions,
 }
 
-/// What replaying a tape came to.
-#[derive(Debug)]
-pub struct Replayed {
-    /// The run's outcome.
-    pub outcome: Outcome,
-    /// Everything that was decided.
-    pub decisions: Decisions,
-    /// How much of it the tape did not have.
-    pub missing: u64,
-}
-
 impl Tape {
     /// A tape on which nothing is written but the plan.
     #[must_use]
@@ -50,12 +37,10 @@ impl Tape {
         Self { about: String::new(), mutant, breaks: None, plan, usual: BTreeMap::new(), decisions: Decisions::new() }
     }
 
-    /// Runs it, in this thread; the mutant is the caller's business.
+    /// What chance decides when it is replayed; what that was can be asked for in the end.
     #[must_use]
-    pub fn replay(&self) -> Replayed {
-        let chance = Chance::of_tape(self.plan.seed, self.decisions.clone(), self.usual.clone());
-        let outcome = run::run_by(self.plan.clone(), &chance);
-        Replayed { outcome, decisions: chance.decisions(), missing: chance.missing() }
+    pub fn chance(&self) -> Chance {
+        Chance::of_tape(self.plan.seed, self.decisions.clone(), self.usual.clone())
     }
 
     /// The same with everything written down that a replay decided, but for what is as usual.
@@ -115,6 +100,8 @@ fn write_value(text: &mut String, value: &Value, depth: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Recorder;
+    use crate::run;
 
     #[test]
     fn a_tape_is_read_as_it_was_written() {
@@ -139,11 +126,15 @@ mod tests {
     #[test]
     fn a_replay_decides_the_same() {
         let plan = Plan { load: 3_000_000_000, ..Plan::general(5) };
-        let drawn = Tape::of(plan.clone(), None).replay();
-        assert_eq!(drawn.outcome.trace, run::run(plan.clone()).trace);
-        // Of another seed nothing is drawn that is written.
-        let written = Tape::of(plan, None).with(drawn.decisions.clone()).replay();
-        assert_eq!((written.outcome.trace, written.missing), (drawn.outcome.trace, 0));
-        assert_eq!(written.decisions, drawn.decisions);
+        let replay = |tape: &Tape| {
+            let chance = tape.chance();
+            (run::run_by(tape.plan.clone(), &chance, &Recorder::default()).trace, chance)
+        };
+        let tape = Tape::of(plan.clone(), None);
+        let (trace, drawn) = replay(&tape);
+        assert_eq!(trace, run::run(plan).trace);
+        let (again, written) = replay(&tape.with(drawn.decisions()));
+        assert_eq!((again, written.missing()), (trace, 0));
+        assert_eq!(written.decisions(), drawn.decisions());
     }
 }

@@ -140,6 +140,12 @@ impl Oracle {
         &self.newest.1
     }
 
+    /// Up to where that comes.
+    #[must_use]
+    pub fn applied(&self) -> Offset {
+        self.newest.0
+    }
+
     /// What is wrong, since the last time.
     pub fn found(&mut self) -> Vec<String> {
         std::mem::take(&mut self.found)

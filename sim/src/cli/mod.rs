@@ -2,18 +2,21 @@
 
 mod coverage;
 mod mutants;
+mod report;
 mod sweep;
 mod tapes;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use klamm_core::probe::{self, Mutant};
-use klamm_sim::outcome::Outcome;
+use klamm_sim::chance::Chance;
+use klamm_sim::outcome::{Outcome, rule_of};
 use klamm_sim::plan::Plan;
+use klamm_sim::report::Recorder;
 use klamm_sim::run;
 use klamm_sim::tape::Tape;
 use std::io::Write as _;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,18 +41,11 @@ enum Command {
         seed: u64,
         #[command(flatten)]
         how: How,
-        /// Write the history of the clients there, as JSON lines.
-        #[arg(long)]
-        history: Option<PathBuf>,
-        /// Print the plan, what the brokers said to their operators, and what befell them.
-        #[arg(long)]
-        notes: bool,
-        /// Note where all nodes stand after so many virtual seconds, for `--notes`. On the mesh.
+        #[command(flatten)]
+        keep: Keep,
+        /// Note where all nodes stand after so many virtual seconds, for `--notes`, and show the messages of then in the report. On the mesh.
         #[arg(long, value_name = "SECONDS")]
         look_at: Option<f64>,
-        /// Write the plan and all that chance decided there, for `replay`. On the mesh.
-        #[arg(long, value_name = "FILE")]
-        tape: Option<PathBuf>,
     },
     /// Replay a tape: as `run`, of what is written there. What it lacks is drawn from its seed, and counted.
     Replay {
@@ -58,6 +54,8 @@ enum Command {
         /// Put no bug back, even if the tape names one.
         #[arg(long)]
         clean: bool,
+        #[command(flatten)]
+        keep: Keep,
     },
     /// Make a failing run smaller: fewer faults, clients and nodes, simpler knobs, nobody late – as long as the same rule is broken.
     Shrink {
@@ -110,6 +108,23 @@ enum Command {
         #[arg(long)]
         jobs: Option<usize>,
     },
+}
+
+/// What is kept of a run.
+#[derive(clap::Args, Clone)]
+struct Keep {
+    /// Write the history of the clients there, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// Print the plan, what the brokers said to their operators, and what befell them.
+    #[arg(long)]
+    notes: bool,
+    /// Write a report of the run there, to look at: a page for a browser, or text where the name ends in `.txt`.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the plan and all that chance decided there, for `replay`. On the mesh.
+    #[arg(long, value_name = "FILE")]
+    tape: Option<PathBuf>,
 }
 
 /// What is simulated, and with which bug put back.
@@ -167,7 +182,19 @@ struct Ran {
     cpu: Duration,
 }
 
+/// The command that runs a seed again.
+fn replay_line(seed: u64, how: How) -> String {
+    let mutant = how.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
+    let nodes = if how.nodes == 1 { String::new() } else { format!(" --nodes {}", how.nodes) };
+    format!("cargo sim run --seed {seed} --tier {}{nodes}{mutant}", how.tier.name())
+}
+
 impl Ran {
+    /// The rule that was broken first.
+    fn broken_rule(&self) -> Option<String> {
+        self.violations().first().map(|violation| rule_of(violation))
+    }
+
     fn violations(&self) -> Vec<String> {
         match &self.outcome {
             Ok(outcome) => outcome.violations.clone(),
@@ -176,12 +203,47 @@ impl Ran {
     }
 }
 
+/// A run as it is to be.
+struct Job {
+    tier: Tier,
+    mutant: Option<Mutant>,
+    tape: Tape,
+    chance: Chance,
+    /// The command that shows it again.
+    replay: String,
+}
+
+impl Job {
+    fn of_seed(seed: u64, how: How) -> Self {
+        let plan = Plan { look_at: how.look_at, ..Plan::general(seed).on(how.nodes) };
+        let tape = Tape::of(plan, how.mutant.map(|mutant| mutant.name().to_owned()));
+        Self { tier: how.tier, mutant: how.mutant, tape, chance: Chance::of_seed(seed), replay: replay_line(seed, how) }
+    }
+
+    fn seed(&self) -> u64 {
+        self.tape.plan.seed
+    }
+
+    /// Runs it in this thread. Of a run that panics the recorder holds what was kept before.
+    fn run(&self, recorder: &Recorder) -> Ran {
+        let cpu_before = cpu_time();
+        let (outcome, wall) = timed(|| caught(self.mutant, || self.run_tier(recorder)));
+        let cpu = cpu_time().zip(cpu_before).map_or(wall, |(after, before)| after.saturating_sub(before));
+        Ran { outcome, wall, cpu }
+    }
+
+    fn run_tier(&self, recorder: &Recorder) -> Outcome {
+        let plan = self.tape.plan.clone();
+        match self.tier {
+            Tier::Mesh => run::run_by(plan, &self.chance, recorder),
+            Tier::Madsim => madsim_tier(plan, recorder),
+        }
+    }
+}
+
 /// Runs one seed in this thread.
 fn run_one(seed: u64, how: How) -> Ran {
-    let cpu_before = cpu_time();
-    let (outcome, wall) = timed(|| caught(how.mutant, || run_tier(seed, how)));
-    let cpu = cpu_time().zip(cpu_before).map_or(wall, |(after, before)| after.saturating_sub(before));
-    Ran { outcome, wall, cpu }
+    Job::of_seed(seed, how).run(&Recorder::default())
 }
 
 /// Does something, and says how long that took by the wall's clock.
@@ -209,20 +271,13 @@ fn cpu_time() -> Option<Duration> {
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
-fn run_tier(seed: u64, how: How) -> Outcome {
-    match how.tier {
-        Tier::Mesh => run::run(Plan { look_at: how.look_at, ..Plan::general(seed).on(how.nodes) }),
-        Tier::Madsim => madsim_tier(Plan::general(seed).on(how.nodes)),
-    }
-}
-
 #[cfg(madsim)]
-fn madsim_tier(plan: Plan) -> Outcome {
-    klamm_sim::cluster::madsim::run(plan)
+fn madsim_tier(plan: Plan, recorder: &Recorder) -> Outcome {
+    klamm_sim::cluster::madsim::record(plan, recorder)
 }
 
 #[cfg(not(madsim))]
-fn madsim_tier(_: Plan) -> Outcome {
+fn madsim_tier(_: Plan, _: &Recorder) -> Outcome {
     eprintln!("this build has no madsim tier: run it by `cargo sim`, with no RUSTFLAGS in the environment");
     std::process::exit(2)
 }
@@ -245,10 +300,11 @@ pub(super) fn main() -> ExitCode {
     // Panics are verdicts here; the report names them.
     std::panic::set_hook(Box::new(|_| {}));
     match Cli::parse().command {
-        Command::Run { seed, how, history, notes, look_at, tape } => {
-            run_and_tell(seed, How { look_at: look_at.map(|seconds| (seconds * 1e9) as u64), ..how }, history, notes, tape)
+        Command::Run { seed, how, keep, look_at } => {
+            let job = Job::of_seed(seed, How { look_at: look_at.map(|seconds| (seconds * 1e9) as u64), ..how });
+            run_and_tell(&if keep.tape.is_some() { Job { chance: job.tape.chance(), ..job } } else { job }, &keep)
         }
-        Command::Replay { file, clean } => tapes::replay_and_tell(&file, clean),
+        Command::Replay { file, clean, keep } => tapes::replay_and_tell(&file, clean, &keep),
         Command::Shrink { what, out, tries } => tapes::shrink_and_write(what, &out, tries),
         Command::Sweep { seeds, how, jobs, all } => sweep::sweep(seeds, how, jobs, all),
         // What only a cluster can pass is passed nowhere else.
@@ -259,56 +315,59 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
-fn run_and_tell(seed: u64, how: How, history: Option<PathBuf>, notes: bool, tape: Option<PathBuf>) -> ExitCode {
-    if let Some(file) = tape {
-        if how.tier != Tier::Mesh {
-            eprintln!("only runs on the mesh have tapes; leave out --tier, or --tape");
-            return ExitCode::from(2);
-        }
-        let tape = tapes::of_seed(seed, how);
-        let (replayed, wall) = timed(|| tapes::replay(&tape, how.mutant));
-        if let Ok(replayed) = &replayed
-            && let Err(why) = tapes::write(&Tape { breaks: replayed.outcome.broken_rule(), ..tape.with(replayed.decisions.clone()) }, &file)
-        {
-            eprintln!("{why}");
-            return ExitCode::from(2);
-        }
-        return tell(seed, how.tier, replayed.map(|replayed| replayed.outcome).as_ref(), wall);
+/// Runs, writes down what is to be kept, and tells what it came to; the last line is the verdict.
+fn run_and_tell(job: &Job, keep: &Keep) -> ExitCode {
+    let recorder = if keep.report.is_some() { Recorder::on() } else { Recorder::default() };
+    let ran = job.run(&recorder);
+    if let Err(why) = keep.write(job, &ran, &recorder) {
+        eprintln!("{why}");
+        return ExitCode::from(2);
     }
-    let ran = run_one(seed, how);
-    if let Ok(outcome) = &ran.outcome {
-        if notes {
-            println!("{:?}", Plan::general(seed).on(how.nodes));
-            for (at, node, level, text) in &outcome.notes {
-                println!("{:10.6}s node {node} {level:?} {text}", *at as f64 / 1e9);
+    tell(job, &ran)
+}
+
+impl Keep {
+    fn write(&self, job: &Job, ran: &Ran, recorder: &Recorder) -> Result<(), String> {
+        let cannot = |what: &str, path: &Path, error: std::io::Error| format!("cannot write the {what} to {}: {error}", path.display());
+        if let Ok(outcome) = &ran.outcome {
+            if self.notes {
+                println!("{:?}", job.tape.plan);
+                for (at, node, level, text) in &outcome.notes {
+                    println!("{:10.6}s node {node} {level:?} {text}", *at as f64 / 1e9);
+                }
+            }
+            if let Some(path) = &self.history {
+                write_history(outcome, path).map_err(|error| cannot("history", path, error))?;
             }
         }
-        if let Some(path) = history
-            && let Err(error) = write_history(outcome, &path)
-        {
-            eprintln!("cannot write the history to {}: {error}", path.display());
-            return ExitCode::from(2);
+        if let Some(path) = &self.report {
+            report::write(job, ran, recorder, path).map_err(|error| cannot("report", path, error))?;
+        }
+        match &self.tape {
+            Some(_) if job.tier != Tier::Mesh => Err("only runs on the mesh have tapes; leave out --tier, or --tape".to_owned()),
+            Some(path) => tapes::write(&job.written(ran), path),
+            None => Ok(()),
         }
     }
-    tell(seed, how.tier, ran.outcome.as_ref(), ran.wall)
 }
 
 /// Tells what a run came to; the last line is the verdict.
-fn tell(seed: u64, tier: Tier, outcome: Result<&Outcome, &String>, wall: Duration) -> ExitCode {
-    let violations = outcome.map_or_else(|panic| vec![format!("panic: {panic}")], |outcome| outcome.violations.clone());
+fn tell(job: &Job, ran: &Ran) -> ExitCode {
+    let violations = ran.violations();
     violations.iter().for_each(|violation| println!("violation: {violation}"));
-    let (trace, events, virtual_ns) = outcome.map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
+    let (trace, events, virtual_ns) = ran.outcome.as_ref().map_or((0, 0, 0), |outcome| (outcome.trace, outcome.events, outcome.virtual_ns));
     println!(
-        "seed {seed} tier {} verdict {} trace {trace:016x} events {events} virtual {:.1}s wall {:.1}s",
-        tier.name(),
+        "seed {} tier {} verdict {} trace {trace:016x} events {events} virtual {:.1}s wall {:.1}s",
+        job.seed(),
+        job.tier.name(),
         if violations.is_empty() { "clean" } else { "violation" },
         virtual_ns as f64 / 1e9,
-        wall.as_secs_f64(),
+        ran.wall.as_secs_f64(),
     );
     ExitCode::from(u8::from(!violations.is_empty()))
 }
 
-fn write_history(outcome: &Outcome, path: &std::path::Path) -> std::io::Result<()> {
+fn write_history(outcome: &Outcome, path: &Path) -> std::io::Result<()> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     for op in outcome.history.ops() {
         klamm_jepsen::history::write_json_line(op, &mut file)?;

@@ -1,6 +1,6 @@
 //! Many seeds at once.
 
-use super::{How, Ran, run_one};
+use super::{How, Ran, replay_line, run_one};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -120,9 +120,7 @@ impl Summary {
             let more = violations.len().saturating_sub(WORDS_MAX);
             let and_more = if more > 0 { format!(" | and {more} more") } else { String::new() };
             println!("seed {seed}: {}{and_more}", violations[..violations.len() - more].join(" | "));
-            let mutant = how.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
-            let nodes = if how.nodes == 1 { String::new() } else { format!(" --nodes {}", how.nodes) };
-            println!("  replay: cargo sim run --seed {seed} --tier {}{nodes}{mutant}", how.tier.name());
+            println!("  replay: {}", replay_line(*seed, how));
         }
         if let Some(longest) = self.failovers.iter().max().copied() {
             let (count, median) = (self.failovers.len(), median(&mut self.failovers));

@@ -1,11 +1,10 @@
 //! Tapes: written, replayed, and made smaller.
 
-use super::{How, Tier, caught, mutant, tell, timed};
+use super::{How, Job, Keep, Ran, Tier, mutant, run_and_tell};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use klamm_core::probe::Mutant;
-use klamm_sim::plan::Plan;
+use klamm_sim::report::Recorder;
 use klamm_sim::shrink::{Tried, shrink};
-use klamm_sim::tape::{Replayed, Tape};
+use klamm_sim::tape::Tape;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,13 +28,9 @@ impl What {
         }
         match (self.file, self.seed) {
             (Some(file), _) => read(&file),
-            (None, seed) => Ok(of_seed(seed.unwrap_or_default(), self.how)),
+            (None, seed) => Ok(Job::of_seed(seed.unwrap_or_default(), self.how).tape),
         }
     }
-}
-
-pub(super) fn of_seed(seed: u64, how: How) -> Tape {
-    Tape::of(Plan { look_at: how.look_at, ..Plan::general(seed).on(how.nodes) }, how.mutant.map(|mutant| mutant.name().to_owned()))
 }
 
 fn read(file: &Path) -> Result<Tape, String> {
@@ -47,14 +42,16 @@ pub(super) fn write(tape: &Tape, file: &Path) -> Result<(), String> {
     std::fs::write(file, tape.encode()).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
-fn mutant_of(tape: &Tape) -> Result<Option<Mutant>, String> {
-    tape.mutant.as_deref().map(mutant).transpose()
-}
+impl Job {
+    fn of_tape(tape: Tape, file: &Path) -> Result<Self, String> {
+        let mutant = tape.mutant.as_deref().map(mutant).transpose()?;
+        Ok(Self { tier: Tier::Mesh, mutant, chance: tape.chance(), replay: format!("cargo sim replay {}", file.display()), tape })
+    }
 
-/// Replays a tape in a thread of its own; a panic is a broken rule.
-pub(super) fn replay(tape: &Tape, mutant: Option<Mutant>) -> Result<Replayed, String> {
-    let tape = tape.clone();
-    std::thread::spawn(move || caught(mutant, || tape.replay())).join().expect("a run's panic is caught inside")
+    /// The tape with everything on it that was decided.
+    pub(super) fn written(&self, ran: &Ran) -> Tape {
+        Tape { breaks: ran.broken_rule(), ..self.tape.clone().with(self.chance.decisions()) }
+    }
 }
 
 fn failed(why: &str) -> ExitCode {
@@ -63,40 +60,38 @@ fn failed(why: &str) -> ExitCode {
 }
 
 /// Replays a tape, and tells what a run tells.
-pub(super) fn replay_and_tell(file: &Path, without_mutant: bool) -> ExitCode {
-    let (tape, mutant) = match read(file).and_then(|tape| Ok((mutant_of(&tape)?, tape))) {
-        Ok((mutant, tape)) => (tape, mutant.filter(|_| !without_mutant)),
+pub(super) fn replay_and_tell(file: &Path, clean: bool, keep: &Keep) -> ExitCode {
+    let job = match read(file).and_then(|tape| Job::of_tape(tape, file)) {
+        Ok(job) => Job { mutant: job.mutant.filter(|_| !clean), ..job },
         Err(why) => return failed(&why),
     };
-    let (replayed, wall) = timed(|| replay(&tape, mutant));
-    if let Ok(replayed) = &replayed {
-        println!("{} decisions were not on the tape, and drawn from the seed", replayed.missing);
-    }
-    let broken = replayed.as_ref().map_or_else(|panic| Some(rule_of_panic(panic)), |replayed| replayed.outcome.broken_rule());
-    if tape.breaks.is_some() && mutant.is_some() == tape.mutant.is_some() {
-        println!(
-            "{}",
-            if broken == tape.breaks { "it breaks the rule that it is kept for" } else { "it does not break the rule that it is kept for" }
-        );
-    }
-    tell(tape.plan.seed, Tier::Mesh, replayed.map(|replayed| replayed.outcome).as_ref(), wall)
+    let ended = run_and_tell(&job, keep);
+    println!("{} decisions were not on the tape, and drawn from the seed", job.chance.missing());
+    ended
 }
 
-fn rule_of_panic(panic: &str) -> String {
-    klamm_sim::outcome::rule_of(&format!("panic: {panic}"))
+/// Runs a tape in a thread of its own.
+fn tried(tape: &Tape, mutant: Option<klamm_core::probe::Mutant>) -> Tried {
+    let job = Job { tier: Tier::Mesh, mutant, chance: tape.chance(), replay: String::new(), tape: tape.clone() };
+    let run = move || {
+        let ran = job.run(&Recorder::default());
+        let (virtual_ns, inputs) = ran.outcome.as_ref().map_or((u64::MAX, 0), |outcome| (outcome.virtual_ns, outcome.counts.inputs));
+        Tried { breaks: ran.broken_rule(), virtual_ns, inputs, decisions: job.chance.decisions() }
+    };
+    std::thread::spawn(run).join().expect("a run's panic is caught inside")
 }
 
 /// Makes a failing run smaller, and writes down what is left.
 pub(super) fn shrink_and_write(what: What, out: &Path, tries: u32) -> ExitCode {
-    let (tape, mutant) = match what.tape().and_then(|tape| Ok((mutant_of(&tape)?, tape))) {
-        Ok((mutant, tape)) => (tape, mutant),
+    let job = match what.tape().and_then(|tape| Job::of_tape(tape, out)) {
+        Ok(job) => job,
         Err(why) => return failed(&why),
     };
+    let Job { tape, mutant, .. } = job;
     let (seed, faults) = (tape.plan.seed, tape.plan.faults.len());
     let bar = ProgressBar::with_draw_target(Some(u64::from(tries)), ProgressDrawTarget::stderr());
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} runs {per_sec} {msg}").expect("a template of ours"));
-    let mut run = |tape: &Tape| tried(replay(tape, mutant));
-    let small = shrink(tape, tries, &mut run, &mut |progress| {
+    let small = shrink(tape, tries, &mut |tape| tried(tape, mutant), &mut |progress| {
         bar.set_position(u64::from(progress.tries));
         bar.set_message(format!("{} faults, {} inputs", progress.faults, progress.inputs));
     });
@@ -115,14 +110,4 @@ pub(super) fn shrink_and_write(what: What, out: &Path, tries: u32) -> ExitCode {
     }
     println!("replay: cargo sim replay {}", out.display());
     ExitCode::SUCCESS
-}
-
-fn tried(replayed: Result<Replayed, String>) -> Tried {
-    match replayed {
-        Ok(Replayed { outcome, decisions, .. }) => {
-            Tried { breaks: outcome.broken_rule(), virtual_ns: outcome.virtual_ns, inputs: outcome.counts.inputs, decisions }
-        }
-        // What was decided until then is lost with it: it is drawn anew.
-        Err(panic) => Tried { breaks: Some(rule_of_panic(&panic)), virtual_ns: u64::MAX, inputs: 0, decisions: Default::default() },
-    }
 }

@@ -21,6 +21,7 @@ use super::pace::Timeline;
 use super::peers::Peers;
 use crate::chance::Chance;
 use crate::check::Oracle;
+use crate::report::{Recorder, State};
 use crate::trace::Trace;
 use clock::Clock;
 use klamm_core::broker::io::{Input, Level};
@@ -132,6 +133,8 @@ pub struct Mesh {
     trace: Trace,
     counts: Counts,
     notes: Vec<(u64, u32, Level, String)>,
+    /// Keeps what happens, if anybody wants a report.
+    recorder: Recorder,
     oracle: Oracle,
     swaps: Option<Swaps>,
     /// What leaders asked of the controller, while somebody wants to know.
@@ -152,10 +155,16 @@ impl Mesh {
             trace: Trace::default(),
             counts: Counts::default(),
             notes: Vec::new(),
+            recorder: Recorder::default(),
             oracle,
             swaps: None,
             proposals: None,
         }
+    }
+
+    /// From now on all that happens is kept there.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = recorder;
     }
 
     /// Nanoseconds since the run began.
@@ -189,6 +198,7 @@ impl Mesh {
 
     /// What befell a node, for whoever reads a run: beside what its broker said of itself.
     pub fn befell(&mut self, id: u32, text: String) {
+        self.recorder.keep(|recording| recording.note(self.timeline.now(), id, Level::Info, &text));
         self.notes.push((self.timeline.now(), id, Level::Info, text));
     }
 
@@ -265,6 +275,7 @@ impl Mesh {
         host.node.start();
         host.tick = None;
         self.befell(id, "starts".to_owned());
+        self.turns(id, State::Recovering, "starts");
         self.trace.note(self.timeline.now(), id, "start", &());
         self.settle(id);
     }
@@ -278,6 +289,7 @@ impl Mesh {
         host.crash_after = None;
         self.befell(id, format!("dies{}", if power { " with its power" } else { "" }));
         self.look_at_last(id);
+        self.turns(id, State::Down, if power { "dies with its power" } else { "dies" });
         self.hosts.get_mut(&id).expect("a node of this mesh").node.crash(power);
         self.counts.crashes += 1;
         if power {
@@ -294,6 +306,7 @@ impl Mesh {
         let host = self.hosts.get_mut(&id).expect("a node of this mesh");
         assert!(host.node.is_down(), "a running node crashes");
         host.node.crash(true);
+        self.turns(id, State::Down, "loses its power");
         self.trace.note(self.timeline.now(), id, "power off", &());
     }
 
@@ -320,6 +333,8 @@ impl Mesh {
 
     /// Lets nothing reach a node before `until`.
     pub fn pause(&mut self, id: u32, until: u64) {
+        let now = self.timeline.now();
+        self.recorder.keep(|recording| recording.band((now, until), (id, None), "paused", "nothing reaches it".to_owned()));
         self.hosts.get_mut(&id).expect("a node of this mesh").paused_until = until;
     }
 
@@ -365,6 +380,11 @@ impl Mesh {
             Event::Due { number } => Step::Due(number),
             Event::Lost { node, life, calls } => self.calls_lost(node, life, calls),
         }
+    }
+
+    /// A node does something else: for the report.
+    fn turns(&self, id: u32, state: State, why: &str) {
+        self.recorder.keep(|recording| recording.turn(self.timeline.now(), id, state, why));
     }
 
     fn now_at(&self, id: u32) -> Now {

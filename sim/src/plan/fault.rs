@@ -194,6 +194,67 @@ impl Fault {
 }
 
 impl Fault {
+    /// What it does, in words for a report.
+    #[must_use]
+    pub fn words(self) -> String {
+        let name = self.name();
+        let s = |ns: u64| ns as f64 / SECOND as f64;
+        match (self, self.lasts()) {
+            (Self::SlowDisk { factor, .. }, Some(lasts)) => format!("{name}, {factor} times as slow for {:.3} s", s(lasts)),
+            (Self::FillDisk { left, .. }, Some(lasts)) => format!("{name} but for {left} bytes, for {:.3} s", s(lasts)),
+            (Self::SlowLink { by, .. }, Some(lasts)) => format!("{name} by up to {:.3} s, for {:.3} s", s(by), s(lasts)),
+            (_, Some(lasts)) => format!("{name} for {:.3} s", s(lasts)),
+            (Self::Kill { after, .. } | Self::PowerLoss { after, .. } | Self::Ambush { after, .. }, None) => {
+                format!("{name}, after {after} more effects")
+            }
+            (Self::Reset(count), None) => format!("{name} of {count} connections"),
+            (Self::FailReads(count), None) => format!("{name}, the next {count}"),
+            (Self::ClockJump(by), None) => format!("{name} by {by} ms"),
+            (Self::Drift(by), None) => format!("{name} by {by} millionths"),
+            (Self::KillMany { all, power, .. }, None) => {
+                format!("{name}: {}{}", if all { "all" } else { "two" }, if power { ", with their power" } else { "" })
+            }
+            _ => name.to_owned(),
+        }
+    }
+
+    /// How long it lasts by itself, in ns; `None` where it is a moment, however long what follows from it lasts.
+    #[must_use]
+    pub fn lasts(self) -> Option<u64> {
+        match self {
+            Self::Pause(lasts)
+            | Self::PauseClient(lasts)
+            | Self::Cut(lasts)
+            | Self::OneWay(lasts)
+            | Self::Ring(lasts)
+            | Self::Stall(lasts)
+            | Self::LateMetadata(lasts)
+            | Self::Refuse(lasts)
+            | Self::SlowDisk { lasts, .. }
+            | Self::FillDisk { lasts, .. }
+            | Self::FillSecondDisk { lasts }
+            | Self::BreakDisk { lasts }
+            | Self::SlowLink { lasts, .. } => Some(lasts),
+            Self::Kill { .. }
+            | Self::PowerLoss { .. }
+            | Self::Restart { .. }
+            | Self::Reset(_)
+            | Self::FailSync
+            | Self::FailWrite
+            | Self::FailReads(_)
+            | Self::ClockJump(_)
+            | Self::Rot { .. }
+            | Self::Ambush { .. }
+            | Self::Drift(_)
+            | Self::KillMany { .. }
+            | Self::Wipe { .. }
+            | Self::WipeVoter { .. }
+            | Self::LoseSecondDisk { .. }
+            | Self::Rolling { .. }
+            | Self::RebootInProposal { .. } => None,
+        }
+    }
+
     /// Whether copies go with it for good.
     pub(super) fn takes_a_disk(self) -> bool {
         matches!(self, Self::Wipe { .. } | Self::WipeVoter { .. } | Self::LoseSecondDisk { .. })

@@ -25,6 +25,8 @@ impl Runner {
             return;
         }
         self.mesh.befell(node, format!("fault {fault:?}"));
+        let until = now + fault.lasts().unwrap_or(0);
+        self.recorder.keep(|recording| recording.band((now, until), (node, None), fault.name(), fault.words()));
         let up = self.mesh.node(node).broker().is_some();
         let client = stage::some_client(&self.plan, &mut self.rng);
         match fault {

@@ -2,6 +2,8 @@
 //! `--cfg madsim`, and for the kept ones of both.
 
 use crate::seeds::kept;
+use klamm_sim::outcome::rule_of;
+use klamm_sim::tape::Tape;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -99,8 +101,38 @@ fn kept_tapes_show_their_bugs_and_nothing_else() {
         let file = file.to_str().expect("a name of ours");
         let (output, clean) = sim(&binary, &["replay", "--clean", file]);
         assert!(clean, "{file}:\n{output}");
-        let (output, clean) = sim(&binary, &["replay", file]);
-        assert!(!clean && output.contains("it breaks the rule that it is kept for"), "{file}:\n{output}");
+        let (output, _) = sim(&binary, &["replay", file]);
+        let broken = output.lines().find_map(|line| line.strip_prefix("violation: ")).map(rule_of);
+        let tape = Tape::decode(&std::fs::read_to_string(file).expect("readable")).expect("a tape");
+        assert_eq!(broken, tape.breaks, "{file}:\n{output}");
+    }
+}
+
+/// A run that fails, as a person would look at it.
+#[test]
+fn a_missing_guard_is_shown_in_a_report() {
+    let binary = build();
+    let folder = std::env::temp_dir().join(format!("klamm-report-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the reports");
+    let words = ["run", "--nodes", "3", "--seed", "1", "--mutant", "ack-before-hw"];
+    let (plain, _) = sim(&binary, &words);
+    let (mut verdicts, mut texts) = (vec![line(&plain).to_owned()], Vec::new());
+    for name in ["report.html", "report.txt"] {
+        let path = folder.join(name);
+        let (output, clean) = sim(&binary, &[&words[..], &["--report", path.to_str().expect("a path of ours")]].concat());
+        assert!(!clean, "{output}");
+        verdicts.push(line(&output).to_owned());
+        texts.push(std::fs::read_to_string(&path).expect("a report"));
+    }
+    std::fs::remove_dir_all(&folder).expect("it was made above");
+    verdicts.dedup();
+    assert_eq!(verdicts.len(), 1, "with a report the run is the same: {verdicts:?}");
+    let violation = plain.lines().find_map(|line| line.strip_prefix("violation: ")).expect("one was found");
+    let replay = "cargo sim run --seed 1 --tier mesh --nodes 3 --mutant ack-before-hw";
+    for text in texts {
+        // Quotes stand otherwise in JSON.
+        let first = violation.split('"').next().expect("it has words");
+        assert!(text.contains(first) && text.contains(replay), "the report tells what was found, and how to see it again");
     }
 }
 

@@ -18,6 +18,8 @@ impl Runner {
         let (_, fault) = self.plan.faults[at];
         let node = self.some_node();
         self.station(node).ledger.planned(fault.name());
+        let (from, until) = (self.now(), self.now() + fault.lasts().unwrap_or(0));
+        self.recorder.keep(|recording| recording.band((from, until), (node, None), fault.name(), fault.words()));
         let client = self.clients[&stage::some_client(&self.plan, &mut self.rng)];
         if self.act(fault, node, client) {
             self.station(node).ledger.bit(fault.name());

@@ -15,6 +15,7 @@ use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::outcome::{Ending, Outcome};
 use crate::plan::Plan;
+use crate::report::{Recorder, Recording, State};
 use crate::stage::{self, CALM, DRAIN_LIMIT, GROUPS_LIMIT, HEALED_AFTER, Ledger, Patience, READ_LIMIT, REPLICAS_LIMIT};
 use crate::trace::Trace;
 use crate::workload::Book;
@@ -53,6 +54,13 @@ pub(super) struct Log {
 /// Runs a plan. The calling thread should be a fresh one: what libraries keep in it would leak into the run.
 #[must_use]
 pub fn run(plan: Plan) -> Outcome {
+    record(plan, &Recorder::default())
+}
+
+/// The same, and what the runner sees is kept: lives, faults, and what clients did.
+#[must_use]
+pub fn record(plan: Plan, recorder: &Recorder) -> Outcome {
+    let recorder = recorder.clone();
     let plan = plan.of_whole_nodes();
     let mut config = madsim::Config::default();
     config.net.send_latency = Duration::from_nanos(plan.delay.0)..Duration::from_nanos(plan.delay.1);
@@ -61,7 +69,7 @@ pub fn run(plan: Plan) -> Outcome {
     let notes = notes::Notes::default();
     let _guard = tracing::subscriber::set_default(notes.clone());
     let outcome = runtime.block_on(async move {
-        let mut runner = Runner::new(plan, &notes).await;
+        let mut runner = Runner::new(plan, &notes, recorder).await;
         runner.load().await;
         runner.heal();
         runner.calm().await;
@@ -114,6 +122,8 @@ struct Runner {
     rng: Rng,
     /// Decides of what kind cuts are.
     cuts: Rng,
+    /// Keeps what happens, if anybody wants a report.
+    recorder: Recorder,
 }
 
 /// What the runner keeps of one node.
@@ -128,7 +138,7 @@ struct Station {
 }
 
 impl Runner {
-    async fn new(plan: Plan, notes: &notes::Notes) -> Self {
+    async fn new(plan: Plan, notes: &notes::Notes, recorder: Recorder) -> Self {
         let (clock, log) = (Clock::new(), SharedTrace::default());
         notes.begin(clock.clone());
         let (tell, news) = mpsc::unbounded_channel();
@@ -147,13 +157,16 @@ impl Runner {
             violations: Vec::new(),
             rng: rng::stream(plan.seed, "runner"),
             cuts: rng::stream(plan.seed, "cuts"),
+            recorder,
             plan,
         };
+        runner.recorder.keep(|recording| recording.open_books([&runner.book, &runner.side]));
         for node in runner.plan.nodes() {
             let station = runner.station_of(node, &tell).await;
             notes.know(station.machine, node);
             runner.stations.insert(node, station);
             runner.note(node, "start", 1);
+            runner.turns(node, State::Up, "starts");
         }
         let cast = stage::cast(&runner.plan, &runner.addresses(), &runner.book, &runner.side, &Chance::of_seed(runner.plan.seed));
         cast.into_iter().for_each(|(id, actor)| runner.add_client(id, actor));
@@ -199,6 +212,11 @@ impl Runner {
 
     fn note(&self, node: u32, kind: &str, what: u64) {
         self.log.lock().expect("nothing panics holding it").trace.note(self.now(), node, kind, &what);
+    }
+
+    /// A node does something else: for the report.
+    fn turns(&self, node: u32, state: State, why: &str) {
+        self.recorder.keep(|recording| recording.turn(self.now(), node, state, why));
     }
 
     // --- phases ---------------------------------------------------------------------------------------------------------------------------
@@ -309,6 +327,7 @@ impl Runner {
         let (life, machine) = (station.host.next_life(), station.machine);
         station.alive = Some(life);
         self.note(node, "start", life);
+        self.turns(node, State::Up, "starts");
         weather::lighten(host::ip(node));
         self.madsim.restart(machine);
     }
@@ -328,6 +347,7 @@ impl Runner {
         self.madsim.kill(machine);
         self.stations[&node].host.crash(power);
         self.note(node, "down", u64::from(power));
+        self.turns(node, State::Down, if power { "is down, without power" } else { "is down" });
         let at = self.now() + down;
         self.alarm(at, Alarm::Start(node));
     }
@@ -359,6 +379,7 @@ impl Runner {
         let crashes = self.stations.values().map(|station| station.host.lives() - 1).sum();
         let may_lose_unsynced = self.plan.nodes > 1 || self.stations.values().any(|station| station.host.disk().bites().has_lost());
         let counts = Counts { resets: self.torn, crashes, ..log.counts };
+        self.recorder.keep(Recording::keep_histories);
         let book = std::mem::take(&mut *self.book.borrow_mut());
         let side = std::mem::take(&mut *self.side.borrow_mut());
         Outcome::of(Ending {

@@ -17,6 +17,9 @@ impl Mesh {
             self.timeline.at(until, Event::ToClient { link: id, what });
             return Step::Event;
         }
+        if matches!(what, BackToClient::Response { .. }) {
+            self.recorder.keep(|recording| recording.comes(now, id, false));
+        }
         let link = self.links.get_mut(&id).expect("looked at above");
         let (client, conn) = (link.client, link.local);
         if let Some(node) = peers::node_of(client) {

@@ -5,6 +5,7 @@ use crate::chance::{Chance, Matter, Message};
 use crate::cluster::client::ClientId;
 use crate::cluster::link::{self, Awaited, BackToClient, Link, LinkId, ToNode};
 use crate::cluster::peers;
+use crate::report::End;
 use klamm_core::broker::io::{Input, Lane};
 use klamm_core::client::io::Address;
 use klamm_core::id::{CallId, ConnId, CorrelationId, ListenerId};
@@ -82,6 +83,11 @@ impl Net {
     }
 }
 
+/// For the report.
+fn end(client: ClientId) -> End {
+    peers::node_of(client).map_or(End::Client(client.0), End::Node)
+}
+
 fn there(link: &Link) -> Way {
     (link.client, peers::as_client(link.node))
 }
@@ -93,6 +99,7 @@ fn back(link: &Link) -> Way {
 impl Mesh {
     /// Cuts a client from a node until then; what was sent comes when the cut heals.
     pub fn cut(&mut self, client: ClientId, node: u32, until: u64) {
+        self.tell_way((client, peers::as_client(node)), until, "cut", "nothing passes either way");
         self.net.cuts.insert((client, peers::as_client(node)), until);
         self.net.cuts.insert((peers::as_client(node), client), until);
     }
@@ -104,11 +111,13 @@ impl Mesh {
 
     /// What one node sends to another is held until then; what comes back is not.
     pub fn cut_one_way(&mut self, from: u32, to: u32, until: u64) {
+        self.tell_way((peers::as_client(from), peers::as_client(to)), until, "one-way", "what it sends is held");
         self.net.cuts.insert((peers::as_client(from), peers::as_client(to)), until);
     }
 
     /// Messages between two nodes take up to so much longer until then.
     pub fn slow_link(&mut self, one: u32, other: u32, until: u64, by: u64) {
+        self.tell_way((peers::as_client(one), peers::as_client(other)), until, "slow", "messages take longer");
         for way in [(one, other), (other, one)] {
             self.net.slow.insert((peers::as_client(way.0), peers::as_client(way.1)), (until, by));
         }
@@ -167,11 +176,26 @@ impl Mesh {
         self.end_link(link, true);
     }
 
+    /// For the report: something is between two ends until then.
+    fn tell_way(&self, (one, other): Way, until: u64, name: &'static str, text: &str) {
+        let now = self.timeline.now();
+        let (Some(node), other) =
+            (peers::node_of(one).or_else(|| peers::node_of(other)), peers::node_of(one).and_then(|_| peers::node_of(other)))
+        else {
+            return;
+        };
+        let text = if other.is_some() { text.to_owned() } else { format!("client {} is cut off", one.0) };
+        self.recorder.keep(|recording| recording.band((now, until), (node, other), name, text));
+    }
+
     // --- on the way -----------------------------------------------------------------------------------------------------------------------
 
     pub(in crate::cluster) fn send_to_node(&mut self, id: LinkId, what: ToNode) {
         let now = self.timeline.now();
         let Some(link) = self.links.get_mut(&id) else { return };
+        if let ToNode::Request { body, .. } = &what {
+            self.recorder.keep(|recording| recording.asks(now, id, (end(link.client), End::Node(link.node)), body));
+        }
         let delay = self.net.delay(there(link), what.message(), now);
         link.last_to_node = link.last_to_node.max(now + delay);
         self.timeline.at(link.last_to_node, Event::ToNode { link: id, what });
@@ -180,6 +204,9 @@ impl Mesh {
     pub(super) fn send_to_client(&mut self, id: LinkId, what: BackToClient) {
         let now = self.timeline.now();
         let Some(link) = self.links.get_mut(&id) else { return };
+        if let BackToClient::Response { body, .. } = &what {
+            self.recorder.keep(|recording| recording.answers(now, id, (End::Node(link.node), end(link.client)), body));
+        }
         let message = match &what {
             BackToClient::Connected => Message::Connect,
             BackToClient::Closed => Message::Close,
@@ -283,6 +310,7 @@ impl Mesh {
     /// The connection is gone: the client learns of it, and with `tell_node` the node too. What was under way is lost.
     pub(super) fn end_link(&mut self, id: LinkId, tell_node: bool) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.recorder.keep(|recording| recording.loses(id));
         let (client, conn, node, was_open) = (link.client, link.local, link.node, link.open);
         if let Some(guest) = self.guests.get_mut(&client) {
             guest.links.remove(&conn);

@@ -4,6 +4,7 @@ use super::{Event, Mesh, Step};
 use crate::cluster::link::{self, BackToClient, Link, LinkId, Outgoing, ToNode};
 use crate::cluster::node::Done;
 use crate::cluster::peers::Peers;
+use crate::report::State;
 use klamm_core::broker::io::{Effect, Halt, Input, Unreachable};
 use klamm_core::id::{CallId, ConnId, CorrelationId};
 use klamm_core::probe;
@@ -37,6 +38,7 @@ impl Mesh {
                 return self.input(node, Input::Opened { conn, listener, peer });
             }
             ToNode::Request { header, body, batches } if link.open => {
+                self.recorder.keep(|recording| recording.comes(now, id, true));
                 self.trace.note(now, node, "request", &*body);
                 return self.input(node, Input::Request { conn, header, body: *body, batches });
             }
@@ -115,9 +117,18 @@ impl Mesh {
                     self.oracle.stored(id, ticket, is_ok);
                     self.counts.inputs += 1;
                 }
-                Some(Done::Opened) => step = Step::Opened(id),
-                Some(Done::Failed(why)) => return Step::Halted(id, why),
-                Some(Done::Closed) => return Step::Halted(id, "stopped".to_owned()),
+                Some(Done::Opened) => {
+                    self.turns(id, State::Up, "has recovered");
+                    step = Step::Opened(id);
+                }
+                Some(Done::Failed(why)) => {
+                    self.turns(id, State::Down, &why);
+                    return Step::Halted(id, why);
+                }
+                Some(Done::Closed) => {
+                    self.turns(id, State::Down, "has stopped");
+                    return Step::Halted(id, "stopped".to_owned());
+                }
                 Some(Done::Read { read, bytes }) => self.read_done(id, read, bytes),
             }
         }
@@ -141,8 +152,11 @@ impl Mesh {
     fn look_at(&mut self, id: u32) {
         let host = self.hosts.get_mut(&id).expect("a node of this mesh");
         host.looks += 1;
-        let (oracle, life) = (&mut self.oracle, host.node.lives());
-        host.node.look(host.looks.is_multiple_of(LOOKS), |view| oracle.look(id, life, view));
+        let (oracle, recorder, life, now) = (&mut self.oracle, &self.recorder, host.node.lives(), self.timeline.now());
+        host.node.look(host.looks.is_multiple_of(LOOKS), |view| {
+            oracle.look(id, life, view);
+            recorder.keep(|recording| recording.look(now, id, view, oracle));
+        });
     }
 
     fn plan_disk(&mut self, id: u32) {
@@ -203,6 +217,7 @@ impl Mesh {
             }
             Effect::Note { level, text } => {
                 self.trace.note(now, id, "note", &text);
+                self.recorder.keep(|recording| recording.note(now, id, level, &text));
                 self.notes.push((now, id, level, text));
             }
             Effect::Halt { why } => {
@@ -228,6 +243,10 @@ impl Mesh {
         self.look_at_last(id);
         self.end_links_of(id);
         self.end_calls_of(id, true);
+        match &why {
+            Halt::Stopped => self.turns(id, State::Closing, "stops, as it was asked to"),
+            Halt::Unregistered { why } | Halt::DirsOffline { why } | Halt::Metadata { why } => self.turns(id, State::Down, why),
+        }
         let node = &mut self.hosts.get_mut(&id).expect("a node of this mesh").node;
         match why {
             Halt::Stopped => {
