@@ -4,7 +4,7 @@
 
 use super::broker_keys::KEYS;
 use super::key::{Key, Value};
-use super::{Layers, Properties, TopicConfig};
+use super::{ConsumerGroups, Layers, Properties, TopicConfig};
 use crate::id::{BrokerId, DirId, ListenerId, Uuid};
 use std::collections::BTreeSet;
 
@@ -108,6 +108,8 @@ pub struct BrokerConfig {
     pub group_max_size: i32,
     /// `group.initial.rebalance.delay.ms`
     pub group_initial_rebalance_delay_ms: i32,
+    /// `group.consumer.…`
+    pub consumer_groups: ConsumerGroups,
     /// `fetch.max.bytes`
     pub fetch_max_bytes: i32,
     /// `max.incremental.fetch.session.cache.slots`
@@ -188,6 +190,7 @@ impl BrokerConfig {
             group_max_session_ms: int("group.max.session.timeout.ms"),
             group_max_size: int("group.max.size"),
             group_initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms"),
+            consumer_groups: ConsumerGroups::new(&fixed)?,
             fetch_max_bytes: int("fetch.max.bytes"),
             fetch_sessions_max: int("max.incremental.fetch.session.cache.slots"),
             describe_partitions_max: int("max.request.partition.size.limit"),

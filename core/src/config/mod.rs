@@ -4,6 +4,7 @@
 
 pub mod broker;
 mod broker_keys;
+pub mod consumer_groups;
 pub mod dynamic;
 pub mod key;
 pub mod known;
@@ -13,6 +14,7 @@ pub mod topic;
 mod topic_keys;
 
 pub use broker::{BrokerConfig, Durability, Endpoint, LogDir};
+pub use consumer_groups::ConsumerGroups;
 pub use key::{Key, Kind, Valid, Value};
 pub use known::{Class, class};
 pub use layers::{Layers, Source, Synonym};
