@@ -3,7 +3,7 @@
 //! Source: Kafka's `FeatureControlManager` and `ActivationRecordsGenerator`.
 
 use super::bootstrap::{METADATA_VERSION, METADATA_VERSION_MIN};
-use super::image::{ELR_FEATURE, Resource};
+use super::image::{ELR_FEATURE, GROUP_FEATURE, Resource};
 use super::plan::{Plan, Planner, Refusal, outcome};
 use super::record::Record;
 use crate::config::topic;
@@ -20,7 +20,8 @@ const METADATA_VERSION_OF_ELR: i16 = 23;
 pub(super) const MIN_ISR: &str = "min.insync.replicas";
 
 /// What this build can work with, by name: each node says so when it registers.
-pub const SUPPORTED: &[(&str, i16, i16)] = &[(ELR_FEATURE, 0, 1), (METADATA_FEATURE, METADATA_VERSION_MIN, METADATA_VERSION)];
+pub const SUPPORTED: &[(&str, i16, i16)] =
+    &[(ELR_FEATURE, 0, 1), (GROUP_FEATURE, 0, 1), (METADATA_FEATURE, METADATA_VERSION_MIN, METADATA_VERSION)];
 
 /// What is done to a feature (Kafka's `FeatureUpdate.UpgradeType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Planner<'_> {
         if !self.image.features().is_empty() {
             return Vec::new();
         }
-        let mut records = vec![level(METADATA_FEATURE, METADATA_VERSION), level(ELR_FEATURE, 1)];
+        let mut records = vec![level(METADATA_FEATURE, METADATA_VERSION), level(ELR_FEATURE, 1), level(GROUP_FEATURE, 1)];
         records.extend(self.one_min_isr());
         records
     }

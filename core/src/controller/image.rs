@@ -34,6 +34,9 @@ pub struct Topic {
 /// The feature that says whether a cluster keeps eligible leader replicas.
 pub const ELR_FEATURE: &str = "eligible.leader.replicas.version";
 
+/// The feature that says whether a cluster has consumer groups (KIP-848).
+pub const GROUP_FEATURE: &str = "group.version";
+
 /// All metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Image {
@@ -187,6 +190,12 @@ impl Image {
     #[must_use]
     pub fn has_elr(&self) -> bool {
         self.features.get(ELR_FEATURE).is_some_and(|level| *level >= 1)
+    }
+
+    /// Whether the cluster has consumer groups (KIP-848).
+    #[must_use]
+    pub fn has_consumer_groups(&self) -> bool {
+        self.features.get(GROUP_FEATURE).is_some_and(|level| *level >= 1)
     }
 
     /// What must hold of all metadata: for tests, since it reads everything.

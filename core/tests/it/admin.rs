@@ -386,7 +386,7 @@ fn versions_and_features_are_advertised() {
     let range = |key| response.api_keys.iter().find(|k| k.api_key == key).map(|k| (k.min_version, k.max_version));
     assert_eq!((range(0), range(1), range(3)), (Some((0, 13)), Some((4, 18)), Some((0, 13))));
     let features: Vec<_> = response.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
-    assert_eq!(features, [("eligible.leader.replicas.version", 1), ("metadata.version", 30), ("kraft.version", 1)]);
+    assert_eq!(features, [("eligible.leader.replicas.version", 1), ("group.version", 1), ("metadata.version", 30), ("kraft.version", 1)]);
     assert!(response.finalized_features_epoch >= 0);
     assert_eq!(answer!(ApiVersions, bench.ask(3, named("not valid!"))).error_code, E::INVALID_REQUEST);
     assert_eq!(answer!(ApiVersions, bench.ask(0, ApiVersionsRequest::default())).error_code, E::NONE);

@@ -226,7 +226,7 @@ fn each_listener_tells_what_it_serves() {
     assert_eq!(has(&of_clients), [true, true, false, true, false, false]);
     assert_eq!(has(&of_nodes), [false, true, true, true, true, true]);
     let features: Vec<&str> = of_clients.supported_features.iter().map(|f| f.name.as_str()).collect();
-    assert_eq!(features, ["eligible.leader.replicas.version", "metadata.version", "kraft.version"]);
+    assert_eq!(features, ["eligible.leader.replicas.version", "group.version", "metadata.version", "kraft.version"]);
     assert!(of_clients.finalized_features.iter().any(|f| f.name == "kraft.version" && f.max_version_level == 1));
 }
 
