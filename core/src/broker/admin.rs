@@ -374,6 +374,11 @@ impl Broker {
     fn carry_out_changes(&mut self, changes: &[Change]) -> BTreeSet<PartitionId> {
         let mut until = BTreeSet::new();
         let mut config: Option<(Uuid, Arc<TopicConfig>)> = None;
+        let is_of_topics =
+            |c: &Change| matches!(c, Change::TopicCreated { .. } | Change::TopicDeleted { .. } | Change::PartitionCreated { .. });
+        if changes.iter().any(is_of_topics) {
+            self.groups.topics_changed();
+        }
         for change in changes {
             match change {
                 Change::PartitionCreated { topic, index } | Change::PartitionChanged { topic, index } => {

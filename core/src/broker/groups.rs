@@ -8,6 +8,7 @@ use super::{Broker, Token};
 use crate::config::BrokerConfig;
 use crate::controller::image::Image;
 use crate::controller::name;
+use crate::coordinator::consumer::Assignor;
 use crate::coordinator::{Caller, Client, Coordinator, Decision, GroupConfig, Topics};
 use crate::error::ErrorCode;
 use crate::id::{BrokerId, Offset, PartitionIndex, Uuid};
@@ -15,6 +16,8 @@ use crate::partition::PartitionId;
 use crate::store::{StoreFault, StoreOp, Stored};
 use crate::time::Now;
 use crate::wire::RequestHeader;
+use crate::wire::api::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedGroup};
+use crate::wire::api::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::api::find_coordinator::{Coordinator as Found, FindCoordinatorRequest, FindCoordinatorResponse};
 use std::time::Duration;
 
@@ -39,6 +42,10 @@ impl GroupConfig {
             partitions: config.offsets_partitions,
             initial_delay: ms(config.group_initial_rebalance_delay_ms.into()),
             max_size: size(config.group_max_size),
+            consumer_session: ms(config.consumer_groups.session_ms.into()),
+            consumer_heartbeat_ms: config.consumer_groups.heartbeat_ms,
+            consumer_max_size: size(config.consumer_groups.max_size),
+            assignors: config.consumer_groups.assignors.iter().filter_map(|name| Assignor::named(name)).collect(),
             session_min_ms: config.group_min_session_ms,
             session_max_ms: config.group_max_session_ms,
             metadata_max: size(config.offset_metadata_max_bytes),
@@ -72,6 +79,25 @@ impl Broker {
         let caller = Caller { token, version: header.version, client };
         ask(&mut self.groups, self.now, caller, self.admin.controller.image());
         self.carry_out_groups();
+    }
+
+    /// `ConsumerGroupHeartbeat`, where the cluster has that protocol.
+    pub(super) fn consumer_heartbeat(&mut self, token: Token, header: RequestHeader, body: ConsumerGroupHeartbeatRequest) {
+        if !self.image().has_consumer_groups() {
+            let error_code = ErrorCode::UNSUPPORTED_VERSION;
+            return self.reply(token, ConsumerGroupHeartbeatResponse { error_code, ..Default::default() }.into());
+        }
+        self.ask_groups(token, header, |groups, now, caller, topics| groups.consumer_heartbeat(now, caller, body, topics));
+    }
+
+    /// `ConsumerGroupDescribe`, where the cluster has that protocol.
+    pub(super) fn describe_consumers(&mut self, token: Token, header: RequestHeader, body: ConsumerGroupDescribeRequest) {
+        if !self.image().has_consumer_groups() {
+            let refuse = |group_id| DescribedGroup { group_id, error_code: ErrorCode::UNSUPPORTED_VERSION, ..Default::default() };
+            let groups = body.group_ids.into_iter().map(refuse).collect();
+            return self.reply(token, ConsumerGroupDescribeResponse { groups, ..Default::default() }.into());
+        }
+        self.ask_groups(token, header, |groups, now, caller, topics| groups.describe_consumers(now, &caller, body, topics));
     }
 
     fn carry_out_groups(&mut self) {
@@ -145,7 +171,7 @@ impl Broker {
     /// Does what is due in groups.
     pub(super) fn tick_groups(&mut self) {
         if self.groups.deadline().is_some_and(|at| at <= self.now.at) {
-            self.groups.tick(self.now);
+            self.groups.tick(self.now, self.admin.controller.image());
             self.carry_out_groups();
         }
     }

@@ -469,6 +469,8 @@ impl Broker {
             Request::OffsetFetch(body) => {
                 self.ask_groups(token, header, |groups, now, caller, topics| groups.fetch(now, &caller, body, topics));
             }
+            Request::ConsumerGroupHeartbeat(body) => self.consumer_heartbeat(token, header, body),
+            Request::ConsumerGroupDescribe(body) => self.describe_consumers(token, header, body),
             Request::OffsetDelete(body) => {
                 self.ask_groups(token, header, |groups, now, caller, topics| groups.delete_offsets(now, &caller, &body, topics));
             }

@@ -1,7 +1,9 @@
 //! Requests of operators: describe, list and delete groups. Never changes a group that has members.
 
+use super::consumers::tombstones;
 use super::group::{Group, Member, MemberId, State};
 use super::held::Body;
+use super::kept::{AnyGroup, Kept};
 use super::records::Event;
 use super::{Caller, Coordinator, Mark, Slot};
 use crate::error::ErrorCode;
@@ -14,7 +16,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: all that can be done to a group. Without an authorizer everybody may.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 impl Coordinator {
     /// `DescribeGroups`
@@ -25,8 +27,11 @@ impl Coordinator {
             let found = self.ready(&group_id);
             needs.extend(found.ok().map(|at| (at, self.shard(at).touched(&group_id))));
             let mut described = match found.map(|at| self.kept(at, &group_id)) {
-                Ok(Some(kept)) => describe_group(&kept.group),
-                Ok(None) => describe_absent(&group_id, caller.version),
+                Ok(Some(Kept { group: AnyGroup::Classic(group), .. })) => describe_group(group),
+                Ok(Some(Kept { group: AnyGroup::Consumer(_), .. })) => {
+                    describe_absent(format!("Group {group_id} is not a classic group."), caller.version)
+                }
+                Ok(None) => describe_absent(format!("Group {group_id} not found."), caller.version),
                 Err(error_code) => DescribedGroup { error_code, ..DescribedGroup::default() },
             };
             if body.include_authorized_operations && described.error_code == ErrorCode::NONE {
@@ -41,14 +46,15 @@ impl Coordinator {
     /// `ListGroups`. It is a look at a moment, and promises nothing: so it does not wait.
     pub fn list(&mut self, caller: &Caller, body: &ListGroupsRequest) {
         let states: BTreeSet<String> = body.states_filter.iter().map(|state| state.trim().to_lowercase()).collect();
-        let wants_classic = body.types_filter.is_empty() || body.types_filter.iter().any(|kind| kind.eq_ignore_ascii_case("classic"));
+        let types: BTreeSet<String> = body.types_filter.iter().map(|kind| kind.trim().to_lowercase()).collect();
         let mut answer = ListGroupsResponse::default();
         for slot in self.slots.values() {
             let Slot::Active(shard) = slot else {
                 answer = ListGroupsResponse { error_code: ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ..ListGroupsResponse::default() };
                 break;
             };
-            let wanted = |group: &Group| wants_classic && (states.is_empty() || states.contains(&group.state().name().to_lowercase()));
+            let is_among = |words: &BTreeSet<String>, word: &str| words.is_empty() || words.contains(&word.to_lowercase());
+            let wanted = |group: &AnyGroup| is_among(&types, group.type_name()) && is_among(&states, group.state_name());
             let listed = shard.groups.iter().filter(|(_, kept)| wanted(&kept.group));
             answer.groups.extend(listed.map(|(id, kept)| list_group(id, &kept.group)));
         }
@@ -72,7 +78,7 @@ impl Coordinator {
     fn delete_group(&mut self, now: Now, group: &str) -> Result<(), ErrorCode> {
         let at = self.ready(group)?;
         let kept = self.kept(at, group).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-        if !matches!(kept.group.state(), State::Empty) {
+        if !kept.group.is_empty() {
             return Err(ErrorCode::NON_EMPTY_GROUP);
         }
         let mut events = Vec::new();
@@ -81,7 +87,7 @@ impl Coordinator {
                 events.push(Event::Offset { group: group.to_owned(), topic: topic.to_owned(), partition: *partition, value: None });
             }
         }
-        events.push(Event::Group { group: group.to_owned(), value: None });
+        events.extend(tombstones(group, kept));
         self.write(now, at, &events);
         Ok(())
     }
@@ -108,19 +114,19 @@ fn describe_group(group: &Group) -> DescribedGroup {
 }
 
 /// Kafka calls a group dead that is not there; from version 6 on it says so by an error, too (KIP-1043).
-fn describe_absent(group: &str, version: i16) -> DescribedGroup {
+fn describe_absent(words: String, version: i16) -> DescribedGroup {
     let dead = DescribedGroup { group_state: "Dead".to_owned(), ..DescribedGroup::default() };
     if version < 6 {
         return dead;
     }
-    DescribedGroup { error_code: ErrorCode::GROUP_ID_NOT_FOUND, error_message: Some(format!("Group {group} not found.")), ..dead }
+    DescribedGroup { error_code: ErrorCode::GROUP_ID_NOT_FOUND, error_message: Some(words), ..dead }
 }
 
-fn list_group(id: &str, group: &Group) -> ListedGroup {
+fn list_group(id: &str, group: &AnyGroup) -> ListedGroup {
     ListedGroup {
         group_id: id.to_owned(),
         protocol_type: group.protocol_type().to_owned(),
-        group_state: group.state().name().to_owned(),
-        group_type: "classic".to_owned(),
+        group_state: group.state_name().to_owned(),
+        group_type: group.type_name().to_owned(),
     }
 }

@@ -8,6 +8,8 @@ use crate::probe;
 use crate::request::Token;
 use crate::time::{Instant, Now};
 use crate::wire::Response;
+use crate::wire::api::consumer_group_describe::{ConsumerGroupDescribeResponse, DescribedGroup as DescribedConsumers};
+use crate::wire::api::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use crate::wire::api::delete_groups::DeleteGroupsResponse;
 use crate::wire::api::describe_groups::{DescribeGroupsResponse, DescribedGroup};
 use crate::wire::api::join_group::{JoinGroupResponse, JoinGroupResponseMember};
@@ -30,6 +32,8 @@ pub(super) enum Body {
     DeleteOffsets(OffsetDeleteResponse),
     Describe(DescribeGroupsResponse),
     DeleteGroups(DeleteGroupsResponse),
+    Beat(ConsumerGroupHeartbeatResponse),
+    DescribeConsumers(ConsumerGroupDescribeResponse),
 }
 
 /// An answer that waits.
@@ -83,6 +87,7 @@ impl Coordinator {
             Body::Fetch(..) => ErrorCode::NOT_COORDINATOR,
             Body::Join(_) | Body::Sync(_) | Body::Leave(_) | Body::Commit(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
             Body::DeleteOffsets(_) | Body::Describe(_) | Body::DeleteGroups(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            Body::Beat(_) | Body::DescribeConsumers(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
         };
         self.spoil(id, error);
     }
@@ -147,6 +152,13 @@ impl Body {
                     *group = DescribedGroup { group_id, error_code: error, ..DescribedGroup::default() };
                 }
             }
+            Self::Beat(body) => *body = ConsumerGroupHeartbeatResponse { error_code: error, ..ConsumerGroupHeartbeatResponse::default() },
+            Self::DescribeConsumers(body) => {
+                for group in &mut body.groups {
+                    let group_id = std::mem::take(&mut group.group_id);
+                    *group = DescribedConsumers { group_id, error_code: error, ..DescribedConsumers::default() };
+                }
+            }
             Self::DeleteGroups(body) => body.results.iter_mut().for_each(|result| instead(&mut result.error_code, error)),
         }
     }
@@ -209,6 +221,8 @@ impl From<Body> for Response {
             Body::DeleteOffsets(body) => body.into(),
             Body::Describe(body) => body.into(),
             Body::DeleteGroups(body) => body.into(),
+            Body::Beat(body) => body.into(),
+            Body::DescribeConsumers(body) => body.into(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The life of a shard: elected, loaded, told how far its records are safe, looked at when something is due, lost. Never answers a request itself.
 
-use super::group::Group;
+use super::consumers::tombstones;
 use super::held::Body;
+use super::kept::AnyGroup;
 use super::records::{self, Event};
 use super::shard::Shard;
-use super::{Coordinator, Decision, Due, Mark, Slot};
+use super::{Coordinator, Decision, Due, Mark, Slot, Topics};
 use crate::error::ErrorCode;
 use crate::id::{Offset, PartitionIndex};
 use crate::probe;
@@ -80,11 +81,20 @@ impl Coordinator {
         let groups: Vec<String> = shard.groups.keys().cloned().collect();
         self.slots.insert(partition, Slot::Active(shard));
         for group in groups {
-            self.on_group(now, partition, &group, |kept, turn| kept.group.resume(turn));
+            self.resume(now, partition, &group);
         }
         for topic in deleted {
             self.forget_topic(now, partition, &topic);
         }
+    }
+
+    fn resume(&mut self, now: Now, partition: PartitionIndex, group: &str) {
+        let Some(Slot::Active(shard)) = self.slots.get_mut(&partition) else { return };
+        if let Some(AnyGroup::Consumer(consumers)) = shard.groups.get_mut(group).map(|kept| &mut kept.group) {
+            consumers.resume(now.at, &self.config);
+            return self.schedule(partition, group);
+        }
+        self.on_group(now, partition, group, |group, turn| group.resume(turn));
     }
 
     /// The append that `mark` names is in the log, and ends at `end`.
@@ -134,7 +144,7 @@ impl Coordinator {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Now) {
+    pub fn tick(&mut self, now: Now, topics: &dyn Topics) {
         while let Some((at, _)) = self.timers.first()
             && *at <= now.at
         {
@@ -144,7 +154,10 @@ impl Coordinator {
                     let kept = self.shard_mut(partition).groups.get_mut(&group);
                     let Some(kept) = kept.filter(|kept| kept.due == Some(at)) else { continue };
                     kept.due = None;
-                    self.on_group(now, partition, &group, |kept, turn| Group::tick(&mut kept.group, turn));
+                    match kept.group {
+                        AnyGroup::Classic(_) => self.on_group(now, partition, &group, |group, turn| group.tick(turn)),
+                        AnyGroup::Consumer(_) => self.remove_overdue(now, partition, &group, topics),
+                    }
                 }
                 Due::Expiry(partition) => self.expire(now, partition),
                 Due::Held(held) => self.timed_out(held),
@@ -162,7 +175,7 @@ impl Coordinator {
             events.extend(expired.into_iter().map(tombstone));
             if all_gone && kept.group.is_idle() {
                 probe!("a group that nobody needs was deleted");
-                events.push(Event::Group { group: group.clone(), value: None });
+                events.extend(tombstones(group, kept));
             }
         }
         for events in events.chunks(EVENTS_MAX) {

@@ -1,11 +1,14 @@
 //! Requests of members: join, sync, heartbeat, leave. Translates, finds the group, and says what must be safe; the group decides.
 
+use super::consumers::consumer_events;
 use super::group::{Join, Protocol, Refused, Snapshot, Sync};
 use super::held::{Body, refusal};
+use super::kept::Kept;
 use super::records::Event;
 use super::{Caller, Coordinator};
 use crate::error::ErrorCode;
 use crate::id::PartitionIndex;
+use crate::probe;
 use crate::time::Now;
 use crate::wire::api::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::api::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
@@ -32,7 +35,12 @@ impl Coordinator {
             return Err(ErrorCode::INVALID_SESSION_TIMEOUT);
         }
         let at = self.ready(&body.group_id)?;
-        if self.kept(at, &body.group_id).is_none() {
+        let kept = self.kept(at, &body.group_id);
+        if kept.is_some_and(|kept| kept.classic().is_none() && !kept.group.is_empty()) {
+            probe!("a classic member was refused by a consumer group");
+            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
+        if kept.is_none_or(|kept| kept.classic().is_none()) {
             if !body.member_id.is_empty() {
                 return Err(ErrorCode::UNKNOWN_MEMBER_ID);
             }
@@ -46,13 +54,18 @@ impl Coordinator {
 
     fn join_at(&mut self, now: Now, at: PartitionIndex, caller: Caller, body: JoinGroupRequest) {
         let group = body.group_id.clone();
+        if let Some(consumers) = self.kept(at, &group).and_then(Kept::consumer) {
+            // Its members have gone: now it is of whoever comes.
+            let events = consumer_events(&group, consumers.tombstones());
+            self.write(now, at, &events);
+        }
         if self.kept(at, &group).is_none() {
             self.shard_mut(at).group_or_new(&group, now.wall);
             let value = Some(Snapshot { since: now.wall, ..Snapshot::default() });
             self.write(now, at, &[Event::Group { group: group.clone(), value }]);
         }
         let join = to_join(caller, body);
-        self.on_group(now, at, &group, |kept, turn| kept.group.join(join, turn));
+        self.on_group(now, at, &group, |group, turn| group.join(join, turn));
     }
 
     /// `SyncGroup`
@@ -62,12 +75,12 @@ impl Coordinator {
         let found = if caller.version >= 5 && nameless {
             Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
         } else {
-            self.find(&group, ErrorCode::UNKNOWN_MEMBER_ID)
+            self.find_classic(&group, ErrorCode::UNKNOWN_MEMBER_ID)
         };
         match found {
             Ok(at) => {
                 let sync = to_sync(&caller, body);
-                self.on_group(now, at, &group, |kept, turn| kept.group.sync(sync, turn));
+                self.on_group(now, at, &group, |group, turn| group.sync(sync, turn));
             }
             Err(error_code) => self.reply(caller.token, SyncGroupResponse { error_code, ..SyncGroupResponse::default() }.into()),
         }
@@ -75,9 +88,9 @@ impl Coordinator {
 
     /// `Heartbeat`
     pub fn heartbeat(&mut self, now: Now, caller: &Caller, body: &HeartbeatRequest) {
-        let outcome = self.find(&body.group_id, ErrorCode::UNKNOWN_MEMBER_ID).and_then(|at| {
+        let outcome = self.find_classic(&body.group_id, ErrorCode::UNKNOWN_MEMBER_ID).and_then(|at| {
             let instance = body.group_instance_id.as_deref();
-            self.on_group(now, at, &body.group_id, |kept, turn| kept.group.heartbeat(&body.member_id, instance, body.generation_id, turn))
+            self.on_group(now, at, &body.group_id, |group, turn| group.heartbeat(&body.member_id, instance, body.generation_id, turn))
         });
         let error_code = match outcome {
             // Its session begins anew when the shard is loaded.
@@ -94,9 +107,9 @@ impl Coordinator {
         } else {
             body.members.into_iter().map(|member| (member.member_id, member.group_instance_id)).collect()
         };
-        let found = self.find(&body.group_id, ErrorCode::UNKNOWN_MEMBER_ID);
+        let found = self.find_classic(&body.group_id, ErrorCode::UNKNOWN_MEMBER_ID);
         let outcomes = match found {
-            Ok(at) => self.on_group(now, at, &body.group_id, |kept, turn| kept.group.leave(&leavers, turn)),
+            Ok(at) => self.on_group(now, at, &body.group_id, |group, turn| group.leave(&leavers, turn)),
             Err(ErrorCode::UNKNOWN_MEMBER_ID) => vec![Err(ErrorCode::UNKNOWN_MEMBER_ID); leavers.len()],
             Err(error_code) => return self.reply(caller.token, LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() }.into()),
         };
@@ -110,6 +123,12 @@ impl Coordinator {
         let answer = Body::Leave(LeaveGroupResponse { error_code, members, ..LeaveGroupResponse::default() });
         let shows = found.ok().map(|at| (at, self.shard(at).touched(&body.group_id)));
         self.hold(now, caller.token, answer, shows);
+    }
+
+    /// The partition of a classic group that is there; `missing` if it is not, or is of another type.
+    fn find_classic(&self, group: &str, missing: ErrorCode) -> Result<PartitionIndex, ErrorCode> {
+        let at = self.find(group, missing)?;
+        self.kept(at, group).and_then(Kept::classic).map(|_| at).ok_or(missing)
     }
 
     /// The partition of a group that is there; `missing` if it is not.

@@ -7,8 +7,11 @@
 //! Pure: decisions come out of `poll`, and nothing happens but by a call. Never touches a log: it does not even know offsets but those it is told.
 
 mod admin;
+pub mod consumer;
+mod consumers;
 pub mod group;
 mod held;
+mod kept;
 mod life;
 mod members;
 pub mod offsets;
@@ -29,11 +32,13 @@ use crate::time::{Instant, Now};
 use crate::wire::Response;
 use crate::wire::batch::{Batch, Compression};
 use crate::wire::record::{BatchBuilder, Identity};
+use consumer::Assignor;
 use group::{Outcome, Turn};
 use held::Held;
+use kept::{AnyGroup, Kept};
 use life::Loading;
 use records::Event;
-use shard::{Kept, Shard};
+use shard::Shard;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -112,6 +117,14 @@ pub struct GroupConfig {
     pub session_min_ms: i32,
     /// `group.max.session.timeout.ms`
     pub session_max_ms: i32,
+    /// `group.consumer.session.timeout.ms`
+    pub consumer_session: Duration,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_ms: i32,
+    /// `group.consumer.max.size`
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: the first is taken where members have no wish.
+    pub assignors: Vec<Assignor>,
     /// `offset.metadata.max.bytes`; counted as Kafka does, in UTF-16 units
     pub metadata_max: usize,
     /// `offsets.retention.minutes`
@@ -130,6 +143,10 @@ impl Default for GroupConfig {
             max_size: usize::try_from(i32::MAX).expect("32 bits fit"),
             session_min_ms: 6_000,
             session_max_ms: 1_800_000,
+            consumer_session: Duration::from_secs(45),
+            consumer_heartbeat_ms: 5_000,
+            consumer_max_size: usize::try_from(i32::MAX).expect("32 bits fit"),
+            assignors: Assignor::ALL.to_vec(),
             metadata_max: 4096,
             retention: Duration::from_secs(7 * 24 * 3600),
             retention_check: Duration::from_secs(600),
@@ -162,6 +179,8 @@ pub struct Coordinator {
     config: GroupConfig,
     rng: Rng,
     slots: BTreeMap<PartitionIndex, Slot>,
+    /// Grows whenever topics change.
+    topics_version: u64,
     held: BTreeMap<u64, Held>,
     next_held: u64,
     next_run: u64,
@@ -177,6 +196,7 @@ impl Coordinator {
             config,
             rng: rng::stream(seed, "groups"),
             slots: BTreeMap::new(),
+            topics_version: 0,
             held: BTreeMap::new(),
             next_held: 0,
             next_run: 0,
@@ -243,16 +263,17 @@ impl Coordinator {
         self.shard(at).groups.get(group)
     }
 
-    /// Calls a group that is there, writes it if it wants to, and sends its answers on their way.
-    fn on_group<T>(&mut self, now: Now, at: PartitionIndex, group: &str, call: impl FnOnce(&mut Kept, &mut Turn<'_>) -> T) -> T {
+    /// Calls a classic group that is there, writes it if it wants to, and sends its answers on their way.
+    fn on_group<T>(&mut self, now: Now, at: PartitionIndex, group: &str, call: impl FnOnce(&mut group::Group, &mut Turn<'_>) -> T) -> T {
         let mut out = Outcome::default();
         let Some(Slot::Active(shard)) = self.slots.get_mut(&at) else { unreachable!("asked only after `ready`") };
         let kept = shard.groups.get_mut(group).expect("the caller found it");
+        let AnyGroup::Classic(called) = &mut kept.group else { unreachable!("the caller found a classic one") };
         let mut turn = Turn { now, config: &self.config, rng: &mut self.rng, out: &mut out };
-        let result = call(kept, &mut turn);
-        kept.group.check();
+        let result = call(called, &mut turn);
+        called.check();
         if out.store {
-            let value = Some(kept.group.snapshot());
+            let value = Some(called.snapshot());
             self.write(now, at, &[Event::Group { group: group.to_owned(), value }]);
         }
         self.schedule(at, group);

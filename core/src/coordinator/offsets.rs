@@ -1,6 +1,7 @@
 //! The offsets that one group has committed. Never decides who may commit.
 
-use super::group::{Age, Group};
+use super::group::Age;
+use super::kept::AnyGroup;
 use crate::id::{LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::mutant;
 use crate::time::Timestamp;
@@ -97,7 +98,7 @@ impl Offsets {
 
     /// Which of them nobody can want any more.
     #[must_use]
-    pub fn expired(&self, group: &Group, retention: Duration, now: Timestamp) -> Vec<(String, PartitionIndex)> {
+    pub(super) fn expired(&self, group: &AnyGroup, retention: Duration, now: Timestamp) -> Vec<(String, PartitionIndex)> {
         // A group that rebalances, or whose members may read anything, keeps all (KAFKA-8069, KAFKA-13636).
         let Some(age) = group.offsets_age() else { return Vec::new() };
         let mut expired = Vec::new();

@@ -1,6 +1,7 @@
 //! Requests about offsets: commit, fetch, delete. Says which may be written and what is known; never who is a member, the group does.
 
 use super::held::{Body, spoil_fetch};
+use super::kept::{AnyGroup, Kept};
 use super::offsets::Committed;
 use super::records::Event;
 use super::{Caller, Coordinator, Mark, Topics};
@@ -36,7 +37,8 @@ impl Coordinator {
             };
             let decide = |partition: &OffsetCommitRequestPartition| {
                 let event = known.and_then(|known| self.plan_commit(now, body, known, partition));
-                let outcome = event.and_then(|event| may.map(|_| events.push(event)));
+                let covered = |at| self.covers(at, body, known.ok().map(|(_, id, _)| id), partition.partition_index);
+                let outcome = event.and_then(|event| may.and_then(covered).map(|()| events.push(event)));
                 written |= outcome.is_ok();
                 OffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
@@ -49,7 +51,9 @@ impl Coordinator {
         }
         let shows = may.ok().filter(|_| written).map(|at| {
             self.write(now, at, &events);
-            self.on_group(now, at, &body.group_id, |kept, turn| kept.group.committed(&body.member_id, turn));
+            if self.kept(at, &body.group_id).and_then(Kept::classic).is_some() {
+                self.on_group(now, at, &body.group_id, |group, turn| group.committed(&body.member_id, turn));
+            }
             (at, self.shard(at).touched(&body.group_id))
         });
         self.hold(now, caller.token, Body::Commit(answer), shows);
@@ -67,8 +71,17 @@ impl Coordinator {
                 _ => Err(ErrorCode::ILLEGAL_GENERATION),
             };
         };
-        kept.group.validate_commit(&body.member_id, body.group_instance_id.as_deref(), generation)?;
+        match &kept.group {
+            AnyGroup::Classic(group) => group.validate_commit(&body.member_id, body.group_instance_id.as_deref(), generation)?,
+            AnyGroup::Consumer(group) => group.validate_commit(&body.member_id, generation, version)?,
+        }
         Ok(at)
+    }
+
+    /// Whether a consumer group's member may commit this partition; everybody else who may commit at all may.
+    fn covers(&self, at: PartitionIndex, body: &OffsetCommitRequest, topic: Option<Uuid>, index: PartitionIndex) -> Result<(), ErrorCode> {
+        let (Some(group), Some(topic)) = (self.kept(at, &body.group_id).and_then(Kept::consumer), topic) else { return Ok(()) };
+        group.may_commit_of(&body.member_id, body.generation_id_or_member_epoch, topic, index)
     }
 
     fn plan_commit(
@@ -127,7 +140,12 @@ impl Coordinator {
         asked: OffsetFetchRequestGroup,
         topics: &dyn Topics,
     ) -> OffsetFetchResponseGroup {
-        let OffsetFetchRequestGroup { group_id, topics: wanted, .. } = asked;
+        let OffsetFetchRequestGroup { group_id, topics: wanted, member_id, member_epoch } = asked;
+        if let Some(group) = self.kept(at, &group_id).and_then(Kept::consumer)
+            && let Err(error_code) = group.validate_fetch(member_id.as_deref(), member_epoch)
+        {
+            return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code };
+        }
         let topics = match wanted {
             Some(wanted) => wanted.into_iter().map(|topic| self.fetch_topic(at, version, &group_id, topic, topics)).collect(),
             None => self.fetch_all(at, version, &group_id, topics),
@@ -182,7 +200,7 @@ impl Coordinator {
         let found = self.find(&body.group_id, ErrorCode::GROUP_ID_NOT_FOUND).and_then(|at| {
             let group = &self.kept(at, &body.group_id).expect("found above").group;
             // Only of consumers is it known what they read.
-            if group.members().is_empty() || group.is_of_consumers() { Ok(at) } else { Err(ErrorCode::NON_EMPTY_GROUP) }
+            if group.is_empty() || group.is_of_consumers() { Ok(at) } else { Err(ErrorCode::NON_EMPTY_GROUP) }
         });
         let at = match found {
             Ok(at) => at,

@@ -1,6 +1,7 @@
 //! The records of `__consumer_offsets` that this coordinator writes and reads, as events of its own. Never decides anything.
 
 use super::Client;
+use super::consumer::{self, Change};
 use super::group::{Snapshot, SnapshotMember};
 use super::offsets::Committed;
 use crate::id::PartitionIndex;
@@ -20,6 +21,13 @@ pub enum Event {
         /// How.
         value: Option<Snapshot>,
     },
+    /// Something happened to a consumer group.
+    Consumer {
+        /// Which.
+        group: String,
+        /// What.
+        change: Change,
+    },
     /// An offset was committed; `None`: it is gone.
     Offset {
         /// Whose.
@@ -38,7 +46,7 @@ impl Event {
     #[must_use]
     pub fn group(&self) -> &str {
         match self {
-            Self::Group { group, .. } | Self::Offset { group, .. } => group,
+            Self::Group { group, .. } | Self::Consumer { group, .. } | Self::Offset { group, .. } => group,
         }
     }
 }
@@ -48,6 +56,7 @@ impl Event {
 pub fn encode(event: &Event) -> Payload {
     let record = match event.clone() {
         Event::Group { group, value } => CoordinatorRecord::GroupMetadata(GroupMetadataKey { group }, value.map(group_value)),
+        Event::Consumer { group, change } => consumer::records::encode(group, change),
         Event::Offset { group, topic, partition, value } => {
             CoordinatorRecord::OffsetCommit(OffsetCommitKey { group, topic, partition }, value.map(offset_value))
         }
@@ -68,13 +77,15 @@ pub fn decode(payload: &Payload) -> Result<Option<Event>, Malformed> {
             Some(Event::Offset { group, topic, partition, value: value.map(read_offset) })
         }
         CoordinatorRecord::GroupMetadata(GroupMetadataKey { group }, value) => Some(Event::Group { group, value: value.map(read_group) }),
-        CoordinatorRecord::ConsumerGroupMetadata(..)
+        record @ (CoordinatorRecord::ConsumerGroupMetadata(..)
         | CoordinatorRecord::ConsumerGroupPartitionMetadata(..)
         | CoordinatorRecord::ConsumerGroupMemberMetadata(..)
         | CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(..)
         | CoordinatorRecord::ConsumerGroupTargetAssignmentMember(..)
         | CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(..)
-        | CoordinatorRecord::ConsumerGroupRegularExpression(..) => None,
+        | CoordinatorRecord::ConsumerGroupRegularExpression(..)) => {
+            consumer::records::decode(record).map(|(group, change)| Event::Consumer { group, change })
+        }
     })
 }
 
@@ -224,7 +235,6 @@ mod tests {
     #[test]
     fn records_of_others_are_left_alone_and_broken_ones_are_said_to_be_broken() {
         let payload = |key: &str, value: &str| Payload { key: Some(bytes(key)), value: Some(bytes(value)), headers: Vec::new() };
-        assert_eq!(decode(&payload("0003 0001 67", "0000 00000001 00")), Ok(None));
         assert_eq!(decode(&payload("0063 0001 67", "0000")), Ok(None));
         assert_eq!(decode(&Payload::default()), Ok(None));
         assert!(decode(&payload("00", "")).is_err());

@@ -1,7 +1,8 @@
 //! The groups of one partition of `__consumer_offsets`: plan, replay, and what is safe. Never waits, and never sees a request.
 
+use super::consumer::{self, Change};
 use super::group::Group;
-use super::offsets::Offsets;
+use super::kept::{AnyGroup, Kept};
 use super::records::Event;
 use crate::id::Offset;
 use crate::time::{Instant, Timestamp};
@@ -14,23 +15,6 @@ pub struct Mark(pub u64);
 impl Mark {
     /// What was in the log when the shard was loaded.
     pub const LOADED: Self = Self(0);
-}
-
-/// A group with its offsets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
-    pub(super) group: Group,
-    pub(super) offsets: Offsets,
-    /// The newest append that touched it.
-    pub(super) touched: Mark,
-    /// The group's deadline, as it stands in the coordinator's timers.
-    pub(super) due: Option<Instant>,
-}
-
-impl Kept {
-    fn new(now: Timestamp) -> Self {
-        Self { group: Group::new(now), offsets: Offsets::default(), touched: Mark::LOADED, due: None }
-    }
 }
 
 /// The state that one partition's records rebuild.
@@ -82,12 +66,12 @@ impl Shard {
     pub(super) fn replay_loaded(&mut self, event: &Event) {
         if let Event::Group { group, value: Some(snapshot) } = event {
             let kept = self.group_or_new(group, snapshot.since);
-            kept.group = Group::restore(snapshot);
+            kept.group = AnyGroup::Classic(Group::restore(snapshot));
             return;
         }
         let at = match event {
             Event::Offset { value: Some(committed), .. } => committed.at,
-            Event::Offset { .. } | Event::Group { .. } => Timestamp::NONE,
+            Event::Offset { .. } | Event::Group { .. } | Event::Consumer { .. } => Timestamp::NONE,
         };
         self.replay(event, at, Mark::LOADED);
     }
@@ -96,7 +80,10 @@ impl Shard {
         match event {
             // The plan has changed the group already: its waits and sessions are not in the record.
             Event::Group { group, value: Some(_) } => self.groups.get_mut(group).expect("it planned this").touched = mark,
+            // A classic group's end does not end the consumer group that came after it.
+            Event::Group { group, value: None } if self.consumer(group).is_some() => {}
             Event::Group { group, value: None } => self.remove_group(group, mark),
+            Event::Consumer { group, change } => self.replay_consumer(group, change, now, mark),
             Event::Offset { group, topic, partition, value: Some(committed) } => {
                 let kept = self.group_or_new(group, now);
                 kept.offsets.set(topic, *partition, Some(committed.clone()));
@@ -110,6 +97,29 @@ impl Shard {
         }
     }
 
+    fn consumer(&mut self, group: &str) -> Option<&mut consumer::Group> {
+        match &mut self.groups.get_mut(group)?.group {
+            AnyGroup::Consumer(group) => Some(group),
+            AnyGroup::Classic(_) => None,
+        }
+    }
+
+    fn replay_consumer(&mut self, group: &str, change: &Change, now: Timestamp, mark: Mark) {
+        if change.is_tombstone() && self.consumer(group).is_none() {
+            return;
+        }
+        let kept = self.group_or_new(group, now);
+        kept.touched = mark;
+        if kept.consumer().is_none() {
+            kept.group = AnyGroup::Consumer(consumer::Group::default());
+        }
+        let AnyGroup::Consumer(state) = &mut kept.group else { unreachable!("made so above") };
+        state.replay(change);
+        if *change == Change::Epoch(None) {
+            self.remove_group(group, mark);
+        }
+    }
+
     /// Offsets that outlive their group, as no coordinator should write it, stay as those of a group that only keeps offsets.
     fn remove_group(&mut self, group: &str, mark: Mark) {
         let Some(kept) = self.groups.get_mut(group) else { return };
@@ -117,7 +127,7 @@ impl Shard {
             self.groups.remove(group);
             self.vanished = mark;
         } else {
-            kept.group = Group::new(Timestamp::NONE);
+            kept.group = AnyGroup::Classic(Group::new(Timestamp::NONE));
             kept.touched = mark;
         }
     }

@@ -170,6 +170,8 @@ apis! {
     63 BrokerHeartbeat: 0..=2, flexible 0, broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
     64 UnregisterBroker: 0..=0, flexible 0, unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
     67 AllocateProducerIds: 0..=0, flexible 0, allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
+    68 ConsumerGroupHeartbeat: 0..=1, flexible 0, consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+    69 ConsumerGroupDescribe: 0..=1, flexible 0, consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
     70 ControllerRegistration: 0..=0, flexible 0, controller_registration::{ControllerRegistrationRequest, ControllerRegistrationResponse};
     73 AssignReplicasToDirs: 0..=0, flexible 0, assign_replicas_to_dirs::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse};
     74 ListConfigResources: 0..=1, flexible 0, list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};

@@ -34,7 +34,7 @@ use crate::time::{Instant, Now, Timestamp};
 use crate::{mutant, probe};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use timers::Sessions;
+pub(super) use timers::Sessions;
 
 /// What the clients of Kafka call themselves; other types are free text, and their metadata is opaque.
 pub const CONSUMER: &str = "consumer";

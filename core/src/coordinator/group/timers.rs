@@ -9,30 +9,30 @@ use std::time::Duration;
 
 /// When each member, or pending member id, is given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Sessions {
+pub(in crate::coordinator) struct Sessions {
     by_member: BTreeMap<MemberId, Instant>,
     by_time: BTreeSet<(Instant, MemberId)>,
 }
 
 impl Sessions {
-    pub(super) fn set(&mut self, member: MemberId, until: Instant) {
+    pub(in crate::coordinator) fn set(&mut self, member: MemberId, until: Instant) {
         if let Some(before) = self.by_member.insert(member.clone(), until) {
             self.by_time.remove(&(before, member.clone()));
         }
         self.by_time.insert((until, member));
     }
 
-    pub(super) fn cancel(&mut self, member: &str) {
+    pub(in crate::coordinator) fn cancel(&mut self, member: &str) {
         if let Some((member, until)) = self.by_member.remove_entry(member) {
             self.by_time.remove(&(until, member));
         }
     }
 
-    fn first(&self) -> Option<Instant> {
+    pub(in crate::coordinator) fn first(&self) -> Option<Instant> {
         self.by_time.first().map(|(until, _)| *until)
     }
 
-    fn pop(&mut self, now: Instant) -> Option<MemberId> {
+    pub(in crate::coordinator) fn pop(&mut self, now: Instant) -> Option<MemberId> {
         if self.first()? > now {
             return None;
         }

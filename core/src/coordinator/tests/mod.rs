@@ -1,5 +1,6 @@
 //! The coordinator over a log in memory, whose high watermark moves when the test says so.
 
+mod consumers;
 mod offsets;
 mod random;
 mod shards;
@@ -161,7 +162,7 @@ impl Bench {
         let end = self.now.at.after(by);
         while let Some(at) = self.coordinator.deadline().filter(|at| *at <= end) {
             self.set_clock(at.max(self.now.at));
-            self.coordinator.tick(self.now);
+            self.coordinator.tick(self.now, &self.catalog);
             self.carry_out();
         }
         self.set_clock(end);
