@@ -468,6 +468,7 @@ impl Runner {
             }
             Step::Halted(node, why) => self.halted(node, &why),
         }
+        self.recorder.keep(|recording| recording.hear(self.mesh.now()));
         self.lose_second_disk();
         self.look_for_joiner();
         self.look_at_nodes();

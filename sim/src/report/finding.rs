@@ -31,6 +31,10 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn of(recording: &Recording, told: &Told) -> Option<Self> {
+        // What the runner or the oracle found ended the run; a client may have found something before.
+        if let Some((at, what)) = recording.complaint.clone() {
+            return Some(Self { at, partition: track_in(recording, &what), node: number_behind(&what, "node "), what });
+        }
         let what = told.violations.first()?.clone();
         let shown = told.witness.as_ref().and_then(|witness| witness.ops.iter().map(|op| op.time).max());
         let key = told.witness.as_ref().and_then(|witness| witness.key);

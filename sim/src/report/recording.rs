@@ -121,6 +121,8 @@ pub(crate) struct Recording {
     /// Of the clients, and of those whose sends may be lost or doubled.
     books: Vec<Book>,
     pub(super) histories: Vec<History>,
+    /// What a client was the first to find wrong, and when: it does not end the run.
+    pub(super) complaint: Option<(u64, String)>,
     pub(super) members: BTreeSet<Process>,
     /// Partitions that were too many.
     pub(super) tracks_left_out: BTreeSet<Uuid>,
@@ -130,6 +132,14 @@ impl Recording {
     /// The clients write their history into these.
     pub(crate) fn open_books(&mut self, books: [&Book; 2]) {
         self.books = books.into_iter().cloned().collect();
+    }
+
+    /// An event is over, and a client may have found something wrong.
+    pub(crate) fn hear(&mut self, at: u64) {
+        if self.complaint.is_none() {
+            let first = self.books.iter().find_map(|book| book.borrow().violations.first().cloned());
+            self.complaint = first.map(|what| (at, what));
+        }
     }
 
     /// The histories are as they are now.

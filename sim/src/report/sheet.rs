@@ -139,7 +139,7 @@ impl Sheet {
         let found = Finding::of(&recording, &told);
         let histories = if recording.histories.is_empty() { vec![told.history.clone()] } else { recording.histories.clone() };
         let deeds = Deeds::of(&histories, &recording.members);
-        let story = found.as_ref().map(|found| story(&recording, found, told.witness.as_ref(), &deeds)).unwrap_or_default();
+        let story = found.as_ref().map(|found| story(&recording, found, told.witness.as_ref())).unwrap_or_default();
         let focus = found.as_ref().map_or(told.virtual_ns, |found| found.at);
         let (from, partition) = (focus.saturating_sub(NEAR), found.as_ref().and_then(|found| found.partition));
         let mut points_left_out = 0;

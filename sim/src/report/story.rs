@@ -1,10 +1,9 @@
 //! The shortest history that lets one understand what was found: what became of the partition concerned, who died meanwhile, and the operations that show it.
 
-use super::deeds::{Deed, Deeds};
 use super::finding::{self, Finding, Witness};
+use super::messages::End;
 use super::recording::{Band, Part, Point, Recording, State, Track};
 use super::thin;
-use crate::workload::PARTITIONS;
 use klamm_core::controller::image::Partition as Decided;
 use klamm_core::id::BrokerId;
 use klamm_jepsen::history::Stage;
@@ -15,6 +14,9 @@ use std::fmt::Write as _;
 const BEFORE_MAX: usize = 40;
 /// So many acknowledgements are told where nothing says which of them matter.
 const ACKNOWLEDGED_SHOWN: usize = 4;
+
+/// So many lines behind an acknowledgement of what is lost.
+const BEHIND_LOSS: usize = 8;
 
 /// One line of it.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ impl Line {
 }
 
 /// All lines, in order of time.
-pub(super) fn story(recording: &Recording, finding: &Finding, witness: Option<&Witness>, deeds: &Deeds) -> Vec<Line> {
+pub(super) fn story(recording: &Recording, finding: &Finding, witness: Option<&Witness>) -> Vec<Line> {
     let track = finding.partition.map(|number| &recording.tracks[number]);
     let mut lines = Vec::new();
     if let Some(track) = track {
@@ -58,11 +60,12 @@ pub(super) fn story(recording: &Recording, finding: &Finding, witness: Option<&W
     lines.extend(bands.map(|band| Line::new(band.from, Some(band.node), "fault", struck(band))));
     lines.extend(witness.into_iter().flat_map(told_by_clients));
     let is_shown = witness.is_some_and(|witness| !witness.ops.is_empty());
-    if let Some(track) = track.filter(|_| !is_shown) {
-        lines.extend(acknowledged(track, finding.at, &deeds.all));
+    if let Some(number) = finding.partition.filter(|_| !is_shown) {
+        lines.extend(acknowledged(recording, number, finding.at));
     }
     lines.retain(|line| line.at <= finding.at);
     lines.sort_by_key(|line| line.at);
+    keep_behind_loss(&mut lines);
     let others = lines.iter().filter(|line| !line.stays).count();
     let mut to_skip = others.saturating_sub(BEFORE_MAX);
     lines.retain(|line| {
@@ -73,6 +76,13 @@ pub(super) fn story(recording: &Recording, finding: &Finding, witness: Option<&W
     lines.extend(track.into_iter().flat_map(|track| stands(track, finding.at)));
     lines.push(Line::new(finding.at, finding.node, "found", finding.what.clone()).staying());
     lines
+}
+
+/// What follows an acknowledgement of what is lost now tells how it was lost.
+fn keep_behind_loss(lines: &mut [Line]) {
+    let Some(lost) = lines.iter().rposition(|line| line.kind == "loss" && line.stays) else { return };
+    let matters = |line: &&mut Line| !line.stays && line.kind != "fault" && line.kind != "note";
+    lines[lost..].iter_mut().filter(matters).take(BEHIND_LOSS).for_each(|line| line.stays = true);
 }
 
 fn struck(band: &Band) -> String {
@@ -109,6 +119,9 @@ fn change(before: Option<&Decided>, now: &Decided) -> String {
     }
     if differs(|decided| &decided.replicas) {
         let _ = write!(text, " replicas {};", ids(&now.replicas));
+    }
+    if before.is_some_and(|before| before.directories != now.directories) {
+        text.push_str(" other directories;");
     }
     text.trim_end_matches([';', ':']).to_owned()
 }
@@ -225,18 +238,30 @@ fn record_words(record: &klamm_jepsen::history::Record) -> String {
     format!("value {}{}", record.value.0, record.offset.map(|offset| format!(" at {}", offset.0)).unwrap_or_default())
 }
 
-/// The last acknowledgements of the partition.
-fn acknowledged(track: &Track, until: u64, deeds: &[Deed]) -> Vec<Line> {
-    let key = |key: u32| format!("t{}-{}", key / PARTITIONS, key % PARTITIONS);
-    let is_meant = |deed: &&Deed| {
-        let touches = deed.touched.iter().any(|touched| key(touched.key) == track.name);
-        deed.what == "send" && deed.stage == Some(Stage::Ok) && touches && deed.until.is_some_and(|at| at <= until)
-    };
-    let mut all: Vec<&Deed> = deeds.iter().filter(is_meant).collect();
-    all.sort_by_key(|deed| deed.until);
-    let line = |deed: &&Deed| {
-        let text = format!("{} is acknowledged to process {} at offset {}", deed.text, deed.process, deed.touched[0].first);
-        Line::new(deed.until.unwrap_or(deed.from), None, "client", text).staying()
-    };
-    all[all.len().saturating_sub(ACKNOWLEDGED_SHOWN)..].iter().map(line).collect()
+/// The last acknowledgements of the partition, and the last ones of what its leader does not hold any more.
+fn acknowledged(recording: &Recording, number: usize, until: u64) -> Vec<Line> {
+    let track = &recording.tracks[number];
+    let end = track.replicas.values().filter_map(|points| points[..points.partition_point(|point| point.at <= until)].last());
+    let end = end.map(|point| point.end).max().unwrap_or(0);
+    let mut all: Vec<(i64, Line)> = Vec::new();
+    for message in recording.messages.kept.iter().filter(|message| message.is_answer && message.api == "Produce" && message.sent <= until) {
+        let part = message.parts.iter().find(|(part, _)| usize::from(*part) == number);
+        let (Some((_, text)), End::Node(node)) = (part, message.from) else { continue };
+        let Some(offset) = text.strip_prefix("at ").and_then(|offset| offset.parse::<i64>().ok()).filter(|offset| *offset >= 0) else {
+            continue;
+        };
+        let is_lost = if offset >= end { ", and no replica that runs holds it now" } else { "" };
+        let text = format!("acknowledges to client {} what it wrote at offset {offset}{is_lost}", number_of(message.to));
+        all.push((offset, Line::new(message.sent, Some(node), if offset >= end { "loss" } else { "client" }, text).staying()));
+    }
+    let last = |all: Vec<Line>| all[all.len().saturating_sub(ACKNOWLEDGED_SHOWN)..].to_vec();
+    let (lost, held): (Vec<_>, Vec<_>) = all.into_iter().partition(|(offset, _)| *offset >= end);
+    let [lost, held] = [lost, held].map(|all| last(all.into_iter().map(|(_, line)| line).collect()));
+    lost.into_iter().chain(held).collect()
+}
+
+fn number_of(end: End) -> u32 {
+    match end {
+        End::Node(number) | End::Client(number) => number,
+    }
 }

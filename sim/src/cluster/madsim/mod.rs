@@ -292,6 +292,7 @@ impl Runner {
             () = self.clock.sleep_until(Instant(until)) => {}
         }
         let now = self.now();
+        self.recorder.keep(|recording| recording.hear(now));
         while let Some(entry) = self.alarms.first_entry()
             && entry.key().0 <= now
         {

@@ -146,14 +146,18 @@ function within(text, from, until, top, color, rim) {
   pen.textAlign = 'left';
   const size = pen.measureText(text).width;
   if (size > room || !isFree(left + 4, top, size)) return;
+  write(text, left + 4, top, color, rim);
+}
+
+function write(text, left, top, color, rim) {
   if (rim) {
     pen.strokeStyle = rim;
     pen.lineWidth = 3;
     pen.lineJoin = 'round';
-    pen.strokeText(text, left + 4, top);
+    pen.strokeText(text, left, top);
   }
   pen.fillStyle = color;
-  pen.fillText(text, left + 4, top);
+  pen.fillText(text, left, top);
 }
 
 // Whether no words are there yet; then they are taken to be.
@@ -376,12 +380,11 @@ function drawMessages() {
     pen.setLineDash([]);
     if (lost) cross(right, bottom); else if (lines.length < 600) tip(left, from, right, bottom, color);
     if (lines.length < 40) {
-      pen.fillStyle = colors.ink;
       pen.font = '10px system-ui, sans-serif';
       pen.textAlign = 'center';
       const text = run.apis[message[4]] + (message[5] ? ' ↩' : ''), half = pen.measureText(text).width / 2;
       const [middle, top] = [(left + right) / 2, (from + bottom) / 2 - 2];
-      if (isFree(middle - half, top, 2 * half)) pen.fillText(text, middle, top);
+      if (isFree(middle - half, top, 2 * half)) write(text, middle, top, colors.ink, colors.paper);
     }
   }
   pen.globalAlpha = 1;

@@ -66,7 +66,7 @@ function goToFound() {
 // As far back as the last few lines of the story, and as where a log last lost something, if that is among the last ones.
 function spanOfStory() {
   const lines = run.story.filter(([at, , kind]) => kind !== 'stands' && at < run.found.at);
-  const lost = lines.slice(-30).filter(([, , kind]) => kind === 'loss' || kind === 'client').slice(-3);
+  const lost = lines.filter(([, , kind]) => kind === 'loss' || kind === 'client').slice(-5);
   const first = [...lines.slice(-8), ...lost].map(([at]) => at);
   return Math.max((first.length ? run.found.at - Math.min(...first) : 2 * S) * 1.5, 0.02 * S);
 }
