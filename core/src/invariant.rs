@@ -16,7 +16,7 @@ fn ensure(holds: bool, words: impl FnOnce() -> String) -> Verdict {
 }
 
 /// To whom each thing was given: leaders by epoch, votes by voter and epoch, producer ids. What was given once is never given to another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Given<K, V> {
     what: &'static str,
     all: BTreeMap<K, V>,

@@ -390,6 +390,14 @@ impl Broker {
         self.effects.pop_front()
     }
 
+    /// Chance goes on from `rng`: for exhaustive exploration, where equal states must have equal futures.
+    pub fn reseed(&mut self, rng: Rng) {
+        if let Some(quorum) = &mut self.quorum {
+            quorum.reseed(rng.clone());
+        }
+        self.rng = rng;
+    }
+
     /// When to send `Input::Tick`, and why.
     #[must_use]
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {

@@ -143,6 +143,11 @@ impl Quorum {
         self.actions.pop_front()
     }
 
+    /// Chance goes on from `rng`: for exhaustive exploration, where equal states must have equal futures.
+    pub fn reseed(&mut self, rng: Rng) {
+        self.rng = rng;
+    }
+
     /// What this node is.
     #[must_use]
     pub fn role(&self) -> State {
