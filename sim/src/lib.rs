@@ -5,6 +5,7 @@ pub mod check;
 pub mod cluster;
 pub mod disk;
 pub mod indexes;
+pub mod model;
 pub mod outcome;
 pub mod plan;
 pub mod report;

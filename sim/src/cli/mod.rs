@@ -1,6 +1,7 @@
 //! The command line of the simulator.
 
 mod coverage;
+mod explore;
 mod mutants;
 mod report;
 mod sweep;
@@ -25,7 +26,8 @@ use std::time::{Duration, Instant};
 #[command(
     name = "cargo sim",
     version,
-    after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim shrink --seed 7 --nodes 3 --mutant trunc-to-hw --out small.json\n  cargo sim replay small.json\n  cargo sim mutants"
+    after_help = "Examples:\n  cargo sim run --seed 7\n  cargo sim sweep --seeds 0..1000\n  cargo sim shrink --seed 7 --nodes 3 --mutant trunc-to-hw --out small.json\n  \
+                  cargo sim replay small.json\n  cargo sim explore --model quorum\n  cargo sim mutants"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -93,6 +95,8 @@ enum Command {
         #[arg(long)]
         jobs: Option<usize>,
     },
+    /// Walk every way through a small world, to the end. Exit 1 on a violation, with the shortest way to it, and where a limit came first.
+    Explore(explore::Explore),
     /// Put each historic bug back, and count the seeds until it is found. Exit 1 where one is missed.
     Mutants {
         /// Seeds to try for each, in each trial.
@@ -311,6 +315,7 @@ pub(super) fn main() -> ExitCode {
         Command::Coverage { seeds, how, jobs } => {
             coverage::coverage(seeds, How { nodes: if how.tier == Tier::Mesh { 0 } else { how.nodes }, ..how }, jobs)
         }
+        Command::Explore(how) => explore::explore(&how),
         Command::Mutants { seeds, trials, only, jobs } => mutants::mutants(seeds, trials, only, jobs),
     }
 }
