@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod error;
 pub mod id;
 pub mod invariant;
+pub mod lag;
 pub mod log;
 pub mod partition;
 pub mod probe;
