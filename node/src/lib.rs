@@ -13,7 +13,11 @@ mod driver;
 pub mod founding;
 mod frames;
 pub mod fs;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod identity;
+#[cfg(feature = "http")]
+pub mod lag;
 mod listen;
 pub mod net;
 mod node;

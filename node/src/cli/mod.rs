@@ -6,6 +6,7 @@ mod consume;
 mod dev;
 mod format;
 mod group;
+mod lag;
 mod logging;
 mod produce;
 mod serve;
@@ -45,6 +46,7 @@ enum Command {
     Produce(produce::Produce),
     Consume(consume::Consume),
     Group(group::Group),
+    Lag(lag::Lag),
     Bench(bench::Bench),
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  klamm completions bash > ~/.local/share/bash-completion/completions/klamm")]
@@ -66,6 +68,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
         Command::Group(group) => group.run(),
+        Command::Lag(lag) => lag.run(),
         Command::Bench(bench) => bench.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "klamm", &mut std::io::stdout());

@@ -68,16 +68,25 @@ impl Admin {
     /// # Errors
     /// One line: it cannot be reached, or does not answer this.
     pub async fn ask_at(&mut self, address: &Address, request: Request, most: i16) -> Result<Response, String> {
-        let cannot = |why: String| format!("{address}: {why}");
-        let line = match self.lines.remove(address) {
-            Some(line) => line,
-            None => Line::open(address).await.map_err(cannot)?,
-        };
-        let api = request.api();
-        let version = line.version(api, most).ok_or_else(|| cannot(format!("it does not speak {}; ask a newer broker", api.name())))?;
-        let (line, response) = line.ask(version, request).await.map_err(cannot)?;
+        let version = self.version_at(address, request.api(), most).await?;
+        let line = self.lines.remove(address).expect("it has just said what it speaks");
+        let (line, response) = line.ask(version, request).await.map_err(|why| format!("{address}: {why}"))?;
         self.lines.insert(address.clone(), line);
         Ok(response)
+    }
+
+    /// The version, `most` at most, in which one broker would be asked.
+    ///
+    /// # Errors
+    /// One line: it cannot be reached, or does not answer this.
+    pub async fn version_at(&mut self, address: &Address, api: ApiKey, most: i16) -> Result<i16, String> {
+        let cannot = |why: String| format!("{address}: {why}");
+        if !self.lines.contains_key(address) {
+            let line = Line::open(address).await.map_err(cannot)?;
+            self.lines.insert(address.clone(), line);
+        }
+        let version = self.lines[address].version(api, most);
+        version.ok_or_else(|| cannot(format!("it does not speak {}; ask a newer broker", api.name())))
     }
 
     /// What the cluster says of `topics`; of all where `None`. Creates none.

@@ -14,12 +14,12 @@ use klamm_core::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use klamm_core::wire::record::Payload;
 use klamm_core::wire::{Request, Response};
 
-fn address(text: &str) -> Address {
+pub(crate) fn address(text: &str) -> Address {
     let (host, port) = text.rsplit_once(':').expect("host:port");
     Address { host: host.to_owned(), port: port.parse().expect("a port") }
 }
 
-async fn create(broker: &Address, topic: &str) {
+pub(crate) async fn create(broker: &Address, topic: &str) {
     let topic = CreatableTopic { name: topic.to_owned(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, validate_only: false };
     let answer = Admin::new(vec![broker.clone()]).ask(Request::CreateTopics(request), 7).await.expect("an answer");
@@ -27,7 +27,7 @@ async fn create(broker: &Address, topic: &str) {
     assert_eq!(answer.topics[0].error_code, ErrorCode::NONE);
 }
 
-async fn produce(broker: &Address, topic: &str, values: &[String]) {
+pub(crate) async fn produce(broker: &Address, topic: &str, values: &[String]) {
     let mut client = Client::new(Producer::new(producer::Config::new(Common::new(vec![broker.clone()])), 1), Clock::new(), "test");
     for (token, value) in (0..).zip(values) {
         let payload = Payload { key: None, value: Some(Bytes::from(value.clone())), headers: Vec::new() };

@@ -3,5 +3,6 @@
 mod clients;
 mod dirs;
 mod disk;
+mod lag;
 mod node;
 mod store;
