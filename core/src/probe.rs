@@ -180,6 +180,10 @@ mutants! {
     SnapshotForgetsIds = "snapshot-forgets-ids",
     /// A leader's snapshot is taken up, and the old log stays below it (KIP-630).
     SnapshotKeepsLog = "snapshot-keeps-log",
+    /// A tombstone goes in the first cleaning that finds it (KAFKA-8522, KAFKA-4545).
+    TombstoneEarly = "tombstone-early",
+    /// The segments that a cleaning replaces go before the new one is sure to be there.
+    SwapUnsure = "swap-unsure",
     /// A small file gets its name before its bytes are durable.
     RenameNoSync = "rename-no-sync",
 }

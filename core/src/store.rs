@@ -7,11 +7,15 @@
 //!   A sync in flight holds back no append: `accepted ≥ written ≥ synced` are three watermarks.
 //! - `Truncate`, `Restart` and `Discard` are barriers for writes. Reads (`Locate`, `Load`, `FindTime`) overtake writes, and see at least what was done when they were issued.
 //! - After an append has failed every later append of that log fails with the same fault, until `Reopen`.
+//! - A log has gaps where compaction took batches away: `Clean` makes them, and an `Append` whose batches leave some out. Where there are none, a gap is damage.
+//! - `Clean` works beside everything else; what cuts, discards or closes a log ends it early. Each of its steps leaves the old segments or the new ones, whole.
 //! - A failed sync is never retried: the whole log directory goes offline, and everything outstanding there fails.
 
 use crate::id::Uuid;
 use crate::id::{DirId, LeaderEpoch, LogId, Offset};
 use crate::log::Recovered;
+use crate::log::clean::Terms;
+use crate::log::segments::Segment;
 use crate::time::Timestamp;
 use crate::wire::batch::Batch;
 use bytes::Bytes;
@@ -23,6 +27,8 @@ pub struct Region {
     pub log: LogId,
     /// The base offset of the segment.
     pub segment: Offset,
+    /// Which of its files: cleaning replaces them. Counted since the store was opened.
+    pub version: u32,
     /// The first byte in the segment's file.
     pub position: u64,
     /// How many bytes.
@@ -54,7 +60,7 @@ pub enum StoreOp {
         log: LogId,
         /// The base offset of the first batch: must be the log's end.
         at: Offset,
-        /// In order, each beginning where the one before ended.
+        /// In order, each beginning where the one before ended; later, where the leader's log has a gap.
         batches: Vec<Batch>,
     },
     /// Seals the active segment and begins the next at `at`. The sealed one is synced before the recovery point passes it.
@@ -92,6 +98,17 @@ pub enum StoreOp {
         start: Offset,
         /// At most `start`.
         below: Offset,
+    },
+    /// Reduces sealed segments to the newest record of each key, and joins small ones. Offsets stay. What is not known to be durable stays as it is.
+    Clean {
+        /// Which.
+        log: LogId,
+        /// From here on nothing was ever cleaned: the keys of what stands here tell what may go.
+        dirty: Offset,
+        /// Exclusive, the base offset of a segment: nothing at or above is looked at.
+        until: Offset,
+        /// What else decides.
+        terms: Box<Terms>,
     },
     /// Closes the log and recovers it from its files, as at start.
     Reopen {
@@ -182,6 +199,8 @@ pub enum Stored {
     },
     /// `Truncate`, `Restart`, `Reopen`: the log as it is now.
     Reopened(Box<Recovered>),
+    /// `Clean`
+    Cleaned(Box<Cleaned>),
     /// `Locate`: `None` where nothing lies between `from` and `until`.
     Located(Option<Located>),
     /// `Load`: batches in order.
@@ -213,6 +232,23 @@ pub struct Located {
     pub first: Offset,
     /// The offset behind the last batch.
     pub next: Offset,
+}
+
+/// A log that was cleaned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cleaned {
+    /// Below here no key has a newer record below here: what is dirty begins here now. Where it was, if the cleaning ended early.
+    pub dirty: Offset,
+    /// Exclusive: the base offset of the first segment that is as it was.
+    pub until: Offset,
+    /// The segments below that.
+    pub segments: Vec<Segment>,
+    /// Whether it has gaps now.
+    pub has_gaps: bool,
+    /// Bytes that were read and written.
+    pub bytes: u64,
+    /// Why it ended early; what was done stays done.
+    pub fault: Option<StoreFault>,
 }
 
 /// A record found by its time.

@@ -318,9 +318,12 @@ impl Broker {
         let Some(log) = &mut copy.log else { return };
         let mut ops = Ops::default();
         let before = log.end();
-        let current = partition.open_log().map(Log::epochs);
+        let current = partition.open_log();
+        let may_leave_gaps = current.is_some_and(Log::has_gaps);
         for batch in batches {
-            if batch.header().base_offset == log.end() && current.is_none_or(|epochs| epochs.explain(batch.header())) {
+            let (base, end) = (batch.header().base_offset, log.end());
+            let may_follow = base == end || (base > end && may_leave_gaps);
+            if may_follow && current.is_none_or(|current| current.epochs().explain(batch.header())) {
                 log.take_in(batch, &partition.config, wall, &mut ops);
             }
         }

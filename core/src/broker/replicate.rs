@@ -367,7 +367,12 @@ impl Broker {
         if let Some(first) = first {
             return self.begin_with(id, first);
         }
-        batches.iter().for_each(|batch| self.replicate(id, batch));
+        // A gap that stands before the first batch is one of the leader's log, which looks at that; any other may be a base offset that has rotted, since
+        // no checksum covers it, unless there are gaps here too.
+        for (at, batch) in batches.iter().enumerate() {
+            let may_leave_gap = at == 0 || self.partitions.get(&id).and_then(|p| p.open_log()).is_some_and(Log::has_gaps);
+            self.replicate(id, batch, may_leave_gap);
+        }
         let bytes = batches.iter().flat_map(|batch| batch.pieces()).map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum();
         self.fetched_of_throttled(id, bytes);
         let Some(follower) = self.partitions.get_mut(&id).and_then(|p| p.follower_mut()) else { return };
@@ -384,13 +389,14 @@ impl Broker {
         }
     }
 
-    /// Appends a leader's batch, if it follows.
-    pub(super) fn replicate(&mut self, id: PartitionId, batch: &Batch) {
+    /// Appends a leader's batch, if it follows; `may_leave_gap`: where compaction has taken away what stood between.
+    pub(super) fn replicate(&mut self, id: PartitionId, batch: &Batch, may_leave_gap: bool) {
         let wall = self.now.wall;
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (config, dir) = (partition.config.clone(), partition.dir);
         let Some(follower) = partition.follower_mut() else { return };
-        if batch.header().base_offset != follower.log.end() {
+        let (base, end) = (batch.header().base_offset, follower.log.end());
+        if base < end || (base > end && !may_leave_gap) {
             return;
         }
         let mut ops = Ops::default();
@@ -491,6 +497,16 @@ mod tests {
         assert_eq!(broker.fetchers[&LEADER].wanted[&id], None, "all is said again");
     }
 
+    /// Compaction leaves gaps, and a base offset that has rotted looks like one.
+    #[test]
+    fn a_gap_is_taken_in_behind_another_or_where_the_leader_has_looked_at_it() {
+        for (bases, end) in [([5, 6, 9], 10), ([0, 5, 6], 1), ([3, 9, 9], 10)] {
+            let (mut broker, [id, _]) = followers();
+            answered(&mut broker, id, bases.map(|base| batch(base, 1)).to_vec());
+            assert_eq!(broker.partitions[&id].open_log().map(Log::end), Some(Offset(end)), "{bases:?}");
+        }
+    }
+
     /// Seed 4909: the bits of an epoch rot unseen by any checksum.
     #[test]
     fn a_batch_of_an_epoch_that_is_yet_to_come_or_over_is_not_taken_in() {
@@ -527,7 +543,7 @@ mod tests {
     #[test]
     fn whoever_follows_anew_asks_from_its_durable_end() {
         let (mut broker, [id, _]) = followers();
-        broker.replicate(id, &batch(0, 1));
+        broker.replicate(id, &batch(0, 1), false);
         broker.fetch_from(LEADER, id);
         assert!(!tried(&mut broker), "nothing of it is on the disk yet");
         broker.wrote(id, Offset(1));

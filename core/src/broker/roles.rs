@@ -27,7 +27,7 @@ impl Broker {
             return self.metadata_opened();
         }
         if let Some(first) = self.partitions.get_mut(&id).and_then(|partition| partition.first.take()) {
-            self.replicate(id, &first);
+            self.replicate(id, &first, false);
         }
         if was_refused {
             probe!("what a full disk refused a log is done");

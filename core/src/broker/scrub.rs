@@ -86,7 +86,8 @@ impl Broker {
     /// either, since leaders write them anew. Only compaction leaves gaps.
     fn astray(&self, id: PartitionId, from: Offset, batches: &[Batch]) -> Option<(Offset, String)> {
         let partition = self.partitions.get(&id)?;
-        let (may_have_gaps, epochs) = (partition.config.cleanup.compact, partition.open_log()?.epochs());
+        let log = partition.open_log()?;
+        let (may_have_gaps, epochs) = (log.has_gaps(), log.epochs());
         let mut next = from;
         for (at, header) in batches.iter().map(Batch::header).enumerate() {
             // A read begins within a batch.

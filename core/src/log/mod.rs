@@ -6,6 +6,7 @@
 //! ```
 
 pub mod checkpoint;
+pub mod clean;
 pub mod epochs;
 pub mod producers;
 pub mod segments;
@@ -14,11 +15,12 @@ pub mod tail;
 
 use crate::config::{Durability, TopicConfig};
 use crate::id::{DirId, LeaderEpoch, LogId, Offset, Uuid};
-use crate::store::{StoreFault, StoreOp};
+use crate::store::{Cleaned, StoreFault, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::batch::Batch;
 use crate::{mutant, probe};
 use bytes::Bytes;
+use clean::{Dirt, Terms};
 use epochs::Epochs;
 use producers::Producers;
 use segments::{Segment, Segments};
@@ -39,6 +41,10 @@ pub struct Recovered {
     pub epochs_saved: bool,
     /// Equal to a replay of the whole log.
     pub producers: Producers,
+    /// Whether compaction may have left gaps between its batches.
+    pub has_gaps: bool,
+    /// Below here it was cleaned.
+    pub cleaned: Offset,
     /// As of where the newest producer snapshot is that was found whole, and is durable.
     pub snapshot: Option<Offset>,
 }
@@ -54,6 +60,8 @@ impl Recovered {
             epochs: Epochs::default(),
             epochs_saved: true,
             producers: Producers::default(),
+            has_gaps: false,
+            cleaned: Offset::ZERO,
             snapshot: None,
         }
     }
@@ -101,6 +109,8 @@ pub struct Log {
     segments: Segments,
     epochs: Epochs,
     producers: Producers,
+    has_gaps: bool,
+    cleaned: Offset,
     /// The producer snapshots that were recovered or saved, or (`false`) given to the store to be saved.
     snapshots: BTreeMap<Offset, bool>,
     /// The file of the epochs could not be saved, and lacks some.
@@ -123,6 +133,8 @@ impl Log {
             segments: Segments::new(found.segments),
             epochs: found.epochs,
             producers: found.producers,
+            has_gaps: found.has_gaps,
+            cleaned: found.cleaned,
             snapshots: found.snapshot.map(|at| (at, true)).into_iter().collect(),
             epochs_unsaved: !found.epochs_saved && !mutant!(EpochsTakenForSaved),
         }
@@ -180,6 +192,12 @@ impl Log {
         self.synced
     }
 
+    /// Whether a batch need not begin where the one before ended: compaction has taken some away.
+    #[must_use]
+    pub fn has_gaps(&self) -> bool {
+        self.has_gaps
+    }
+
     /// Its segments.
     #[must_use]
     pub fn segments(&self) -> &Segments {
@@ -211,10 +229,14 @@ impl Log {
         stamped
     }
 
-    /// Takes in a batch as its leader stamped it: it must begin at the end.
+    /// Takes in a batch as its leader stamped it: it begins at the end, or behind it, where compaction has taken away what stood between.
     pub fn take_in(&mut self, stamped: &Batch, config: &TopicConfig, wall: Timestamp, ops: &mut Ops) {
         let header = *stamped.header();
-        assert!(header.base_offset == self.end, "a batch at {} at the end {} of {}", header.base_offset, self.end, self.name);
+        assert!(header.base_offset >= self.end, "a batch at {} at the end {} of {}", header.base_offset, self.end, self.name);
+        if header.base_offset > self.end {
+            probe!("a follower takes in a batch behind a gap");
+            self.has_gaps = true;
+        }
         if self.segments.active().must_roll(&header, config, wall) {
             self.roll(ops);
         }
@@ -294,7 +316,7 @@ impl Log {
     /// The snapshot file of the producers as of the log's end.
     #[must_use]
     pub fn snapshot(&self) -> (String, Bytes) {
-        (format!("{}/{:020}.snapshot", self.name, self.end.0), self.producers.encode())
+        (self.snapshot_name(self.end), self.producers.encode())
     }
 
     /// Whether a sync is due; the caller must then issue it. At most one is under way: the next covers all that came meanwhile.
@@ -358,6 +380,39 @@ impl Log {
             ops.writes.push(StoreOp::Discard { log: self.id, start: self.start, below });
             self.snapshots = self.snapshots.split_off(&below);
         }
+    }
+
+    /// What a cleaning needs to know of it.
+    #[must_use]
+    pub fn terms(&self, config: &TopicConfig, wall: Timestamp, key_bytes: u64) -> Terms {
+        Terms {
+            wall,
+            delete_retention_ms: config.delete_retention_ms,
+            producers: self.producers.ids().collect(),
+            segment_bytes: config.segment_bytes,
+            key_bytes,
+        }
+    }
+
+    /// What of it may be cleaned, where it is committed below `limit`.
+    #[must_use]
+    pub fn dirt(&self, limit: Offset, config: &TopicConfig, wall: Timestamp) -> Option<Dirt> {
+        Dirt::of(&self.segments, self.start, self.cleaned, limit, config, wall)
+    }
+
+    /// The store has cleaned it, or a part. The producer snapshots of segments that were joined to others go, below the newest one that is durable.
+    /// Returns their names.
+    pub fn take_over_cleaned(&mut self, cleaned: &Cleaned) -> Vec<String> {
+        self.has_gaps |= cleaned.has_gaps;
+        self.cleaned = cleaned.dirty;
+        let joined = self.segments.replace(&cleaned.segments, cleaned.until);
+        let newest = self.snapshots.iter().rev().find(|(_, is_saved)| **is_saved).map_or(Offset::ZERO, |(at, _)| *at);
+        let gone: Vec<Offset> = joined.into_iter().filter(|base| *base < newest && self.snapshots.remove(base).is_some()).collect();
+        gone.into_iter().map(|at| self.snapshot_name(at)).collect()
+    }
+
+    fn snapshot_name(&self, at: Offset) -> String {
+        format!("{}/{:020}.snapshot", self.name, at.0)
     }
 
     fn epoch_checkpoint(&self) -> SmallFile {

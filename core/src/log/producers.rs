@@ -131,6 +131,11 @@ impl Producers {
         self.0.get(&id)
     }
 
+    /// Which producers are remembered.
+    pub fn ids(&self) -> impl Iterator<Item = ProducerId> {
+        self.0.keys().copied()
+    }
+
     /// How many producers are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -72,50 +72,54 @@ impl Segment {
 
 /// The segments of one log, the last one active. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Segments(Vec<Segment>);
+pub struct Segments {
+    all: Vec<Segment>,
+    /// Segments that end at or below here are forgotten, whoever may still know of them.
+    gone: Offset,
+}
 
 impl Segments {
     /// As recovered.
     #[must_use]
     pub fn new(segments: Vec<Segment>) -> Self {
         assert!(!segments.is_empty(), "a log has at least its active segment");
-        Self(segments)
+        Self { all: segments, gone: Offset::ZERO }
     }
 
     /// All of them, oldest first.
     #[must_use]
     pub fn all(&self) -> &[Segment] {
-        &self.0
+        &self.all
     }
 
     /// The one that is appended to.
     #[must_use]
     pub fn active(&self) -> &Segment {
-        self.0.last().expect("never empty")
+        self.all.last().expect("never empty")
     }
 
     /// Takes in a batch at the end of the active segment.
     pub fn append(&mut self, header: &BatchHeader) {
-        self.0.last_mut().expect("never empty").append(header);
+        self.all.last_mut().expect("never empty").append(header);
     }
 
     /// Begins a new segment at `base`.
     pub fn roll(&mut self, base: Offset) {
         assert!(self.active().base < base, "a roll at {base} does not pass {}", self.active().base);
-        self.0.push(Segment::empty(base));
+        self.all.push(Segment::empty(base));
     }
 
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.0.iter().map(|s| s.bytes).sum()
+        self.all.iter().map(|s| s.bytes).sum()
     }
 
     /// The largest time, and an offset that has it; among equals the oldest. Segments that end at or below `start` are left out.
     #[must_use]
     pub fn youngest(&self, start: Offset) -> Option<(Timestamp, Offset)> {
-        let below = self.0.windows(2).take_while(|pair| pair[1].base <= start).count();
-        let best = self.0[below..].iter().rev().filter(|s| s.max_timestamp != Timestamp::NONE).max_by_key(|s| s.max_timestamp)?;
+        let below = self.all.windows(2).take_while(|pair| pair[1].base <= start).count();
+        let best = self.all[below..].iter().rev().filter(|s| s.max_timestamp != Timestamp::NONE).max_by_key(|s| s.max_timestamp)?;
         Some((best.max_timestamp, best.max_timestamp_offset))
     }
 
@@ -128,8 +132,8 @@ impl Segments {
             None => i128::MIN,
         };
         let mut from = start;
-        for (at, segment) in self.0.iter().enumerate() {
-            let Some(next) = self.0.get(at + 1).map(|s| s.base) else { break };
+        for (at, segment) in self.all.iter().enumerate() {
+            let Some(next) = self.all.get(at + 1).map(|s| s.base) else { break };
             let aged = config
                 .retention_ms
                 .is_some_and(|keep| segment.max_timestamp != Timestamp::NONE && wall.0.saturating_sub(segment.max_timestamp.0) > keep);
@@ -154,8 +158,19 @@ impl Segments {
 
     /// Forgets the segments that end at or below `below`. Returns whether any did.
     pub fn discard(&mut self, below: Offset) -> bool {
-        let gone = self.0.windows(2).take_while(|pair| pair[1].base <= below).count();
-        self.0.drain(..gone);
+        self.gone = self.gone.max(below);
+        let gone = self.all.windows(2).take_while(|pair| pair[1].base <= below).count();
+        self.all.drain(..gone);
         gone > 0
+    }
+
+    /// Puts what a cleaning has made in the place of the segments below `until`. Returns the bases of those that were joined to others. What was forgotten
+    /// meanwhile stays so.
+    pub fn replace(&mut self, cleaned: &[Segment], until: Offset) -> Vec<Offset> {
+        let kept = self.all.partition_point(|segment| segment.base < until).min(self.all.len() - 1);
+        let old: Vec<Segment> = self.all.splice(..kept, cleaned.iter().copied().filter(|segment| segment.base < until)).collect();
+        self.discard(self.gone);
+        let is_there = |base: Offset| self.all.binary_search_by_key(&base, |segment| segment.base).is_ok();
+        old.into_iter().map(|segment| segment.base).filter(|base| !is_there(*base)).collect()
     }
 }

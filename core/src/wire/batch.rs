@@ -13,10 +13,14 @@ pub const HEADER_BYTES: usize = 61;
 pub const PREFIX_BYTES: usize = 12;
 /// The bytes that a stamp replaces: base offset, length, leader epoch.
 const STAMP_BYTES: usize = 16;
+/// The attributes that name the codec.
+const CODEC_BITS: i16 = 7;
 /// The attribute of a batch whose records have the time of its append (`LogAppendTime`).
 const APPEND_TIME: i16 = 0x08;
 /// The attribute of a batch whose records are markers, or another matter of the log's own.
 pub(super) const CONTROL: i16 = 0x20;
+/// The attribute of a batch whose base timestamp is its delete horizon (KIP-534).
+const HORIZON: i16 = 0x40;
 /// Where the checksummed part begins.
 pub const CRC_FROM: usize = 21;
 
@@ -40,7 +44,7 @@ impl Compression {
     /// The codec that the attributes name; `None` for a number nobody assigned.
     #[must_use]
     pub fn of(attributes: i16) -> Option<Self> {
-        Some(match attributes & 7 {
+        Some(match attributes & CODEC_BITS {
             0 => Self::None,
             1 => Self::Gzip,
             2 => Self::Snappy,
@@ -196,6 +200,25 @@ impl BatchHeader {
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
+    }
+
+    /// When its tombstones may go, where a cleaning has said so (KIP-534).
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        (self.attributes & HORIZON != 0).then_some(self.base_timestamp)
+    }
+
+    /// The same with that delete horizon. The times of the records count from there.
+    #[must_use]
+    pub(super) fn with_delete_horizon(self, horizon: Timestamp) -> Self {
+        Self { attributes: self.attributes | HORIZON, base_timestamp: horizon, ..self }
+    }
+
+    /// The same for no records at all: without a codec, and without a delete horizon.
+    #[must_use]
+    pub(super) fn without_records(self) -> Self {
+        let attributes = self.attributes & !(HORIZON | CODEC_BITS);
+        Self { attributes, base_timestamp: self.max_timestamp, records: 0, ..self }
     }
 
     /// Whether an idempotent producer made it.

@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn large_bytes_and_regions_are_referenced_in_their_place() {
         let big = Bytes::from(vec![7; 5000]);
-        let region = Region { log: LogId(1), segment: Offset(0), position: 9, len: 300 };
+        let region = Region { log: LogId(1), segment: Offset(0), version: 0, position: 9, len: 300 };
         let mut w = Writer::new(FLEXIBLE);
         w.put(&[0; 4]);
         w.put(b"head");

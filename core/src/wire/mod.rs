@@ -16,6 +16,7 @@ pub mod record;
 #[cfg(test)]
 mod recorded;
 pub mod records;
+pub mod reduce;
 pub mod structure;
 pub mod value;
 

@@ -162,7 +162,7 @@ pub fn reidentify(batch: &Batch, identity: Identity) -> Batch {
     batch::build(header, &batch.records())
 }
 
-fn put_record(out: &mut BytesMut, timestamp_delta: i64, offset_delta: i32, payload: &Payload) {
+pub(super) fn put_record(out: &mut BytesMut, timestamp_delta: i64, offset_delta: i32, payload: &Payload) {
     let mut body = BytesMut::with_capacity(record_bytes(payload));
     body.put_i8(0);
     put_varint(&mut body, timestamp_delta);

@@ -8,7 +8,7 @@ use klamm_core::error::ErrorCode;
 use klamm_core::id::{BrokerId, ConnId, CorrelationId, DirId, ListenerId, LogId, Offset, PartitionIndex, Ticket, Uuid};
 use klamm_core::log::producers::Producers;
 use klamm_core::log::{FoundDir, FoundLog, Recovered};
-use klamm_core::store::{StoreFault, StoreOp, Stored};
+use klamm_core::store::{Cleaned, StoreFault, StoreOp, Stored};
 use klamm_core::time::{Instant, Now, Timestamp};
 use klamm_core::wire::api::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use klamm_core::wire::batch::{BadBatch, Batch, Compression};
@@ -225,6 +225,7 @@ impl Bench {
             | StoreOp::Sync { log }
             | StoreOp::Load { log, .. }
             | StoreOp::Discard { log, .. }
+            | StoreOp::Clean { log, .. }
             | StoreOp::Restart { log, .. }
             | StoreOp::Roll { log, .. }
             | StoreOp::Locate { log, .. }
@@ -291,6 +292,10 @@ impl Bench {
                 Stored::Done
             }
             StoreOp::Roll { .. } => Stored::Done,
+            StoreOp::Clean { dirty, .. } => {
+                let fault = Some(StoreFault::Gone);
+                Stored::Cleaned(Box::new(Cleaned { dirty, until: Offset::ZERO, segments: Vec::new(), has_gaps: false, bytes: 0, fault }))
+            }
             StoreOp::Locate { .. } => Stored::Located(None),
             StoreOp::FindTime { .. } => Stored::Found(None),
             StoreOp::Space { .. } => Stored::Space { total: 1 << 41, free: 1 << 40 },

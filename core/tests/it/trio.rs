@@ -594,6 +594,7 @@ impl Member {
             | StoreOp::Sync { log }
             | StoreOp::Truncate { log, .. }
             | StoreOp::Restart { log, .. }
+            | StoreOp::Clean { log, .. }
             | StoreOp::Discard { log, .. }
             | StoreOp::Reopen { log }
             | StoreOp::Locate { log, .. }
@@ -639,6 +640,7 @@ impl Member {
                 Stored::Reopened(Box::new(log.state()?))
             }
             StoreOp::Discard { .. } | StoreOp::Roll { .. } => Stored::Done,
+            StoreOp::Clean { .. } => return Err(StoreFault::Gone),
             StoreOp::Reopen { log } => Stored::Reopened(Box::new(of(log)?.state()?)),
             StoreOp::Locate { log, from, until, .. } => {
                 if let Some(at) = self.rotten.get(&log).filter(|at| (from..until).contains(*at)) {
@@ -649,7 +651,7 @@ impl Member {
                 let Some((first, last)) = batches.first().zip(batches.last()) else { return Ok(Stored::Located(None)) };
                 let first = first.header().base_offset;
                 let position = u64::try_from(first.0).expect("not negative");
-                let region = Region { log, segment: first, position, len: u32::try_from(batches.len()).expect("few") };
+                let region = Region { log, segment: first, version: 0, position, len: u32::try_from(batches.len()).expect("few") };
                 Stored::Located(Some(Located { region, first, next: last.header().next_offset() }))
             }
             StoreOp::Load { log, from, until, .. } => {

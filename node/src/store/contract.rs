@@ -2,6 +2,8 @@
 //!
 //! Each case gets a disk of its own. A store that is dropped without `close` is what kill -9 leaves.
 
+mod clean;
+
 use super::{Identity, MetaProperties, Opened, Options, Outcome, Store, format, open};
 use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
@@ -184,6 +186,10 @@ pub async fn suite<F: Fs + Clone>(mut fresh: impl FnMut(&str) -> F) {
     indexes_are_rebuilt(&fresh("indexes")).await;
     leftovers_are_removed(&fresh("leftovers")).await;
     a_directory_is_checked(&fresh("checked")).await;
+    clean::the_newest_of_each_key_stays(&fresh("cleaned")).await;
+    clean::a_cut_goes_into_what_was_cleaned(&fresh("cleaned-cut")).await;
+    clean::whoever_cuts_or_deletes_waits_for_no_cleaning(&fresh("cleaning-ends")).await;
+    clean::gaps_are_damage_unless_they_were_noted(&fresh("gaps")).await;
 }
 
 async fn appends_are_readable_when_done<F: Fs + Clone>(fs: &F) {

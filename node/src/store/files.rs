@@ -55,9 +55,14 @@ struct Inner<F: Fs> {
     by_use: BTreeMap<u64, Key>,
     uses: u64,
     limit: usize,
+    /// How often the files of a segment were replaced by others of the same names, where they were.
+    versions: BTreeMap<(LogId, Offset), u32>,
     /// The newest unlinked segments: so much disk space is freed only later.
-    retired: VecDeque<(Key, F::File)>,
+    retired: VecDeque<(Former, F::File)>,
 }
+
+/// Which segment, and which version of it.
+type Former = (LogId, Offset, u32);
 
 /// Resolves segments to open files; the least recently used are closed beyond the limit. A file that is not yet synced is kept open by its log.
 /// Handles are cheap clones of one cache; connections hold one to send regions.
@@ -71,8 +76,15 @@ impl<F: Fs> Clone for Files<F> {
 
 impl<F: Fs> Files<F> {
     pub(crate) fn new(limit: usize) -> Self {
-        let inner =
-            Inner { places: BTreeMap::new(), open: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0, limit, retired: VecDeque::new() };
+        let inner = Inner {
+            places: BTreeMap::new(),
+            open: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+            limit,
+            versions: BTreeMap::new(),
+            retired: VecDeque::new(),
+        };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -81,11 +93,28 @@ impl<F: Fs> Files<F> {
     /// # Errors
     /// `NotFound` where log or segment is gone; what the disk says.
     pub async fn resolve(&self, region: &Region) -> io::Result<F::File> {
-        let key = (region.log, region.segment, Kind::Log);
-        if let Some((_, file)) = lock(&self.0).retired.iter().rev().find(|(retired, _)| *retired == key) {
-            return Ok(file.clone());
+        let former = (region.log, region.segment, region.version);
+        if let Some(file) = lock(&self.0).former(former) {
+            return Ok(file);
         }
-        self.get(region.log, region.segment, Kind::Log).await
+        let file = self.get(region.log, region.segment, Kind::Log).await?;
+        let inner = lock(&self.0);
+        if inner.version(region.log, region.segment) == region.version {
+            return Ok(file);
+        }
+        // It was replaced before, or while it was being opened.
+        inner.former(former).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Which version of a segment's files is the current one.
+    pub(crate) fn version(&self, log: LogId, base: Offset) -> u32 {
+        lock(&self.0).version(log, base)
+    }
+
+    /// Closes the files of a segment whose names others have taken.
+    pub(crate) fn replaced(&self, log: LogId, base: Offset) {
+        self.retire(log, base);
+        *lock(&self.0).versions.entry((log, base)).or_default() += 1;
     }
 
     pub(crate) fn place(&self, log: LogId, fs: &Arc<F>, folder: &str) {
@@ -94,17 +123,23 @@ impl<F: Fs> Files<F> {
 
     /// Opens an existing file, or takes it from the cache.
     pub(crate) async fn get(&self, log: LogId, base: Offset, kind: Kind) -> io::Result<F::File> {
-        let (fs, path) = {
+        loop {
+            let (fs, path, version) = {
+                let mut inner = lock(&self.0);
+                if let Some(file) = inner.touch((log, base, kind)) {
+                    return Ok(file);
+                }
+                let place = inner.places.get(&log).ok_or(io::ErrorKind::NotFound)?;
+                (Arc::clone(&place.fs), kind.path(&place.folder, base), inner.version(log, base))
+            };
+            let file = fs.open(&path, Open::Existing).await?;
             let mut inner = lock(&self.0);
-            if let Some(file) = inner.touch((log, base, kind)) {
+            // Else it may be the one that was replaced meanwhile.
+            if inner.version(log, base) == version {
+                inner.insert((log, base, kind), file.clone());
                 return Ok(file);
             }
-            let place = inner.places.get(&log).ok_or(io::ErrorKind::NotFound)?;
-            (Arc::clone(&place.fs), kind.path(&place.folder, base))
-        };
-        let file = fs.open(&path, Open::Existing).await?;
-        self.keep(log, base, kind, &file);
-        Ok(file)
+        }
     }
 
     /// Takes in a file that was just opened.
@@ -115,9 +150,9 @@ impl<F: Fs> Files<F> {
     /// Closes the files of a segment that is being unlinked; its batches stay readable for a while, for regions that were located before.
     pub(crate) fn retire(&self, log: LogId, base: Offset) {
         let mut inner = lock(&self.0);
-        let key = (log, base, Kind::Log);
-        if let Some(file) = inner.touch(key) {
-            inner.retired.push_back((key, file));
+        if let Some(file) = inner.touch((log, base, Kind::Log)) {
+            let version = inner.version(log, base);
+            inner.retired.push_back(((log, base, version), file));
         }
         if inner.retired.len() > RETIRED_FILES {
             inner.retired.pop_front();
@@ -143,7 +178,9 @@ impl<F: Fs> Files<F> {
             self.retire(log, base);
         }
         self.forget_files(log);
-        lock(&self.0).places.remove(&log);
+        let inner = &mut *lock(&self.0);
+        inner.places.remove(&log);
+        inner.versions.retain(|(of, _), _| *of != log);
     }
 
     /// How many files the cache holds open.
@@ -156,6 +193,14 @@ impl<F: Fs> Files<F> {
 impl<F: Fs> Inner<F> {
     fn keys_of(&self, log: LogId) -> Vec<Key> {
         self.open.range((log, Offset(i64::MIN), Kind::Log)..).map(|(key, _)| *key).take_while(|key| key.0 == log).collect()
+    }
+
+    fn version(&self, log: LogId, base: Offset) -> u32 {
+        self.versions.get(&(log, base)).copied().unwrap_or_default()
+    }
+
+    fn former(&self, former: Former) -> Option<F::File> {
+        self.retired.iter().rev().find(|(retired, _)| *retired == former).map(|(_, file)| file.clone())
     }
 
     fn touch(&mut self, key: Key) -> Option<F::File> {

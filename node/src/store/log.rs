@@ -6,8 +6,9 @@ use super::dir::{Dir, Round};
 use super::files::Kind;
 use super::index::Tail;
 use super::side::{self, Chore};
+use super::swap::Compacted;
 use super::tasks::{Signal, lock};
-use super::{Shared, Slip, shape, write};
+use super::{Shared, Slip, clean, shape, write};
 use crate::fs::Fs;
 use klamm_core::id::{LogId, Offset, Uuid};
 use klamm_core::log::segments::Segment;
@@ -48,6 +49,10 @@ pub(crate) struct State<F: Fs> {
     pub(crate) is_sealing: bool,
     /// Whether files are being cut or scanned: reads wait.
     pub(crate) reshaping: bool,
+    /// A cleaning that is under way.
+    pub(crate) cleaning: Option<clean::Running>,
+    /// Grows when a cleaned segment took the place of others: a read that saw both knows nothing.
+    pub(crate) swaps: u64,
     /// Grows when files were cut, so that a read knows when it saw both sides of a cut.
     pub(crate) cuts: u64,
     /// The log start offset, as far as the store was told.
@@ -74,6 +79,8 @@ pub(crate) struct Body<F: Fs> {
     pub(crate) pinned: bool,
     /// Whether names in the folder changed since its last sync.
     pub(crate) names_dirty: bool,
+    /// What compaction has done to it; `None` where it has no gaps.
+    pub(crate) compacted: Option<Compacted>,
 }
 
 /// A write that waits for its turn.
@@ -88,6 +95,8 @@ pub(crate) enum Job {
     Reopen { slip: Slip },
     Delete { slip: Slip },
     Chore(Chore),
+    Clean { slip: Slip, order: clean::Order },
+    Swap(Arc<clean::Swap>),
 }
 
 /// An append that waits for its turn.
@@ -113,6 +122,8 @@ impl<F: Fs> Log<F> {
             is_sealing: false,
             reshaping: false,
             cuts: 0,
+            cleaning: None,
+            swaps: 0,
             start: Offset::ZERO,
             fault,
             body,
@@ -120,14 +131,23 @@ impl<F: Fs> Log<F> {
         Self { id, dir, folder, state: Mutex::new(state), idle: Signal::default() }
     }
 
-    /// Waits until nothing but the caller works on the files: no sync and no chore is under way.
+    /// Waits until nothing but the caller works on the files: no sync, no chore and no cleaning is under way. A cleaning ends early.
     pub(crate) async fn alone(&self) {
+        self.end_cleaning();
         self.idle
             .until(|| {
                 let state = lock(&self.state);
-                state.syncs == 0 && !state.chores_running
+                state.syncs == 0 && !state.chores_running && state.cleaning.is_none()
             })
             .await;
+    }
+
+    /// Has a cleaning end as soon as it can.
+    pub(crate) fn end_cleaning(&self) {
+        if let Some(running) = &mut lock(&self.state).cleaning {
+            running.is_over = true;
+        }
+        self.idle.ring();
     }
 
     fn take_next(&self) -> Option<Next> {
@@ -237,5 +257,7 @@ async fn execute<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, job: Job) {
         Job::Reopen { slip } => shape::reopen(shared, log, slip).await,
         Job::Delete { slip } => shape::delete(shared, log, slip).await,
         Job::Chore(chore) => side::enqueue_for_log(shared, log, chore),
+        Job::Clean { slip, order } => clean::clean(shared, log, slip, order),
+        Job::Swap(swap) => clean::swap_in(shared, log, &swap).await,
     }
 }

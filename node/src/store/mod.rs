@@ -10,10 +10,12 @@
 //! | `dir` | one log directory: offline or not, rounds of group commit, recovery points |
 //! | `log` | one log in memory, its queue of writes |
 //! | `write` `shape` `side` `read` | appends and rolls · create, truncate, delete · small files and unlinking · locate, load, find by time |
+//! | `clean` `swap` | compaction: copying what is left · putting it in the place of what was there |
 //! | `index` `window` `files` | offset and time index · walking batches · the cache of open files |
 //! | `open` `recover` `inventory` `walk` `replay` | a start: directories · one log from its files · their names · their batches · epochs and producers |
 //! | `meta` | small text files, and how one is replaced |
 
+mod clean;
 #[doc(hidden)]
 pub mod contract;
 mod dir;
@@ -28,6 +30,7 @@ mod recover;
 mod replay;
 mod shape;
 mod side;
+mod swap;
 mod tasks;
 mod walk;
 mod window;
@@ -38,6 +41,7 @@ pub use meta::{Identity, MetaProperties};
 pub use open::{CLEAN_FILE, OpenError, Opened, format, open, properties, put_checkpoint};
 
 use crate::fs::{Fs, Space};
+use clean::Order;
 use dir::Dir;
 use klamm_core::id::{DirId, LogId, Ticket, Uuid};
 use klamm_core::store::{StoreFault, StoreOp, Stored};
@@ -213,6 +217,7 @@ fn bytes_of(op: &StoreOp) -> u64 {
         | StoreOp::Sync { .. }
         | StoreOp::Truncate { .. }
         | StoreOp::Restart { .. }
+        | StoreOp::Clean { .. }
         | StoreOp::Read { .. }
         | StoreOp::Discard { .. }
         | StoreOp::Reopen { .. }
@@ -233,6 +238,9 @@ fn route<F: Fs>(shared: &Arc<Shared<F>>, slip: Slip, op: StoreOp) {
         StoreOp::Truncate { log, to } => write(shared, log, slip, |slip| Job::Truncate { slip, to }),
         StoreOp::Restart { log, at } => write(shared, log, slip, |slip| Job::Restart { slip, at }),
         StoreOp::Discard { log, start, below } => write(shared, log, slip, |slip| Job::Discard { slip, start, below }),
+        StoreOp::Clean { log, dirty, until, terms } => {
+            write(shared, log, slip, |slip| Job::Clean { slip, order: Order { dirty, until, terms } });
+        }
         StoreOp::Reopen { log } => write(shared, log, slip, |slip| Job::Reopen { slip }),
         StoreOp::Delete { log } => delete(shared, log, slip),
         StoreOp::Locate { log, from, until, max_bytes } => read(shared, log, slip, Query::Locate { from, until, max_bytes }),

@@ -7,6 +7,7 @@ use super::meta::{
 };
 use super::recover::{self, EPOCHS_FILE, How};
 use super::shape::remove_folder;
+use super::swap::{CLEANED, COMPACTED_FILE, SWAP};
 use super::tasks::{Tasks, at_most, lock};
 use super::{Desk, Files, Logs, Options, Shared, Store, dir, write};
 use crate::fs::{Fs, is_full};
@@ -211,8 +212,9 @@ async fn take_mark<F: Fs>(fs: &F) -> io::Result<Option<Bytes>> {
 async fn save_others<F: Fs>(fs: &F, folder: &str, saved: &mut BTreeMap<String, Bytes>) -> io::Result<()> {
     // Kafka's `.part` is a snapshot that was not fetched to its end.
     const OWN: [&str; 9] = [".log", ".index", ".timeindex", ".snapshot", ".tmp", ".deleted", ".part", EPOCHS_FILE, "partition.metadata"];
+    const COMPACTION: [&str; 3] = [SWAP, CLEANED, COMPACTED_FILE];
     for entry in fs.list(folder).await? {
-        if entry.is_dir || OWN.iter().any(|own| entry.name.ends_with(own)) {
+        if entry.is_dir || OWN.iter().chain(&COMPACTION).any(|own| entry.name.ends_with(own)) {
             continue;
         }
         let path = format!("{folder}/{}", entry.name);
@@ -281,6 +283,9 @@ impl<F: Fs> Store<F> {
         let mut started = false;
         poll_fn(|cx| {
             self.tasks.turn(cx);
+            if !started {
+                self.end_cleanings();
+            }
             if !started && self.outstanding().ops == 0 {
                 started = true;
                 let (shared, mark, slot) = (Arc::clone(&self.shared), mark.clone(), Arc::clone(&outcomes));
@@ -296,6 +301,14 @@ impl<F: Fs> Store<F> {
             lock(&outcomes).take().map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+}
+
+impl<F: Fs> Store<F> {
+    /// Nobody waits for a cleaning: the next start takes it up again.
+    fn end_cleanings(&self) {
+        let logs: Vec<Arc<Log<F>>> = lock(&self.shared.logs).by_id.values().cloned().collect();
+        logs.iter().filter(|log| lock(&log.state).cleaning.is_some()).for_each(|log| log.end_cleaning());
     }
 }
 

@@ -43,9 +43,13 @@ impl From<StoreFault> for Failed {
 #[derive(Clone, Copy)]
 struct View {
     segment: Segment,
+    /// Which version of its files.
+    version: u32,
     /// The offset behind its last one.
     end: Offset,
     active: bool,
+    /// Compaction may have taken batches away.
+    has_gaps: bool,
 }
 
 /// What is asked for.
@@ -63,8 +67,15 @@ pub(crate) enum Query {
 pub(crate) async fn read<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, query: Query) -> Outcome {
     loop {
         log.idle.until(|| !lock(&log.state).reshaping).await;
-        let cuts = lock(&log.state).cuts;
+        let (cuts, swaps) = {
+            let state = lock(&log.state);
+            (state.cuts, state.swaps)
+        };
         let (at, why) = match read_once(shared, log, query).await {
+            Ok(_) if lock(&log.state).swaps != swaps => {
+                probe!("a read began before a cleaning and ended behind it");
+                continue;
+            }
             Ok(found) => return Ok(found),
             Err(Failed::Fault(fault)) => return Err(fault),
             Err(Failed::Unreadable { at, why }) => (at, why),
@@ -95,7 +106,7 @@ async fn find_time<F: Fs>(
     from: Offset,
     until: Offset,
 ) -> Result<Option<FoundTime>, Failed> {
-    for view in views(log)? {
+    for view in views(shared, log)? {
         if view.end <= from || view.segment.base >= until || view.segment.max_timestamp < time {
             continue;
         }
@@ -106,24 +117,24 @@ async fn find_time<F: Fs>(
     Ok(None)
 }
 
-fn views<F: Fs>(log: &Log<F>) -> Result<Vec<View>, StoreFault> {
+fn views<F: Fs>(shared: &Shared<F>, log: &Log<F>) -> Result<Vec<View>, StoreFault> {
     let state = lock(&log.state);
     let body = state.body.as_ref().ok_or_else(|| state.refusal())?;
-    let bases = body.sealed.keys().skip(1).copied().chain([body.active.base]);
-    let mut views: Vec<View> =
-        body.sealed.values().zip(bases).map(|(segment, end)| View { segment: *segment, end, active: false }).collect();
-    views.push(View { segment: body.active, end: body.end, active: true });
-    Ok(views)
+    let bases = body.sealed.keys().chain([&body.active.base]);
+    Ok(bases.filter_map(|base| view_of(shared, log, body, *base)).collect())
 }
 
 /// The segment that may hold `offset`: the last one that begins at or below it.
-fn view_of<F: Fs>(body: &Body<F>, offset: Offset) -> Option<View> {
-    if offset >= body.active.base {
-        return Some(View { segment: body.active, end: body.end, active: true });
-    }
-    let (_, segment) = body.sealed.range(..=offset).next_back()?;
-    let end = body.sealed.range(offset.plus(1)..).next().map_or(body.active.base, |(base, _)| *base);
-    Some(View { segment: *segment, end, active: false })
+fn view_of<F: Fs>(shared: &Shared<F>, log: &Log<F>, body: &Body<F>, offset: Offset) -> Option<View> {
+    let (segment, end, active) = if offset >= body.active.base {
+        (body.active, body.end, true)
+    } else {
+        let (_, segment) = body.sealed.range(..=offset).next_back()?;
+        let end = body.sealed.range(offset.plus(1)..).next().map_or(body.active.base, |(base, _)| *base);
+        (*segment, end, false)
+    };
+    let version = shared.files.version(log.id, segment.base);
+    Some(View { segment, version, end, active, has_gaps: body.compacted.is_some() })
 }
 
 async fn locate<F: Fs>(
@@ -144,7 +155,7 @@ async fn locate<F: Fs>(
             if want >= until || want == body.end {
                 return Ok(None);
             }
-            view_of(body, want).ok_or(StoreFault::Gone)?
+            view_of(shared, log, body, want).ok_or(StoreFault::Gone)?
         };
         let start = floor(shared, log, &view, want).await?;
         let mut window = open(shared, log, &view).await?;
@@ -161,7 +172,7 @@ async fn locate<F: Fs>(
         }
         let (end, next) = extend(shared, log, &view, &mut window, (position, &header), until, max_bytes).await?;
         let len = u32::try_from(end - position).expect("bounded by u32, or by one batch");
-        let region = Region { log: log.id, segment: view.segment.base, position, len };
+        let region = Region { log: log.id, segment: view.segment.base, version: view.version, position, len };
         return Ok(Some(Located { region, first: header.base_offset, next }));
     }
 }
@@ -179,7 +190,7 @@ pub(crate) async fn position_of<F: Fs>(
     segment: &Segment,
     offset: Offset,
 ) -> Result<u64, StoreFault> {
-    let view = View { segment: *segment, end: Offset(i64::MAX), active: false };
+    let view = View { segment: *segment, version: 0, end: Offset(i64::MAX), active: false, has_gaps: true };
     let find = async {
         let start = floor(shared, log, &view, offset).await?;
         let mut window = open(shared, log, &view).await?;
@@ -193,7 +204,7 @@ pub(crate) async fn position_of<F: Fs>(
 }
 
 /// The first batch at or behind `position` that ends behind `offset`, and where it is. One that says to end behind its segment would else count as yet
-/// to be committed, for ever, and one that says to begin earlier would be passed over.
+/// to be committed, for ever, and one that says to begin earlier would be passed over; one that says to begin later is right only where there are gaps.
 async fn first<F: File>(
     window: &mut Window<F>,
     view: &View,
@@ -208,6 +219,10 @@ async fn first<F: File>(
             return Err(Failed::Unreadable { at: offset, why });
         }
         if header.next_offset() > offset {
+            if header.base_offset > offset.max(view.segment.base) && !view.has_gaps {
+                let why = Unreadable::Astray { base: header.base_offset, least, end: view.end };
+                return Err(Failed::Unreadable { at: offset, why });
+            }
             return Ok(Some((position, header)));
         }
         least = header.next_offset();
@@ -333,7 +348,7 @@ async fn find_time_in<F: Fs>(
             return Ok(None);
         }
         if header.max_timestamp >= time && header.next_offset() > from {
-            let region = Region { log: log.id, segment: view.segment.base, position, len: header.bytes };
+            let region = Region { log: log.id, segment: view.segment.base, version: view.version, position, len: header.bytes };
             let batches = load_region(shared, &Located { region, first: header.base_offset, next: header.next_offset() }).await?;
             let found = find_in_batch(batches.first().ok_or(StoreFault::Gone)?, time, from).map_err(|why| unreadable(&header, why))?;
             if let Some(found) = found {

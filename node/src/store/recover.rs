@@ -11,7 +11,8 @@ use super::log::Body;
 use super::meta::{read_small, read_text, remove_if_there, replace, sync_dir, sync_file};
 use super::replay::Replay;
 use super::side::unlink;
-use super::walk::{Walk, walk};
+use super::swap::{self, COMPACTED_FILE, Compacted};
+use super::walk::{Rules, Walk, walk};
 use super::window::Window;
 use crate::fs::{File, Fs, Open};
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use klamm_core::log::segments::Segment;
 use klamm_core::store::StoreFault;
 use klamm_core::wire::batch::HEADER_BYTES;
 use klamm_core::{mutant, probe};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 
@@ -66,7 +67,8 @@ pub(crate) async fn load<F: Fs>(dir: &Dir<F>, folder: &str, how: How, start: Off
         How::Scan { .. } if mutant!(TornTailKept) => How::Trust { point: Offset::ZERO },
         how @ (How::Scan { .. } | How::Trust { .. }) => how,
     };
-    let mut loader = Loader { dir, folder, how, interval: options.index_interval_bytes, unsynced: Vec::new(), changed: false };
+    let interval = options.index_interval_bytes;
+    let mut loader = Loader { dir, folder, how, interval, compacted: None, unsynced: Vec::new(), changed: false };
     loader.run(start).await
 }
 
@@ -75,6 +77,8 @@ struct Loader<'a, F: Fs> {
     folder: &'a str,
     how: How,
     interval: u64,
+    /// What compaction has done to the log.
+    compacted: Option<Compacted>,
     /// Files that must be synced before the log is reported.
     unsynced: Vec<F::File>,
     /// Whether names in the folder changed.
@@ -83,6 +87,7 @@ struct Loader<'a, F: Fs> {
 
 impl<F: Fs> Loader<'_, F> {
     async fn run(&mut self, start: Offset) -> Result<Loaded<F>, StoreFault> {
+        self.compacted = self.read_compacted(start).await?;
         let mut inventory = self.inventory().await?;
         if inventory.logs.is_empty() {
             self.begin(&mut inventory, start).await?;
@@ -115,8 +120,11 @@ impl<F: Fs> Loader<'_, F> {
     }
 
     async fn inventory(&mut self) -> Result<Inventory, StoreFault> {
-        let entries = self.dir.fs.list(self.folder).await;
-        let mut inventory = Inventory::of(entries.map_err(|error| self.offline("listing", self.folder, &error))?);
+        let mut inventory = self.list().await?;
+        if !inventory.swaps.is_empty() {
+            self.finish_swaps(&inventory).await?;
+            inventory = self.list().await?;
+        }
         let orphans = inventory.indexes.iter().filter(|(base, _)| !inventory.logs.contains_key(base));
         let orphans: Vec<String> = orphans.map(|(base, kind)| kind.path(self.folder, *base)).collect();
         let junk: Vec<String> = inventory.junk.drain(..).map(|name| format!("{}/{name}", self.folder)).collect();
@@ -125,6 +133,40 @@ impl<F: Fs> Loader<'_, F> {
             self.remove(&path).await?;
         }
         Ok(inventory)
+    }
+
+    async fn list(&self) -> Result<Inventory, StoreFault> {
+        let entries = self.dir.fs.list(self.folder).await;
+        Ok(Inventory::of(entries.map_err(|error| self.offline("listing", self.folder, &error))?))
+    }
+
+    async fn read_compacted(&self, start: Offset) -> Result<Option<Compacted>, StoreFault> {
+        swap::read_compacted(&*self.dir.fs, self.folder).await.map_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                // Without it nobody can tell a gap from what a crash has taken.
+                return damaged(start, format!("its {COMPACTED_FILE} cannot be read"));
+            }
+            self.offline("reading", COMPACTED_FILE, &error)
+        })
+    }
+
+    /// Cleaned segments take the place that was decided for them before a crash.
+    async fn finish_swaps(&mut self, inventory: &Inventory) -> Result<(), StoreFault> {
+        for (base, end) in &inventory.swaps {
+            probe!("recovery finished the swap of a cleaned segment");
+            let logs = inventory.logs.range(*base..*end).map(|(base, _)| *base);
+            let indexes = inventory.indexes.range((*base, Kind::Log)..(*end, Kind::Log)).map(|(base, _)| *base);
+            let sources: BTreeSet<Offset> = logs.chain(indexes).collect();
+            let sources: Vec<Offset> = sources.into_iter().collect();
+            let done = swap::carry_out(&*self.dir.fs, self.folder, *base, *end, &sources).await;
+            done.map_err(|error| self.offline("replacing segments of", self.folder, &error))?;
+        }
+        Ok(())
+    }
+
+    /// How a walk goes.
+    fn rules(&self, check: bool) -> Rules {
+        Rules { interval: self.interval, check, gaps: self.compacted.is_some() }
     }
 
     /// An empty segment at `base`.
@@ -187,7 +229,7 @@ impl<F: Fs> Loader<'_, F> {
         for (at, (base, bytes)) in scanned.iter().copied().enumerate() {
             let file = self.open(Kind::Log, base).await?;
             let window = Window::new(file.clone(), bytes, SCAN_BYTES);
-            let mut walk = walk(Segment::empty(base), Tail::new(base), next, window, bytes, self.interval, true, Some(&mut replay)).await;
+            let mut walk = walk(Segment::empty(base), Tail::new(base), next, window, bytes, self.rules(true), Some(&mut replay)).await;
             self.unsynced.push(file);
             next = walk.next;
             if let Some(stop) = &walk.stopped {
@@ -198,8 +240,13 @@ impl<F: Fs> Loader<'_, F> {
                 probe!("recovery cut a torn tail");
                 self.cut(&walk).await?;
             }
-            // A crash may take a sealed segment's end at the border of a batch. (Only what is below the recovery point was ever compacted.)
-            let broken = walk.stopped.is_some() || scanned.get(at + 1).is_some_and(|(following, _)| *following != next);
+            // A crash may take a sealed segment's end at the border of a batch.
+            let following = scanned.get(at + 1).map_or(next, |(following, _)| *following);
+            let is_compacted = self.compacted.is_some_and(|compacted| following <= compacted.gaps_below);
+            let broken = walk.stopped.is_some() || following < next || (following > next && !is_compacted);
+            if !broken {
+                next = following;
+            }
             self.write_indexes(&mut walk).await?;
             walks.push(walk);
             if broken {
@@ -298,8 +345,7 @@ impl<F: Fs> Loader<'_, F> {
             return Ok(walk);
         }
         probe!("the indexes of a sealed segment were rebuilt");
-        walk =
-            super::walk::walk(walk.segment, walk.tail, base, Window::new(file, bytes, WALK_BYTES), bytes, self.interval, false, None).await;
+        walk = super::walk::walk(walk.segment, walk.tail, base, Window::new(file, bytes, WALK_BYTES), bytes, self.rules(false), None).await;
         if let Some(stop) = &walk.stopped {
             return Err(damaged(walk.next, &stop.why));
         }
@@ -357,7 +403,7 @@ impl<F: Fs> Loader<'_, F> {
             segment.bytes = position + u64::from(header.bytes);
             next = header.next_offset();
         }
-        Ok(walk(segment, tail, next, window, bytes, self.interval, false, None).await)
+        Ok(walk(segment, tail, next, window, bytes, self.rules(false), None).await)
     }
 
     async fn read_tail(&mut self, base: Offset, bytes: u64) -> Result<Option<Tail>, StoreFault> {
@@ -516,9 +562,12 @@ impl<F: Fs> Loader<'_, F> {
             dirty: BTreeMap::new(),
             pinned: false,
             names_dirty: false,
+            compacted: self.compacted,
         };
         let Replay { producers, taken: snapshot, .. } = replay;
-        Ok(Loaded { body, recovered: Recovered { start, end, segments, epochs, epochs_saved, producers, snapshot } })
+        let (has_gaps, cleaned) = self.compacted.map_or((false, Offset::ZERO), |compacted| (true, compacted.clean_below));
+        let recovered = Recovered { start, end, segments, epochs, epochs_saved, producers, has_gaps, cleaned, snapshot };
+        Ok(Loaded { body, recovered })
     }
 
     /// Saves the epochs, if their file says something else. Answers whether there was room for it.

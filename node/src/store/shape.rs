@@ -1,5 +1,6 @@
 //! What changes a log's files other than at their end: create, delete, truncate, restart, discard, reopen.
 
+use super::clean::note_compacted;
 use super::dir::Dir;
 use super::files::Kind;
 use super::index::{OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, Tail, TimeEntry, search};
@@ -8,6 +9,7 @@ use super::log::{Body, Log};
 use super::meta::{encode_topic, remove_if_there, sync_dir, sync_file};
 use super::recover::{self, EPOCHS_FILE, How, snapshot_path};
 use super::side::{self, Chore};
+use super::swap::{Compacted, read_compacted, save_compacted};
 use super::tasks::lock;
 use super::{Outcome, Shared, Slip};
 use crate::fs::{File, Fs, Open};
@@ -74,6 +76,7 @@ pub(crate) async fn create<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, sl
             dirty: BTreeMap::new(),
             pinned: false,
             names_dirty: false,
+            compacted: None,
         });
     }
     shared.finish(slip, &log.dir, Ok(Stored::Done));
@@ -238,6 +241,10 @@ async fn empty<F: Fs>(log: &Log<F>, at: Offset) -> Result<(), StoreFault> {
     let (fs, folder) = (&*log.dir.fs, &log.folder);
     let failed = |error: io::Error| log.dir.take_offline(format!("emptying {folder}: {error}"));
     let inventory = Inventory::of(fs.list(folder).await.map_err(failed)?);
+    let is_plain = read_compacted(fs, folder).await.is_ok_and(|known| known.is_none_or(|known| known == Compacted::default()));
+    if !is_plain {
+        save_compacted(fs, folder, Compacted::default()).await.map_err(|error| log.dir.fault("emptying", folder, &error))?;
+    }
     // First, so that no epoch of records that are gone is taken for one of those to come.
     remove_if_there(fs, &format!("{folder}/{EPOCHS_FILE}")).await.map_err(failed)?;
     for snapshot in &inventory.snapshots {
@@ -308,6 +315,7 @@ async fn cut<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, to: Offset) -> R
     let mut kept = segments[0].base;
     if to < end {
         lower_point(log, to).await?;
+        lower_compacted(log, to).await?;
         let keep = segments.iter().rev().find(|segment| segment.base <= to);
         for segment in segments.iter().rev().take_while(|segment| segment.base > to) {
             probe!("a truncation removed a segment");
@@ -349,6 +357,17 @@ async fn lower_point<F: Fs>(log: &Arc<Log<F>>, to: Offset) -> Result<(), StoreFa
         save_point(log, Some(point)).await?;
     }
     Ok(())
+}
+
+/// What compaction is said to have done goes back before the log does: what is appended then it has not seen.
+async fn lower_compacted<F: Fs>(log: &Arc<Log<F>>, to: Offset) -> Result<(), StoreFault> {
+    let (base, before) = {
+        let state = lock(&log.state);
+        (state.base_of(to), state.body.as_ref().and_then(|body| body.compacted))
+    };
+    let Some(before) = before.filter(|before| before.cut(base) != *before) else { return Ok(()) };
+    probe!("a truncation went below what was cleaned");
+    note_compacted(log, before.cut(base)).await
 }
 
 /// Durably moves a recovery point back. Where that cannot be saved it stays where it is, as the log does: else nobody would save it the next time.

@@ -28,26 +28,35 @@ pub(crate) struct Stop {
     pub(crate) why: String,
 }
 
+/// What a walk does, and what it takes for whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Bytes between two index entries.
+    pub(crate) interval: u64,
+    /// Whether checksums are compared.
+    pub(crate) check: bool,
+    /// Whether compaction may have taken batches away.
+    pub(crate) gaps: bool,
+}
+
 /// Walks a segment from its noted end on, taking each batch into its indexes.
-#[expect(clippy::too_many_arguments, reason = "one walk serves scans, rebuilds and openings")]
 pub(crate) async fn walk<F: File>(
     segment: Segment,
     tail: Tail,
     next: Offset,
     mut window: Window<F>,
     bytes: u64,
-    interval: u64,
-    check: bool,
+    rules: Rules,
     mut replay: Option<&mut Replay>,
 ) -> Walk {
     let mut walk = Walk { segment, tail, next, stopped: None };
     while walk.segment.bytes < bytes {
         let position = walk.segment.bytes;
-        let header = if check { window.checked(position).await } else { window.header(position).await };
+        let header = if rules.check { window.checked(position).await } else { window.header(position).await };
         let unreadable = matches!(header, Err(Unreadable::Io(_)));
-        match header.map_err(|why| why.to_string()).and_then(|header| sane(&walk, header)) {
+        match header.map_err(|why| why.to_string()).and_then(|header| sane(&walk, header, rules.gaps)) {
             Ok(header) => {
-                walk.tail.note(&mut walk.segment, &header, position, interval);
+                walk.tail.note(&mut walk.segment, &header, position, rules.interval);
                 walk.next = header.next_offset();
                 if let Some(replay) = &mut replay {
                     replay.visit(&header);
@@ -63,9 +72,9 @@ pub(crate) async fn walk<F: File>(
 }
 
 /// The header, if its batch can stand where the walk is.
-fn sane(walk: &Walk, header: BatchHeader) -> Result<BatchHeader, String> {
+fn sane(walk: &Walk, header: BatchHeader, gaps: bool) -> Result<BatchHeader, String> {
     // No checksum covers the base offset. What is left of a log that was being emptied may end with one that rotted.
-    if header.base_offset != walk.next {
+    if header.base_offset < walk.next || (header.base_offset > walk.next && !gaps) {
         return Err(format!("a batch that says to begin at {} stands at {}", header.base_offset, walk.next));
     }
     if header.last_offset().since(walk.segment.base) > i64::from(i32::MAX) || walk.segment.bytes > u64::from(u32::MAX) {

@@ -3,7 +3,7 @@
 use crate::fs::File;
 use bytes::Bytes;
 use klamm_core::id::Offset;
-use klamm_core::wire::batch::{BadBatch, BatchHeader, CRC_FROM, HEADER_BYTES};
+use klamm_core::wire::batch::{BadBatch, Batch, BatchHeader, CRC_FROM, HEADER_BYTES};
 use std::fmt;
 use std::io;
 
@@ -83,6 +83,13 @@ impl<F: File> Window<F> {
             return Err(Unreadable::Bad(BadBatch::Crc { stored: header.crc, actual }));
         }
         Ok(header)
+    }
+
+    /// The whole batch at `position`, its checksum compared.
+    pub(crate) async fn batch(&mut self, position: u64) -> Result<Batch, Unreadable> {
+        let header = self.header(position).await?;
+        let bytes = self.bytes(position, header.bytes as usize).await?;
+        Batch::first(&bytes).map_err(Unreadable::Bad)
     }
 
     /// Exactly `len` bytes from `position`.

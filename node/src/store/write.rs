@@ -1,9 +1,11 @@
 //! Appends, syncs and rolls: what changes the end of a log.
 
+use super::clean::note_compacted;
 use super::dir::{request_sealed, request_sync};
 use super::files::Kind;
 use super::index::Tail;
 use super::log::{Append, Log};
+use super::swap::Compacted;
 use super::tasks::lock;
 use super::{Shared, Slip};
 use crate::fs::{File, Fs, Open, is_full};
@@ -57,16 +59,21 @@ fn close<F: Fs>(log: &Log<F>, fault: StoreFault) -> StoreFault {
 
 /// Writes the run with one call; the ends of its appends. After a failure nothing of it is there.
 async fn write_run<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, run: &[Append]) -> Result<Vec<Offset>, StoreFault> {
-    let (base, position, ends) = {
+    let (base, position, ends, is_first_gap) = {
         let state = lock(&log.state);
         if let Some(fault) = &state.fault {
             return Err(fault.clone());
         }
         let body = state.body.as_ref().ok_or(StoreFault::Gone)?;
-        (body.active.base, body.active.bytes, ends(body.end, run)?)
+        let (ends, has_gap) = ends(body.end, run)?;
+        (body.active.base, body.active.bytes, ends, has_gap && body.compacted.is_none())
     };
     if let Some(fault) = log.dir.offline() {
         return Err(fault);
+    }
+    if is_first_gap {
+        probe!("a log gets its first gap from its leader");
+        note_compacted(log, Compacted::default()).await?;
     }
     let path = || Kind::Log.path(&log.folder, base);
     let file = shared.files.get(log.id, base, Kind::Log).await.map_err(|error| log.dir.fault("opening", &path(), &error))?;
@@ -85,9 +92,10 @@ async fn write_run<F: Fs>(shared: &Arc<Shared<F>>, log: &Arc<Log<F>>, run: &[App
     Ok(ends)
 }
 
-/// Where each append of the run ends; `Gone` where one does not begin where the one before ended.
-fn ends(mut end: Offset, run: &[Append]) -> Result<Vec<Offset>, StoreFault> {
+/// Where each append of the run ends, and whether a batch leaves a gap; `Gone` where one does not begin where the one before ended.
+fn ends(mut end: Offset, run: &[Append]) -> Result<(Vec<Offset>, bool), StoreFault> {
     let mut ends = Vec::with_capacity(run.len());
+    let mut has_gap = false;
     for append in run {
         if append.at != end {
             return Err(StoreFault::Gone);
@@ -96,11 +104,12 @@ fn ends(mut end: Offset, run: &[Append]) -> Result<Vec<Offset>, StoreFault> {
             if batch.header().base_offset < end {
                 return Err(StoreFault::Gone);
             }
+            has_gap |= batch.header().base_offset > end;
             end = batch.header().next_offset();
         }
         ends.push(end);
     }
-    Ok(ends)
+    Ok((ends, has_gap))
 }
 
 /// Takes what was written into segment and indexes: from now on it is readable.

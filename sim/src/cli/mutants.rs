@@ -48,6 +48,7 @@ fn nodes_of(mutant: Mutant) -> u32 {
         M::DupWrongOffset | M::FetchMixedState | M::TimeIndexStale | M::EpochBumpKeepsSeq | M::RetentionPastHw => 1,
         M::StaleGenerationCommit | M::StaticNotFenced | M::OwnedOfOldGeneration | M::OffsetsExpireLive | M::LoadNotFinished => 1,
         M::RenameNoSync | M::DiscardUnremembered | M::VoidForgotten => 1,
+        M::TombstoneEarly | M::SwapUnsure => 1,
         M::VoteForgotten | M::SameEpochLeader | M::CommitOldEpoch | M::HwNotVoters | M::ActBeforeCommit => 3,
         M::WipedVotesTwice | M::TwoChangesAtOnce | M::OfflineLogCounts | M::EmptiedLeads | M::MoveUntold => 3,
         M::AlterpartNoEpoch

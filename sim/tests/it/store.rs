@@ -1,5 +1,6 @@
 //! The store on the faulty disk: its contract, and random operations with crashes against a model of what must survive.
 
+mod clean;
 mod crash;
 mod full;
 mod names;
@@ -36,6 +37,30 @@ fn what_was_acknowledged_survives_crashes() {
     assert!(total.crashes > 200, "{total:?}");
     assert!(total.lost_writes > 100 && total.torn_writes > 30 && total.lost_names > 30, "{total:?}");
     assert!(total.truncations > 50 && total.rolls > 100 && total.synced_records > 2000, "{total:?}");
+}
+
+#[test]
+fn cleaning_keeps_the_newest_of_each_key_whatever_crashes() {
+    let mut total = clean::Seen::default();
+    let seeds = std::env::var("KLAMM_STORE_SEEDS").map_or(60, |seeds| seeds.parse().expect("a number of seeds"));
+    for seed in 0..seeds {
+        total.add(&clean::run(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}")));
+    }
+    assert!(total.cleanings > 300 && total.crashes > 300 && total.cut_short > 100, "{total:?}");
+    assert!(total.records_gone > 1000 && total.tombstones_gone > 20 && total.empty_batches > 20, "{total:?}");
+}
+
+/// Each guard of a cleaning, when it is taken away, is missed.
+#[cfg(feature = "sim")]
+#[test]
+fn each_missing_guard_of_a_cleaning_is_noticed() {
+    use klamm_core::probe::{Mutant, switch};
+    for mutant in [Mutant::TombstoneEarly, Mutant::SwapUnsure] {
+        switch(Some(mutant));
+        let caught = (0..400).find(|seed| std::panic::catch_unwind(|| clean::run(*seed)).map_or(true, |outcome| outcome.is_err()));
+        switch(None);
+        assert!(caught.is_some(), "{} went unnoticed", mutant.name());
+    }
 }
 
 #[test]

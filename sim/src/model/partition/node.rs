@@ -204,7 +204,7 @@ impl Node {
                 log.synced = log.batches.len();
                 Stored::Reopened(Box::new(log.recovered()))
             }
-            StoreOp::Restart { .. } => return Err(StoreFault::Gone),
+            StoreOp::Restart { .. } | StoreOp::Clean { .. } => return Err(StoreFault::Gone),
             StoreOp::Reopen { log } => Stored::Reopened(Box::new(self.logs.get(&log).ok_or(StoreFault::Gone)?.recovered())),
             StoreOp::Locate { log, from, until, .. } => Stored::Located(self.locate(log, from, until)),
             StoreOp::Load { log, from, until, .. } => {
@@ -233,7 +233,8 @@ impl Node {
         let batches: Vec<&Batch> = self.logs.get(&log)?.inside(from, until).collect();
         let (first, last) = batches.first().zip(batches.last())?;
         let base = first.header().base_offset;
-        let region = Region { log, segment: base, position: base.0.unsigned_abs(), len: u32::try_from(batches.len()).expect("few") };
+        let region =
+            Region { log, segment: base, version: 0, position: base.0.unsigned_abs(), len: u32::try_from(batches.len()).expect("few") };
         Some(Located { region, first: base, next: last.header().next_offset() })
     }
 
