@@ -24,6 +24,7 @@ const AT_ONCE: usize = 256;
 
 /// What connections tell the driver.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most events are inputs, and a box for each would cost more than the room in the queue")]
 pub(crate) enum Event {
     /// A connection is there; `out` takes what is for it.
     Opened { conn: ConnId, listener: ListenerId, peer: SocketAddr, out: mpsc::UnboundedSender<Out> },

@@ -20,6 +20,7 @@ use crate::store::{StoreFault, StoreOp, Stored};
 use crate::wire::Response;
 use crate::{mutant, probe};
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -474,9 +475,14 @@ impl Broker {
 
     /// What a property in milliseconds is now: dynamic, from the file, or by default.
     pub(super) fn property_ms(&self, name: &str) -> Duration {
+        ms(self.property(name))
+    }
+
+    /// What a property is now: dynamic, from the file, or by default.
+    pub(super) fn property<T: FromStr>(&self, name: &str) -> T {
         let key = broker::key(name).expect("a name of our own table");
         let (value, _) = self.layers().of(key);
-        ms(value.and_then(|text| text.parse().ok()).expect("it has a default"))
+        value.and_then(|text| text.parse().ok()).expect("it has a default of that type")
     }
 
     /// Where the committed metadata ends: the epoch of the finalized features.

@@ -183,6 +183,7 @@ impl Broker {
             found.into_iter().for_each(|(dir, found)| self.leave_stray(&folder, dir, &found));
         }
         self.timer(self.retention_check(), Timer::Retention);
+        self.timer(self.clean_interval(), Timer::Clean);
         self.timer(self.property_ms("producer.id.expiration.check.interval.ms"), Timer::Producers);
         self.timer(Duration::ZERO, Timer::Space);
         self.forget_highs();

@@ -416,8 +416,9 @@ impl Broker {
     }
 
     pub(super) fn stop_when_quiet(&mut self) {
-        let space_only = self.pending.values().all(|pending| matches!(pending, Pending::Space { .. }));
-        if space_only {
+        // A cleaning ends with the store, and is taken up by the next process.
+        let is_quiet = self.pending.values().all(|pending| matches!(pending, Pending::Space { .. } | Pending::Clean { .. }));
+        if is_quiet {
             let halt = self.life.refusals.gave_up.clone().map_or(Halt::Stopped, |why| Halt::Unregistered { why });
             self.halt(halt);
         }

@@ -10,6 +10,7 @@ mod assign;
 mod boot;
 mod calls;
 mod checkpoints;
+mod clean;
 mod configs;
 mod conn;
 mod delete_records;
@@ -140,6 +141,8 @@ enum Timer {
     Produce(Token),
     Fetch(Token),
     Retention,
+    Clean,
+    CleanOn,
     Producers,
     Space,
     Call(CallId),
@@ -173,6 +176,8 @@ impl Timer {
             Self::Produce(_) => "a produce request's time-out",
             Self::Fetch(_) => "a fetch request's max wait",
             Self::Retention => "retention",
+            Self::Clean => "a look for dirty logs",
+            Self::CleanOn => "the cleaner's rest",
             Self::Producers => "producers that are silent",
             Self::Space => "free space",
             Self::Call(_) => "a call's time-out",
@@ -254,6 +259,7 @@ pub struct Broker {
     altering: isr::Altering,
     assigning: assign::Assigning,
     scrub: scrub::Scrub,
+    cleaner: clean::Cleaner,
     forwarding: BTreeMap<Token, forward::Forwarding>,
     wrapped: BTreeMap<Token, forward::Wrapped>,
     throttles: throttle::Throttles,
@@ -319,6 +325,7 @@ impl Broker {
             altering: isr::Altering::default(),
             assigning: assign::Assigning::default(),
             scrub: scrub::Scrub::default(),
+            cleaner: clean::Cleaner::default(),
             forwarding: BTreeMap::new(),
             wrapped: BTreeMap::new(),
             throttles: throttle::Throttles::default(),
@@ -568,6 +575,8 @@ impl Broker {
                 Timer::Produce(token) => self.produce_timed_out(token),
                 Timer::Fetch(token) => self.look_again(token),
                 Timer::Retention => self.retain(),
+                Timer::Clean => self.clean(),
+                Timer::CleanOn => self.clean_on(),
                 Timer::Producers => self.expire_producers(),
                 Timer::Space => self.ask_space(),
                 Timer::Call(call) => self.call_timed_out(call),

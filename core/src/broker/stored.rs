@@ -32,6 +32,8 @@ pub(super) enum Pending {
     FindTime { token: Token, at: usize, partition: PartitionId },
     /// A piece of a log that is read only to see whether it still can be.
     Scrub { partition: PartitionId, life: u32 },
+    /// A cleaning of a log, which was dirty from there on.
+    Clean { partition: PartitionId, life: u32, dirty: Offset },
     /// A small file; nobody waits, but a fault takes the directory offline.
     Small { dir: DirId },
     /// The producers of a log as of an offset.
@@ -94,6 +96,9 @@ impl Broker {
                 self.halt(Halt::Metadata { why: format!("the election that goes with the metadata log cannot be saved: {fault:?}") });
             }
             (Pending::Scrub { partition, life }, outcome) => self.scrubbed(partition, self.lives(partition, life), outcome),
+            (Pending::Clean { partition, life, dirty }, outcome) => {
+                self.log_cleaned(partition, dirty, self.lives(partition, life), outcome);
+            }
             (Pending::Locate { token, at, .. }, outcome) => self.located(token, at, outcome),
             (Pending::FindTime { token, at, .. }, outcome) => self.time_found(token, at, outcome),
             (Pending::Snapshot { id, kept }, outcome) => self.snapshot_written(id, kept, &outcome),

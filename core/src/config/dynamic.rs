@@ -10,6 +10,9 @@ use super::{Properties, broker};
 const OTHERS: &[&str] = &[
     "follower.replication.throttled.rate",
     "leader.replication.throttled.rate",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
     "producer.id.expiration.ms",
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
@@ -17,11 +20,8 @@ const OTHERS: &[&str] = &[
 /// What may change in Kafka, all of it numbers, and means nothing here: tools set it together with what does, and one refusal would refuse it all.
 const WITHOUT_EFFECT: &[&str] = &[
     "background.threads",
-    "log.cleaner.backoff.ms",
-    "log.cleaner.dedupe.buffer.size",
     "log.cleaner.io.buffer.load.factor",
     "log.cleaner.io.buffer.size",
-    "log.cleaner.io.max.bytes.per.second",
     "log.cleaner.threads",
     "num.io.threads",
     "num.network.threads",

@@ -95,7 +95,8 @@ impl fmt::Display for Value {
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Number(number) => write!(f, "{number}"),
-            Self::Ratio(ratio) => write!(f, "{ratio:?}"),
+            // As Java writes it.
+            Self::Ratio(ratio) => f.write_str(&format!("{ratio:?}").replace('e', "E")),
             Self::Text(text) => f.write_str(text),
             Self::List(items) => f.write_str(&items.join(",")),
         }

@@ -270,7 +270,11 @@ impl TopicConfig {
             },
             segment_index_bytes: size("segment.index.bytes"),
             segment_jitter_ms: long("segment.jitter.ms"),
-            segment_ms: long("segment.ms"),
+            segment_ms: match long("max.compaction.lag.ms") {
+                // What is to be compacted in time must be in a sealed segment by then (Kafka's `LogConfig.maxSegmentMs`).
+                lag if lag > 0 && cleanup(own, layers).compact => long("segment.ms").min(lag),
+                _ => long("segment.ms"),
+            },
             unclean_election: flag("unclean.leader.election.enable"),
         }
     }
