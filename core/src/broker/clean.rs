@@ -150,6 +150,7 @@ mod tests {
     /// A broker with a log of four segments of a hundred bytes, all of it committed, of which it is a follower.
     fn follower(policy: &str, high: i64) -> Broker {
         let mut broker = Broker::for_tests();
+        broker.config.broker.fixed.insert("log.cleaner.enable".to_owned(), "true".to_owned());
         broker.phase = Phase::Running;
         broker.create_partition(&"t".into(), ID, &config(policy));
         let partition = broker.partitions.get_mut(&ID).expect("made");

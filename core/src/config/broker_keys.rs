@@ -320,7 +320,8 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "log.cleaner.enable",
         kind: Kind::Boolean,
-        default: Some("true"),
+        // Kafka's is true; here it has not been simulated yet in clusters.
+        default: Some("false"),
         valid: Valid::Any,
         doc: "Whether compacted topics are compacted.",
     },
